@@ -1,0 +1,1 @@
+"""Reading any table of (text, label): validation, summary, the trusted set, embedded corpora and models."""

@@ -1,0 +1,66 @@
+"""A labelled text table: the one form in which data moves through the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musclelora.errors import DataError
+
+
+class Row(NamedTuple):
+    """One row of a table."""
+
+    text: str
+    label: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts with integer labels and the names those integers stand for.
+
+    Attributes:
+        texts: N texts, in the order of the source.
+        labels: shape (N,), int64; each is an index into `label_names`.
+        label_names: the C class names; index = label id. Integer labels have their digits as names.
+        poisoned: shape (N,), bool, or None where the source has no flag. Only evaluation may read it.
+        source: what the rows were read from, for messages.
+    """
+
+    texts: tuple[str, ...]
+    labels: NDArray[np.int64]
+    label_names: tuple[str, ...]
+    poisoned: NDArray[np.bool_] | None = field(default=None, repr=False)
+    source: str = "table"
+
+    def __post_init__(self) -> None:
+        if len(self.texts) != len(self.labels):
+            raise DataError(f"{self.source}: {len(self.texts)} texts but {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> Row:
+        return Row(self.texts[index], int(self.labels[index]))
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes C in the label map (some may have no row)."""
+        return len(self.label_names)
+
+    def select(self, rows: Sequence[int] | NDArray[np.integer]) -> Table:
+        """The table of the given row numbers, in the given order."""
+        index = np.asarray(rows, dtype=np.int64)
+        return replace(
+            self,
+            texts=tuple(self.texts[i] for i in index),
+            labels=self.labels[index],
+            poisoned=None if self.poisoned is None else self.poisoned[index],
+        )
