@@ -1,0 +1,164 @@
+"""Writing a trained classifier so that it loads without this package."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from musclelora.adapter.attach import Adapted
+from musclelora.adapter.layer import MultiScaleLinear
+from musclelora.adapter.placement import fold_bottlenecks
+from musclelora.errors import UsageError
+from musclelora.files import atomic_folder
+
+# PEFT always keeps modules of these names whole for sequence classification.
+_PEFT_HEADS = ("classifier", "score")
+
+
+def export(
+    adapted: Adapted,
+    tokenizer: Tokenizer,
+    path: str | os.PathLike[str],
+    *,
+    format: str = "lora",  # noqa: A002 - the command line's word
+    base_model: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write `adapted` as an ordinary Hugging Face folder, whole or not at all.
+
+    Args:
+        adapted: the trained classifier; it is left as it is.
+        tokenizer: saved beside the weights.
+        path: the folder to write.
+        format: ``"lora"``, an ordinary PEFT LoRA folder to put on the backbone, with the head in it; or
+            ``"merged"``, the whole classifier.
+        base_model: the backbone's name or folder, for the LoRA folder's configuration.
+        overwrite: replace what is at `path`.
+
+    Raises:
+        UsageError: an unknown format, or LoRA asked of a model whose backbone was trained itself.
+        OutputError: `path` exists, or it cannot be written.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"--format: found {format!r}, expected one of {', '.join(FORMATS)}")
+    with atomic_folder(path, overwrite=overwrite) as folder:
+        FORMATS[format](adapted, folder, base_model)
+        tokenizer.save_pretrained(folder)
+
+
+def merged_model(adapted: Adapted) -> PreTrainedModel:
+    """A copy of the classifier with every adapter added to its layer: nothing of the method remains."""
+    model = copy.deepcopy(adapted.model)
+    plain: PreTrainedModel = model.merge_and_unload() if isinstance(model, PeftModel) else model
+    fold_bottlenecks(plain)
+    return plain
+
+
+def _write_merged(adapted: Adapted, folder: Path, _: str | None) -> None:
+    merged_model(adapted).save_pretrained(folder)
+
+
+def _write_lora(adapted: Adapted, folder: Path, base_model: str | None) -> None:
+    """LoRA factors for layers of the checkpoint; the head, which started random, whole and merged."""
+    if not isinstance(adapted.model, PeftModel) or not adapted.config.low_rank:
+        raise UsageError(
+            "--format lora: this run trained the backbone itself, which no low-rank adapter can hold; "
+            "use --format merged"
+        )
+    layers = {
+        _plain(name): module
+        for name, module in adapted.model.named_modules()
+        if isinstance(module, LoraLayer)
+    }
+    heads = _whole_modules(adapted)
+    tensors = _head_tensors(adapted, heads)
+    ranks: dict[str, int] = {}
+    for name, layer in layers.items():
+        if _inside(name, heads):
+            continue
+        low, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        if isinstance(layer, MultiScaleLinear):
+            low = layer.scales("default")[:, None] * low
+        # With α = r PEFT's own scaling is 1, so the strength goes into the factor.
+        tensors[f"base_model.model.{name}.lora_A.weight"] = low * layer.scaling["default"]
+        tensors[f"base_model.model.{name}.lora_B.weight"] = up
+        ranks[name] = low.shape[0]
+    rank = max(set(ranks.values()), key=list(ranks.values()).count)
+    others = {name: r for name, r in ranks.items() if r != rank}
+    config = LoraConfig(
+        task_type="SEQ_CLS",
+        inference_mode=True,
+        base_model_name_or_path=base_model,
+        r=rank,
+        lora_alpha=rank,
+        rank_pattern=others,
+        alpha_pattern=others,
+        target_modules=sorted(ranks),
+        modules_to_save=heads,
+        fan_in_fan_out=adapted.config.fan_in_fan_out,
+    )
+    config.save_pretrained(str(folder))
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(contiguous, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    # With the labels beside the adapter, `from_pretrained(folder)` builds an output layer of the right width.
+    adapted.model.config.save_pretrained(folder)
+
+
+def _whole_modules(adapted: Adapted) -> list[str]:
+    """Names of the modules to keep whole: those with a parameter that did not come from the checkpoint."""
+    names: list[str] = []
+    for name in sorted({adapted.placement.output, *(_plain(n) for n in adapted.own if "lora_" not in n)}):
+        module = name.rpartition(".")[0] if name.endswith((".weight", ".bias")) else name
+        head = module.split(".")[0]
+        module = head if head in _PEFT_HEADS else module
+        if not _inside(module, names):
+            names.append(module)
+    return names
+
+
+def _head_tensors(adapted: Adapted, heads: list[str]) -> dict[str, Tensor]:
+    classifier = adapted.model.get_base_model()
+    tensors: dict[str, Tensor] = {}
+    for head in heads:
+        holder = nn.Module()
+        holder.head = _merged_copy(classifier.get_submodule(head))
+        fold_bottlenecks(holder)
+        for name, tensor in holder.head.state_dict().items():
+            tensors[f"base_model.model.{head}.{name}"] = tensor
+    return tensors
+
+
+@torch.no_grad()
+def _merged_copy(module: nn.Module) -> nn.Module:
+    """A copy of `module` in which every adapted layer is the dense layer it amounts to."""
+    holder = nn.Module()
+    holder.root = copy.deepcopy(module)
+    for name, layer in list(holder.named_modules()):
+        if isinstance(layer, LoraLayer):
+            layer.merge()
+            holder.set_submodule(name, layer.get_base_layer())
+    return holder.root
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("base_model.model.").replace(".base_layer", "")
+
+
+def _inside(name: str, modules: list[str]) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
+
+
+FORMATS: dict[str, Callable[[Adapted, Path, str | None], None]] = {
+    "lora": _write_lora,
+    "merged": _write_merged,
+}

@@ -1,0 +1,150 @@
+"""Finding the layers of a classifier that the method adapts, and giving it one where it has none."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from musclelora.errors import ModelError
+
+BOTTLENECK_WIDTH = 16
+
+_ATTENTION = re.compile(r"attn|attention")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Full module names of the layers that matter to the method.
+
+    Attributes:
+        attention: the dense projections inside every block's attention.
+        dense: the last dense layer before the output layer, or None where the model has none outside its
+            blocks.
+        output: the layer whose outputs are the logits.
+    """
+
+    attention: tuple[str, ...]
+    dense: str | None
+    output: str
+
+
+def find_placement(model: PreTrainedModel) -> Placement:
+    """Find the layers to adapt in a sequence classifier by watching one forward pass of two tokens.
+
+    The output layer is the last dense layer to run whose width is the number of labels; the dense layer
+    before it counts when it belongs to the head or the pooler, not to a block. The attention projections
+    are all dense layers below a module called attention, by name.
+
+    Raises:
+        ModelError: no output layer was seen, or no attention projection was found.
+    """
+    order = _dense_layers_in_order(model)
+    labels = model.config.num_labels
+    modules = dict(model.named_modules())
+    outputs = [name for name in order if getattr(modules[name], "out_features", None) == labels]
+    if not outputs:
+        raise ModelError(
+            f"{type(model).__name__}: no dense layer of {labels} outputs ran; "
+            "expected a sequence classifier; name its layers with --target-modules and --multiscale-modules"
+        )
+    output = outputs[-1]
+    before = order[: len(order) - 1 - order[::-1].index(output)]
+    dense = before[-1] if before and not _in_block(before[-1]) else None
+    attention = tuple(
+        name
+        for name, module in modules.items()
+        if isinstance(module, nn.Linear | Conv1D)
+        and _in_block(name)
+        and any(_ATTENTION.search(part) for part in name.split("."))
+    )
+    if not attention:
+        raise ModelError(
+            f"{type(model).__name__}: no attention projection was found by name; "
+            "name the layers to adapt with --target-modules"
+        )
+    return Placement(attention, dense, output)
+
+
+class BottleneckHead(nn.Module):
+    """Two dense layers d → width → C in place of one output layer, with nothing between them.
+
+    The published recipe for decoders inserts the first of them for the multi-scale layer to sit on. As there
+    is no non-linearity in between, both fold into one output layer: see :meth:`folded`.
+
+    Shapes: (*, d) to (*, C).
+
+    Args:
+        output: the output layer to replace, d → C.
+        width: the width of the bottleneck; at least C, or some classes could not be told apart.
+    """
+
+    def __init__(self, output: nn.Linear, width: int = BOTTLENECK_WIDTH) -> None:
+        super().__init__()
+        width = max(width, output.out_features)
+        bias = output.bias is not None
+        factory = {"device": output.weight.device, "dtype": output.weight.dtype}
+        self.dense = nn.Linear(output.in_features, width, bias=bias, **factory)
+        self.out = nn.Linear(width, output.out_features, bias=bias, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: (*, d) to (*, C)."""
+        return self.out(self.dense(x))
+
+    @torch.no_grad()
+    def folded(self) -> nn.Linear:
+        """The one output layer that computes the same."""
+        bias = self.out.bias is not None
+        output = nn.Linear(
+            self.dense.in_features,
+            self.out.out_features,
+            bias=bias,
+            device=self.out.weight.device,
+            dtype=self.out.weight.dtype,
+        )
+        output.weight.copy_(self.out.weight @ self.dense.weight)
+        if bias:
+            output.bias.copy_(self.out.bias + self.out.weight @ self.dense.bias)
+        return output
+
+
+def insert_bottleneck(model: PreTrainedModel, placement: Placement) -> Placement:
+    """Put a :class:`BottleneckHead` in place of the output layer, and say where its layers now are."""
+    head = BottleneckHead(model.get_submodule(placement.output))
+    model.set_submodule(placement.output, head)
+    return Placement(placement.attention, f"{placement.output}.dense", f"{placement.output}.out")
+
+
+def fold_bottlenecks(model: nn.Module) -> None:
+    """Replace every bottleneck head by the one output layer that computes the same."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BottleneckHead):
+            model.set_submodule(name, module.folded())
+
+
+def _in_block(name: str) -> bool:
+    return any(part.isdigit() for part in name.split("."))
+
+
+@torch.no_grad()
+def _dense_layers_in_order(model: PreTrainedModel) -> list[str]:
+    order: list[str] = []
+    handles = [
+        module.register_forward_pre_hook(lambda *_, name=name: order.append(name))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
+    ]
+    training = model.training
+    eos = getattr(model.config, "eos_token_id", None)
+    ids = torch.tensor([[1, eos if isinstance(eos, int) else 2]], device=model.device)
+    try:
+        model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids))
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    return order

@@ -1,0 +1,96 @@
+"""Gradient alignment as pure tensor functions.
+
+Source: "Acquiring Clean Language Models from Backdoor Poisoned Datasets by Downscaling Frequency Space"
+(ACL 2024, arXiv 2402.12026), the section on gradient alignment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Agreement(NamedTuple):
+    """Sums over the aligned tensors, kept on their device; see :meth:`cosine`."""
+
+    dot: Tensor
+    g_squared: Tensor
+    t_squared: Tensor
+
+    def cosine(self) -> Tensor:
+        """The cosine between the training and the trusted gradient, in [-1, 1]; 0 where either is zero."""
+        length = (self.g_squared * self.t_squared).sqrt()
+        return torch.where(length > 0, self.dot / length.clamp_min(torch.finfo(length.dtype).tiny), 0.0)
+
+
+def align(g: Tensor, t: Tensor, raw_ratio: Tensor | float = 0.0) -> Tensor:
+    """The training gradient projected on the trusted one, always along +t, mixed with some of itself::
+
+        aligned = |⟨g, t⟩| / ‖t‖² · t
+        result  = (1 - ρ)·aligned + ρ·g
+
+    Args:
+        g: gradient of the training batch's loss for one tensor, any shape.
+        t: gradient of the trusted batch's loss for the same tensor, the shape of `g`.
+        raw_ratio: ρ in [0, 1], the share of the unaligned gradient; a number or a scalar tensor (which
+            need not leave its device).
+
+    Returns:
+        A tensor of the shape and dtype of `g`. Where `g` or `t` is all zero it is `g`.
+    """
+    aligned, _ = _project(g, t)
+    mixed = aligned + raw_ratio * (g - aligned)
+    return mixed.to(g.dtype)
+
+
+def align_gradients(
+    pairs: Iterable[tuple[Tensor, Tensor]], raw_ratio: Tensor | float = 0.0
+) -> Agreement | None:
+    """Align each (g, t) pair on its own, writing the result into g.
+
+    Returns:
+        How far the two gradients agreed before the alignment, or None when there was no pair.
+    """
+    total: Agreement | None = None
+    for g, t in pairs:
+        aligned, sums = _project(g, t)
+        g.copy_(aligned + raw_ratio * (g - aligned))
+        if total is None:
+            total = sums
+        else:
+            total = Agreement(*(a + b.to(a.device) for a, b in zip(total, sums, strict=True)))
+    return total
+
+
+def raw_ratio_at(epoch: float, epochs: float, *, max_raw_ratio: float, mix_from_epoch: float) -> float:
+    """ρ(epoch), the share of the unaligned gradient once the trusted loss is below its threshold::
+
+        ρ(epoch) = max_raw_ratio · (epoch - mix_from_epoch) / (epochs - mix_from_epoch)
+
+    Args:
+        epoch: epochs completed so far (0 in the first).
+        epochs: epochs of the whole run.
+        max_raw_ratio: the ratio that the schedule climbs towards, in [0, 1].
+        mix_from_epoch: before this epoch ρ is 0.
+    """
+    if epoch < mix_from_epoch or epochs <= mix_from_epoch:
+        return 0.0
+    return max_raw_ratio * min((epoch - mix_from_epoch) / (epochs - mix_from_epoch), 1.0)
+
+
+def _project(g: Tensor, t: Tensor) -> tuple[Tensor, Agreement]:
+    # Half-precision squares overflow or vanish; the sums are taken in float32 at least.
+    wide = torch.promote_types(torch.promote_types(g.dtype, t.dtype), torch.float32)
+    g_wide, t_wide = g.to(wide), t.to(wide)
+    # Products of tiny gradients underflow: the direction is taken from a copy scaled to unit maximum.
+    peak = t_wide.abs().amax()
+    unit = t_wide / torch.where(peak > 0, peak, 1.0)
+    unit_squared = unit.square().sum()
+    dot = (g_wide * unit).sum()
+    aligned = dot.abs() / unit_squared.clamp_min(torch.finfo(wide).tiny) * unit
+    sums = Agreement(dot * peak, g_wide.square().sum(), unit_squared * peak.square())
+    usable = (sums.g_squared > 0) & (peak > 0)
+    return torch.where(usable, aligned, g_wide), sums

@@ -1,0 +1,37 @@
+"""The layout of the OpenBackdoor toolkit: folders of CSV files with the header ``,0,1,2``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from musclelora.data.delimited import read_csv
+from musclelora.data.messages import bad_data, listed
+from musclelora.data.raw import RawTable
+
+COLUMNS = ("", "0", "1", "2")
+"""Row number, text, label, poison flag."""
+
+_SPLIT = re.compile(r"(train|dev|test)-(clean|poison|detect)")
+
+
+def find_splits(folder: Path) -> dict[str, Path]:
+    """The splits in `folder`, by name: ``test-clean``, ``mix/0.1/train-poison``; empty if it has none."""
+    files = (file for file in folder.rglob("*.csv") if _SPLIT.fullmatch(file.stem))
+    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(files)}
+
+
+def read_split(folder: Path, splits: dict[str, Path], split: str | None) -> RawTable:
+    """Read one of the `splits` that :func:`find_splits` found in `folder`.
+
+    Raises:
+        DataError: `split` is not among them, or none was chosen.
+    """
+    if split is None or split not in splits:
+        raise bad_data(
+            str(folder),
+            "an OpenBackdoor folder and no split named" if split is None else f"no split {split!r}",
+            f"one of {listed(splits)}",
+            "name a split, or give the path of its file",
+        )
+    return read_csv(splits[split])

@@ -1,0 +1,71 @@
+"""What a reader of one format hands over, before columns are chosen and labels are numbered."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from musclelora.data.messages import bad_data, listed, shown
+
+Cells = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A table as it is stored.
+
+    Attributes:
+        source: the file, folder or hub name, for messages.
+        columns: the column names, in the order of the source.
+        unit: what a position counts: "line" of a text file or "row", both from 1.
+        rows: given k column names, yields (position, the k cells) for every row; may be called again.
+        class_names: per column, the names of the integers in it, where the format knows them.
+    """
+
+    source: str
+    columns: tuple[str, ...]
+    unit: str
+    rows: Callable[[Sequence[str]], Iterator[tuple[int, Cells]]]
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def place(self, position: int, column: str | None = None) -> str:
+        """How a message names a position: ``FILE, line 3, column 'label'``."""
+        return f"{self.source}, {self.unit} {position}" + (f", column {shown(column)}" if column else "")
+
+
+def check_columns(place: str, columns: Sequence[str]) -> None:
+    """Refuse column names that occur twice.
+
+    Raises:
+        DataError: a name occurs twice, so that a column could not be named.
+    """
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise bad_data(
+            place, f"columns {listed(twice)} occur more than once", "distinct names", "rename the columns"
+        )
+
+
+@contextlib.contextmanager
+def read_errors(source: str) -> Iterator[None]:
+    """Turn the operating system's refusals to read `source` into one-line :class:`DataError` messages."""
+    try:
+        yield
+    except OSError as error:
+        raise bad_data(
+            source,
+            f"cannot be read ({error.strerror or error})",
+            "a readable file",
+            "check its permissions and its disk",
+        ) from error
+
+
+def class_label_names(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The names that Hugging Face's feature descriptions (in JSON form) give to integer columns."""
+    return {
+        column: tuple(feature["names"])
+        for column, feature in features.items()
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
+    }

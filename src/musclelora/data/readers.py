@@ -1,0 +1,174 @@
+"""One entry to every format: :func:`load_table`."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musclelora.data import huggingface, openbackdoor
+from musclelora.data.delimited import read_csv, read_tsv
+from musclelora.data.jsonl import read_jsonl
+from musclelora.data.labels import Label, LabelMap, infer_names, parse_label
+from musclelora.data.messages import bad_data, listed, shown
+from musclelora.data.parquet import read_parquet
+from musclelora.data.raw import RawTable
+from musclelora.data.table import Table
+from musclelora.errors import UsageError
+
+READERS: dict[str, Callable[[Path], RawTable]] = {
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".json": read_jsonl,
+    ".parquet": read_parquet,
+}
+"""The reader of each file suffix; a new format is a new entry."""
+
+_TEXT_COLUMNS = ("text", "sentence", "content", "review", "document")
+_LABEL_COLUMNS = ("label", "labels", "category", "class", "target")
+_FLAG_COLUMN = "poisoned"
+_FLAGS = {"0": False, "1": True, "false": False, "true": True, "0.0": False, "1.0": True}
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
+
+
+def load_table(
+    source: str | os.PathLike[str],
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    label_names: Sequence[str] | None = None,
+    split: str | None = None,
+    max_rows: int | None = None,
+) -> Table:
+    """Read a labelled text table of any supported kind.
+
+    Args:
+        source: a .csv, .tsv, .jsonl, .ndjson, .json (one object a line) or .parquet file, an OpenBackdoor
+            file or folder, a Hugging Face data set folder, or the name of a data set on the hub.
+        text_column: the text; by default the first of text, sentence, content, review, document.
+        label_column: the label, strings or integers; by default the first of label, labels, category,
+            class, target.
+        label_names: a saved label map (index = label id) to read the labels by; by default the map is the
+            format's own, or is made from the labels.
+        split: the split of a folder or hub data set, such as "test" or (OpenBackdoor) "test-clean".
+        max_rows: read at most this many rows.
+
+    Returns:
+        The rows in the order of the source. A null text is "". ``poisoned`` comes from an OpenBackdoor
+        file's flag or a column of that name (0/1 or true/false), and is None where there is neither.
+
+    Raises:
+        DataError: the source, a column or a row cannot be used; the message names it.
+        UsageError: `max_rows` is below 1, or `split` is given with a single file.
+    """
+    if max_rows is not None and max_rows < 1:
+        raise UsageError(f"max_rows is {max_rows}; expected at least 1; leave it out to read every row")
+    raw = _open(os.fspath(source), split)
+    text, label, flag = _choose_columns(raw, text_column, label_column)
+    texts: list[str] = []
+    labels: list[Label] = []
+    flags: list[bool] = []
+    positions: list[int] = []
+    names = raw.class_names.get(label, ())
+    wanted = (text, label) if flag is None else (text, label, flag)
+    for position, cells in itertools.islice(raw.rows(wanted), max_rows):
+        positions.append(position)
+        texts.append(_parse_text(cells[0], raw.place(position, text)))
+        labels.append(parse_label(cells[1], names, raw.place(position, label)))
+        if flag is not None:
+            flags.append(_parse_flag(cells[2], raw.place(position, flag)))
+    if not texts:
+        raise bad_data(raw.source, "no rows", "at least one row after the header", "name another file")
+    label_map = LabelMap(label_names or names or infer_names(labels))
+    return Table(
+        texts=tuple(texts),
+        labels=_number(raw, label, labels, positions, label_map),
+        label_names=label_map.names,
+        poisoned=None if flag is None else np.array(flags, dtype=np.bool_),
+        source=raw.source,
+    )
+
+
+def _open(source: str, split: str | None) -> RawTable:
+    path = Path(source)
+    if path.is_dir():
+        splits = openbackdoor.find_splits(path)
+        return (
+            openbackdoor.read_split(path, splits, split) if splits else huggingface.read_folder(path, split)
+        )
+    reader = READERS.get(path.suffix.lower())
+    if path.exists():
+        if reader is None:
+            raise bad_data(
+                source, f"unknown format {path.suffix!r}", f"one of {', '.join(READERS)}", "convert the file"
+            )
+        if split is not None:
+            raise UsageError(f"split {split!r} was given with the single file {source}; name one of the two")
+        return reader(path)
+    if reader is not None or not _HUB_NAME.fullmatch(source):
+        raise bad_data(source, "no such file or folder", "an existing path", "check the spelling")
+    return huggingface.read_hub(source, split)
+
+
+def _choose_columns(raw: RawTable, text: str | None, label: str | None) -> tuple[str, str, str | None]:
+    """The text, label and flag columns of a table."""
+    if raw.columns == openbackdoor.COLUMNS:
+        _, own_text, own_label, flag = openbackdoor.COLUMNS
+        text, label = text or own_text, label or own_label
+    else:
+        flag = _FLAG_COLUMN
+    text = _choose(raw, text, _TEXT_COLUMNS, "--text-column")
+    label = _choose(raw, label, _LABEL_COLUMNS, "--label-column")
+    return text, label, flag if flag in raw.columns and flag not in (text, label) else None
+
+
+def _choose(raw: RawTable, named: str | None, defaults: Sequence[str], option: str) -> str:
+    candidates = defaults if named is None else (named,)
+    for column in candidates:
+        if column in raw.columns:
+            return column
+    found = f"no column {shown(named)}" if named is not None else f"none of the columns {', '.join(defaults)}"
+    raise bad_data(raw.source, found, f"one of its columns {listed(raw.columns)}", f"name it with {option}")
+
+
+def _parse_text(value: object, place: str) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise bad_data(place, f"a value of type {type(value).__name__}", "a text", "name another text column")
+    return str(value)
+
+
+def _parse_flag(value: object, place: str) -> bool:
+    flag = _FLAGS.get(str(value).strip().lower())
+    if flag is None:
+        raise bad_data(
+            place, f"poison flag {shown(value)}", "0, 1, true or false", "mend or rename the column"
+        )
+    return flag
+
+
+def _number(
+    raw: RawTable, column: str, labels: Sequence[Label], positions: Sequence[int], label_map: LabelMap
+) -> NDArray[np.int64]:
+    """The class id of every label, shape (N,)."""
+    ids = np.empty(len(labels), dtype=np.int64)
+    for row, label in enumerate(labels):
+        found = label_map.id_of(label)
+        if found is None:
+            raise bad_data(
+                raw.place(positions[row], column),
+                f"unknown label {shown(label.name)}",
+                f"one of {listed(label_map.names)}",
+                "mend the label or drop the row",
+            )
+        ids[row] = found
+    return ids

@@ -1,0 +1,29 @@
+"""Evaluation: CACC, ASR and their intervals. Poison flags may be read here and nowhere else."""
+
+from __future__ import annotations
+
+from musclelora.evaluation.metrics import (
+    Evaluation,
+    Rate,
+    asr,
+    cacc,
+    cacc_gap,
+    confusion_matrix,
+    excess_asr,
+    per_class_accuracy,
+    score,
+    wilson_interval,
+)
+
+__all__ = [
+    "Evaluation",
+    "Rate",
+    "asr",
+    "cacc",
+    "cacc_gap",
+    "confusion_matrix",
+    "excess_asr",
+    "per_class_accuracy",
+    "score",
+    "wilson_interval",
+]

@@ -1,0 +1,66 @@
+"""Measuring a classifier: clean accuracy and attack success rate."""
+
+from __future__ import annotations
+
+from musclelora.data.table import Table
+from musclelora.errors import DataError, UsageError
+from musclelora.evaluation.metrics import Evaluation, score
+from musclelora.training.classifier import Classifier
+
+
+def evaluate(
+    classifier: Classifier,
+    *,
+    clean: Table | None = None,
+    triggered: Table | None = None,
+    target: int | str | None = None,
+    batch_size: int = 64,
+) -> Evaluation:
+    """Clean accuracy (CACC), and the share of triggered rows predicted as the target (ASR).
+
+    Args:
+        classifier: what to measure.
+        clean: the clean test split, N rows with their true labels.
+        triggered: rows whose true label is not the target, with the trigger in them. Their labels are not
+            read: files of triggered rows hold the target label, the true one, or neither.
+        target: the target label, as id or name; needed with `triggered`.
+        batch_size: rows per forward pass.
+
+    Returns:
+        Rates with 95 % Wilson intervals, per-class accuracies and the confusion matrix of the clean rows.
+
+    Raises:
+        UsageError: neither table is given, or the target is missing or unknown.
+        DataError: the table's labels are not the classifier's.
+    """
+    if clean is None and triggered is None:
+        raise UsageError("evaluate: no rows were given; pass clean rows, triggered rows or both")
+    if clean is not None and clean.label_names != classifier.label_names:
+        raise DataError(
+            f"{clean.source}: its labels are {list(clean.label_names)}, the classifier's are "
+            f"{list(classifier.label_names)}; load it with label_names=classifier.label_names"
+        )
+    goal = None if triggered is None else target_id(target, classifier.label_names)
+    clean_said = None if clean is None else classifier.predict(clean.texts, batch_size=batch_size)
+    triggered_said = None if triggered is None else classifier.predict(triggered.texts, batch_size=batch_size)
+    return score(
+        classifier.label_names,
+        clean=None if clean is None or clean_said is None else (clean.labels, clean_said.labels),
+        triggered_predictions=None if triggered_said is None else triggered_said.labels,
+        target=goal,
+        truncated=sum(said.truncated for said in (clean_said, triggered_said) if said is not None),
+    )
+
+
+def target_id(target: int | str | None, label_names: tuple[str, ...]) -> int:
+    """The id of a target label given as name or id; a name wins over an id of the same digits.
+
+    Raises:
+        UsageError: it is None or no label.
+    """
+    if target is not None and str(target) in label_names:
+        return label_names.index(str(target))
+    if target is not None and str(target).isdecimal() and int(target) < len(label_names):
+        return int(target)
+    found = "nothing" if target is None else repr(target)
+    raise UsageError(f"--target: found {found}, expected one of the labels {', '.join(label_names)}")

@@ -1,0 +1,87 @@
+"""Training arguments."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+from musclelora.adapter.presets import Preset
+from musclelora.errors import UsageError
+
+GRADIENT_PASSES = ("auto", "one", "two")
+
+
+@dataclass
+class MuScleTrainingArguments(TrainingArguments):
+    """``transformers.TrainingArguments`` with gradient alignment.
+
+    A field that is None takes the backbone's preset (see :mod:`musclelora.adapter.presets`); so do the three
+    of ``TrainingArguments`` that are None here: ``learning_rate``, ``num_train_epochs`` and
+    ``per_device_train_batch_size``. Nothing is reported to a tracker unless ``report_to`` names it.
+
+    Args:
+        alignment: project every update on the direction that the trusted set asks for.
+        max_raw_ratio: the ρ that the schedule climbs to: the share of the unaligned gradient, in [0, 1].
+        mix_from_epoch: the epoch from which ρ rises (0 is the first).
+        min_trusted_loss: ρ is 0 at every step whose trusted loss is above this.
+        trusted_batch_size: trusted rows per step; None: the training batch size.
+        gradient_passes: ``"one"`` yields both gradients from one forward and one backward pass, ``"two"``
+            from two of each, ``"auto"`` from one where the model allows it (checked at the first step).
+        max_length: tokens per text, beyond which it is cut; None: the model's limit.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    learning_rate: float | None = field(default=None, metadata={"help": "None: the preset's"})  # type: ignore[assignment]
+    num_train_epochs: float | None = field(default=None, metadata={"help": "None: the preset's"})  # type: ignore[assignment]
+    per_device_train_batch_size: int | None = field(default=None, metadata={"help": "None: the preset's"})  # type: ignore[assignment]
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows per evaluation step"})
+    report_to: None | str | list[str] = field(default="none", metadata={"help": "Trackers to report to"})
+    alignment: bool = field(default=True, metadata={"help": "Align gradients to the trusted set"})
+    max_raw_ratio: float | None = field(default=None, metadata={"help": "The ρ that the schedule climbs to"})
+    mix_from_epoch: float | None = field(default=None, metadata={"help": "The epoch from which ρ rises"})
+    min_trusted_loss: float | None = field(
+        default=None, metadata={"help": "ρ is 0 while the trusted loss is above this"}
+    )
+    trusted_batch_size: int | None = field(default=None, metadata={"help": "Trusted rows per step"})
+    gradient_passes: str = field(default="auto", metadata={"help": "auto, one or two"})
+    max_length: int | None = field(default=None, metadata={"help": "Tokens per text"})
+
+    def __post_init__(self) -> None:
+        _in_range("max_raw_ratio", self.max_raw_ratio, 0.0, 1.0)
+        for name in ("learning_rate", "num_train_epochs", "mix_from_epoch", "min_trusted_loss"):
+            _in_range(name, getattr(self, name), 0.0, math.inf)
+        for name in ("per_device_train_batch_size", "trusted_batch_size", "max_length"):
+            _in_range(name, getattr(self, name), 1, math.inf)
+        if self.gradient_passes not in GRADIENT_PASSES:
+            raise UsageError(
+                f"gradient_passes: found {self.gradient_passes!r}, expected one of {', '.join(GRADIENT_PASSES)}"
+            )
+        super().__post_init__()
+
+    def filled_in(self, preset: Preset) -> MuScleTrainingArguments:
+        """A copy in which every None that a preset has a value for is that value."""
+        args = copy.copy(self)
+        defaults = {
+            "learning_rate": preset.learning_rate,
+            "num_train_epochs": preset.epochs,
+            "per_device_train_batch_size": preset.batch_size,
+            "max_raw_ratio": preset.max_raw_ratio,
+            "mix_from_epoch": preset.mix_from_epoch,
+            "min_trusted_loss": preset.min_trusted_loss,
+        }
+        for name, value in defaults.items():
+            if getattr(args, name) is None:
+                setattr(args, name, value)
+        args.trusted_batch_size = args.trusted_batch_size or args.per_device_train_batch_size
+        return args
+
+
+def _in_range(name: str, value: float | None, low: float, high: float) -> None:
+    if value is not None and not low <= value <= high:
+        upper = "" if math.isinf(high) else f" to {high:g}"
+        raise UsageError(f"{name}: found {value}, expected a number from {low:g}{upper}")

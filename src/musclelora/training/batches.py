@@ -1,0 +1,107 @@
+"""Tokenized rows, trusted batches, and joining two batches into one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from musclelora.data.table import Table
+
+Features = dict[str, Any]
+
+
+class TokenizedTable(torch.utils.data.Dataset[Features]):
+    """The rows of a table as token ids, cut at `max_length`.
+
+    Attributes:
+        truncated: how many texts were longer than `max_length` tokens.
+    """
+
+    def __init__(self, table: Table, tokenizer: Tokenizer, max_length: int) -> None:
+        encoded = tokenize(table.texts, tokenizer, max_length)
+        self.truncated = encoded.pop("truncated")
+        self._columns: dict[str, list[list[int]]] = encoded
+        self._labels = table.labels.tolist()
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> Features:
+        row: Features = {name: column[index] for name, column in self._columns.items()}
+        row["labels"] = self._labels[index]
+        return row
+
+
+def tokenize(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
+    """Token ids and masks of each text, unpadded, and under ``truncated`` how many had to be cut."""
+    encoded = tokenizer(list(texts), truncation=True, max_length=max_length)
+    if encoded.is_fast:
+        truncated = sum(bool(encoding.overflowing) for encoding in encoded.encodings)
+    else:
+        truncated = sum(len(ids) > max_length for ids in tokenizer(list(texts), truncation=False)["input_ids"])
+    return {**encoded.data, "truncated": truncated}
+
+
+def length_limit(tokenizer: Tokenizer, config: Any, wanted: int | None = None) -> int:
+    """The longest text in tokens that the model takes, or `wanted` where that is less."""
+    limits = [int(1e9) if wanted is None else wanted, tokenizer.model_max_length]
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        # RoBERTa and its kin count positions from the padding id on.
+        offset = (getattr(config, "pad_token_id", 0) or 0) + 1 if config.model_type in _OFFSET_POSITIONS else 0
+        limits.append(positions - offset)
+    return int(min(limits))
+
+
+_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "longformer", "mpnet", "roberta-prelayernorm"})
+
+
+class TrustedBatches:
+    """The trusted mini-batch of any step: drawn at random, without replacement within a batch.
+
+    A batch depends on the seed and its number alone, so a resumed run draws what the first one would have.
+
+    Args:
+        rows: the trusted rows, tokenized.
+        collate: makes one padded batch of a list of rows.
+        batch_size: rows per batch; at most as many as there are.
+        seed: of the draw.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Features] | TokenizedTable,
+        collate: Callable[[list[Features]], Mapping[str, Tensor]],
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self._rows, self._collate, self._seed = rows, collate, seed
+        self._size = min(batch_size, len(rows))
+
+    def __getitem__(self, number: int) -> Mapping[str, Tensor]:
+        rng = np.random.default_rng([self._seed, number])
+        chosen = rng.choice(len(self._rows), size=self._size, replace=False)
+        return self._collate([self._rows[int(index)] for index in chosen])
+
+
+def join(first: Mapping[str, Tensor], second: Mapping[str, Tensor], tokenizer: Tokenizer) -> dict[str, Tensor]:
+    """Two padded batches as one: (n, l1) and (m, l2) become (n + m, max(l1, l2))."""
+    fill = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
+    left = tokenizer.padding_side == "left"
+    joined: dict[str, Tensor] = {}
+    for name in first.keys() & second.keys():
+        parts = [first[name], second[name].to(first[name].device)]
+        if parts[0].dim() > 1:
+            width = max(part.shape[1] for part in parts)
+            parts = [
+                F.pad(p, (width - p.shape[1], 0) if left else (0, width - p.shape[1]), value=fill.get(name, 0))
+                for p in parts
+            ]
+        joined[name] = torch.cat(parts)
+    return joined
