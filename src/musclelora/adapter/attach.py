@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,8 +47,8 @@ class Adapted:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`tensors` to one safetensors file, bit by bit, whole or not at all."""
-        with atomic_file(path) as temporary:
-            tensors = {name: tensor.cpu().contiguous() for name, tensor in self.tensors().items()}
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.tensors().items()}
+        with atomic_file(path) as temporary, safetensors_errors():
             save_file(tensors, temporary, metadata={"format": "pt"})
 
     @torch.no_grad()
@@ -83,10 +84,13 @@ def attach(backbone: Backbone, config: MuScleLoraConfig, preset: Preset) -> Adap
 
     Raises:
         ModelError: the layers to adapt cannot be found.
-        UsageError: a named layer does not exist or is not a dense one.
+        UsageError: a named layer does not exist or is not a dense one, or the configuration has an option of
+            PEFT that also says what is adapted or trained.
     """
+    _refuse_rivals(config)
     model, config = backbone.model, copy.deepcopy(config)
-    pretrained = {id(p) for name, p in model.named_parameters() if name not in backbone.new_parameters}
+    config.task_type = None  # for a task PEFT would wrap the output layer; here it is handled below
+    pretrained = {p for name, p in model.named_parameters() if name not in backbone.new_parameters}
     placement = find_placement(model)
     if config.scale_factors is None:
         config.scale_factors = list(preset.scale_factors)
@@ -97,6 +101,11 @@ def attach(backbone: Backbone, config: MuScleLoraConfig, preset: Preset) -> Adap
     attention: list[str] = []
     if config.low_rank:
         wanted = placement.attention if config.target_modules is None else config.target_modules
+        if config.target_modules is None and not wanted:
+            raise ModelError(
+                f"{type(model).__name__}: no attention projection was found by name; "
+                "name the layers to adapt with --target-modules"
+            )
         attention = _dense_layers(model, wanted, "target_modules")
     multiscale: list[str] = []
     if config.scale_factors:
@@ -108,20 +117,52 @@ def attach(backbone: Backbone, config: MuScleLoraConfig, preset: Preset) -> Adap
     config.target_modules = {*attention, *multiscale}
     config.__post_init__()
 
+    if not (config.target_modules or config.train_output_layer or not config.low_rank):
+        raise UsageError(
+            "target_modules and scale_factors: found both empty, which leaves nothing to train; name layers to adapt"
+        )
+
+    output = set(model.get_submodule(placement.output).parameters())
     adapted: PreTrainedModel | PeftModel = model
     if config.target_modules:
         adapted = get_peft_model(model, config)
     for name, parameter in adapted.named_parameters():
-        parameter.requires_grad_("lora_" in name or not config.low_rank)
-    output = model.get_submodule(placement.output)
-    output.requires_grad_(config.train_output_layer or not config.low_rank)
-    fresh = {id(p) for p in output.parameters()}
+        trained = "lora_" in name or (config.train_output_layer and parameter in output)
+        parameter.requires_grad_(trained or not config.low_rank)
     own = frozenset(
         name
         for name, p in adapted.named_parameters()
-        if p.requires_grad or id(p) not in pretrained or id(p) in fresh
+        if p.requires_grad or p not in pretrained or p in output
     )
     return Adapted(adapted, config, placement, own)
+
+
+@contextlib.contextmanager
+def safetensors_errors() -> Iterator[None]:
+    """Turn a failure to write, which safetensors has an exception of its own for, into an ``OSError``."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(None, " ".join(str(error).split())) from error
+
+
+def _refuse_rivals(config: MuScleLoraConfig) -> None:
+    rivals = (
+        "exclude_modules",
+        "layer_replication",
+        "layers_to_transform",
+        "modules_to_save",
+        "target_parameters",
+        "trainable_token_indices",
+    )
+    found = [name for name in rivals if getattr(config, name)]
+    if config.bias != "none":
+        found.append("bias")
+    if found:
+        raise UsageError(
+            f"{', '.join(found)}: found set, expected unset; target_modules, multiscale_modules and "
+            "train_output_layer say what is adapted and trained, so use those"
+        )
 
 
 def _dense_layers(model: nn.Module, names: Iterable[str] | str, option: str) -> list[str]:

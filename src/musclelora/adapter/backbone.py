@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def load_backbone(
         "id2label": dict(enumerate(label_names)),
         "label2id": {label: index for index, label in enumerate(label_names)},
     }
-    try:
+    with model_errors(name):
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False, **labels)
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
         model, info = AutoModelForSequenceClassification.from_pretrained(
@@ -75,8 +76,6 @@ def load_backbone(
             output_loading_info=True,
             **{"dtype": "float32", **kwargs},
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(_cannot_load(name, error)) from error
     if tokenizer.pad_token_id is None:
         raise ModelError(
             f"{name}: its tokenizer has no padding token; expected one; set one and save the tokenizer beside it"
@@ -84,6 +83,15 @@ def load_backbone(
     missing = set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]}
     commit = getattr(config, "_commit_hash", None)
     return Backbone(name, path, model, tokenizer, commit, frozenset(missing))
+
+
+@contextlib.contextmanager
+def model_errors(name: str) -> Iterator[None]:
+    """Turn what ``from_pretrained`` raises into one-line :class:`ModelError` messages."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(_cannot_load(name, error)) from error
 
 
 def model_path(name: str) -> str:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any
 
+import torch
 from peft import LoraConfig
-from peft.tuners import lora
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from musclelora.errors import UsageError
 
 ALL_ADAPTED = "all-adapted"
+
+_FLOAT32 = torch.finfo(torch.float32)
 
 
 @dataclass
@@ -61,52 +65,90 @@ class MuScleLoraConfig(LoraConfig):
 
     def __post_init__(self) -> None:
         _check(self)
-        super().__post_init__()
+        if self.scale_factors is not None:
+            self.scale_factors = [float(scale) for scale in self.scale_factors]
         names = self.multiscale_modules
-        if self.scale_factors and isinstance(names, list):
-            if self.low_rank and self.target_modules is not None and not isinstance(self.target_modules, str):
-                self.target_modules = set(self.target_modules) | set(names)
-            # PEFT scales a product by alpha / rank; the rank of all branches together is m·r.
-            for name in names:
-                self.rank_pattern[name] = len(self.scale_factors) * self.inner_rank
-                self.alpha_pattern[name] = len(self.scale_factors) * self.multiscale_alpha
+        if names is not None and names != ALL_ADAPTED:
+            names = self.multiscale_modules = [names] if isinstance(names, str) else sorted(names)
+        super().__post_init__()
+        if self.scale_factors and names:
+            targets = self.target_modules
+            if self.low_rank and isinstance(names, list) and targets is not None and not isinstance(targets, str):
+                self.target_modules = set(targets) | set(names)
+            # PEFT scales a product by alpha / rank; the rank of all branches together is m·r. The first pattern
+            # that matches counts, so these stand before any other.
+            patterns = names if isinstance(names, list) else [".*"]
+            branches = len(self.scale_factors)
+            rank, alpha = branches * self.inner_rank, branches * self.multiscale_alpha
+            self.rank_pattern = {**dict.fromkeys(patterns, rank), **(self.rank_pattern or {})}
+            self.alpha_pattern = {**dict.fromkeys(patterns, alpha), **(self.alpha_pattern or {})}
         self._register_custom_module({nn.Linear: self._new_layer, Conv1D: self._new_layer})
+
+    @classmethod
+    def from_peft_type(cls, **kwargs: Any) -> MuScleLoraConfig:
+        """Build from saved fields (called by ``from_pretrained``); PEFT would build a plain ``LoraConfig``."""
+        known = {item.name for item in fields(cls) if item.init}
+        return cls(**{name: value for name, value in kwargs.items() if name in known})
 
     def is_multiscale(self, module_name: str) -> bool:
         """Whether the layer of this full name gets the multi-scale layer."""
         names = self.multiscale_modules
-        if not self.scale_factors or not isinstance(names, list):
+        if not self.scale_factors or not names:
             return False
+        if names == ALL_ADAPTED:
+            return True
         return any(module_name == name or module_name.endswith(f".{name}") for name in names)
 
     @staticmethod
-    def _new_layer(target: nn.Module, adapter_name: str, config: MuScleLoraConfig, **kwargs: Any) -> nn.Module:
+    def _new_layer(
+        target: nn.Module, adapter_name: str, config: MuScleLoraConfig, **kwargs: Any
+    ) -> nn.Module | None:
         from musclelora.adapter.layer import MultiScaleLinear
 
+        if config.scale_factors is None or (config.scale_factors and config.multiscale_modules is None):
+            raise UsageError(
+                "scale_factors and multiscale_modules: found None, which only musclelora's attach() fills in; "
+                "give both, or scale_factors=[] for plain LoRA"
+            )
         conv1d = isinstance(target, Conv1D)
         config.fan_in_fan_out = conv1d
-        layer = MultiScaleLinear if config.is_multiscale(kwargs["target_name"]) else lora.Linear
-        return layer(target, adapter_name, config=config, is_target_conv_1d_layer=conv1d, **kwargs)
+        if not config.is_multiscale(kwargs["target_name"]):
+            return None  # PEFT makes its own layer
+        return MultiScaleLinear(target, adapter_name, config=config, is_target_conv_1d_layer=conv1d, **kwargs)
 
 
 def _check(config: MuScleLoraConfig) -> None:
-    for scale in config.scale_factors or ():
-        if not (math.isfinite(scale) and scale > 0):
+    scales: Any = config.scale_factors
+    if scales is not None and (isinstance(scales, str) or not isinstance(scales, Iterable)):
+        raise UsageError(f"scale_factors: found {scales!r}, expected a list of positive finite numbers")
+    for scale in scales if scales is not None else ():
+        # As float32, the precision that the layer keeps them in.
+        if not _is_number(scale) or not _FLOAT32.tiny <= scale <= _FLOAT32.max:
             raise UsageError(
-                f"scale_factors: found {scale:g} in {config.scale_factors}, expected positive finite numbers; "
+                f"scale_factors: found {scale!r} in {list(scales)}, expected positive finite numbers; "
                 "leave it out or pass an empty list to switch the multi-scale layer off"
             )
     for name in ("r", "inner_rank"):
-        if getattr(config, name) < 1:
-            raise UsageError(
-                f"{name}: found {getattr(config, name)}, expected a whole number of 1 or more; raise it"
-            )
+        value = getattr(config, name)
+        if not (isinstance(value, Integral) and _is_number(value) and value >= 1):
+            raise UsageError(f"{name}: found {value!r}, expected a whole number of 1 or more; raise it")
     for name in ("lora_alpha", "multiscale_alpha"):
         value = getattr(config, name)
-        if not (math.isfinite(value) and value > 0):
-            raise UsageError(f"{name}: found {value}, expected a positive finite number; raise it")
-    if config.use_dora or config.use_rslora or config.lora_bias:
+        if not (_is_number(value) and 0 < value < math.inf):
+            raise UsageError(f"{name}: found {value!r}, expected a positive finite number; raise it")
+    if not (_is_number(config.lora_dropout) and 0 <= config.lora_dropout < 1):
+        raise UsageError(f"lora_dropout: found {config.lora_dropout!r}, expected a number from 0 to below 1")
+    # Each of these is more than W + (α / r)·B·A, or alters W.
+    names = [item.name for item in fields(config) if item.metadata.get("is_lora_variant")]
+    found = [name for name in ("use_rslora", "lora_bias", *names) if getattr(config, name)]
+    if not isinstance(config.init_lora_weights, bool) and config.init_lora_weights != "gaussian":
+        found.append(f"init_lora_weights={config.init_lora_weights!r}")
+    if found:
         raise UsageError(
-            "use_dora, use_rslora and lora_bias: found one set, expected none; "
-            "the multi-scale layer must stay an ordinary low-rank product, so switch them off"
+            f"{', '.join(found)}: found set, expected none; the adapter must stay an ordinary low-rank "
+            "product on untouched weights, so switch it off"
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from musclelora.adapter.attach import Adapted
+from musclelora.adapter.attach import Adapted, safetensors_errors
 from musclelora.adapter.layer import MultiScaleLinear
 from musclelora.adapter.placement import fold_bottlenecks
 from musclelora.errors import UsageError
 from musclelora.files import atomic_folder
 
-# PEFT always keeps modules of these names whole for sequence classification.
+# PEFT always keeps modules whose names end so whole for sequence classification.
 _PEFT_HEADS = ("classifier", "score")
+_NO_LAYER = "dummy-target-modules"  # PEFT's word for an adapter without layers
 
 
 def export(
@@ -51,7 +52,7 @@ def export(
     """
     if format not in FORMATS:
         raise UsageError(f"--format: found {format!r}, expected one of {', '.join(FORMATS)}")
-    with atomic_folder(path, overwrite=overwrite) as folder:
+    with atomic_folder(path, overwrite=overwrite) as folder, safetensors_errors():
         FORMATS[format](adapted, folder, base_model)
         tokenizer.save_pretrained(folder)
 
@@ -93,34 +94,38 @@ def _write_lora(adapted: Adapted, folder: Path, base_model: str | None) -> None:
         tensors[f"base_model.model.{name}.lora_A.weight"] = low * layer.scaling["default"]
         tensors[f"base_model.model.{name}.lora_B.weight"] = up
         ranks[name] = low.shape[0]
-    rank = max(set(ranks.values()), key=list(ranks.values()).count)
+    rank = max(ranks.values(), key=list(ranks.values()).count, default=1)
     others = {name: r for name, r in ranks.items() if r != rank}
     config = LoraConfig(
         task_type="SEQ_CLS",
         inference_mode=True,
-        base_model_name_or_path=base_model,
+        base_model_name_or_path=_from_anywhere(base_model),
         r=rank,
         lora_alpha=rank,
         rank_pattern=others,
         alpha_pattern=others,
-        target_modules=sorted(ranks),
+        target_modules=sorted(ranks) or _NO_LAYER,
         modules_to_save=heads,
-        fan_in_fan_out=adapted.config.fan_in_fan_out,
+        fan_in_fan_out=any(layers[name].fan_in_fan_out for name in ranks),
     )
     config.save_pretrained(str(folder))
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(contiguous, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    # With the labels beside the adapter, `from_pretrained(folder)` builds an output layer of the right width.
-    adapted.model.config.save_pretrained(folder)
+    # No config.json: beside one, transformers takes the folder for a whole model and looks for its weights.
 
 
 def _whole_modules(adapted: Adapted) -> list[str]:
-    """Names of the modules to keep whole: those with a parameter that did not come from the checkpoint."""
+    """Names of the modules to keep whole: those with a parameter that did not come from the checkpoint.
+
+    PEFT compares the ends of names, and cannot keep a module whole that it adapts: whatever it would take for
+    one of them is kept whole as well.
+    """
+    parameters = {_plain(name) for name in adapted.own if "lora_" not in name}
+    wanted = {adapted.placement.output, *(name.rpartition(".")[0] for name in parameters)}
+    modules = [_plain(name) for name, _ in adapted.model.get_base_model().named_modules() if name]
+    ends = (*wanted, *_PEFT_HEADS)
     names: list[str] = []
-    for name in sorted({adapted.placement.output, *(_plain(n) for n in adapted.own if "lora_" not in n)}):
-        module = name.rpartition(".")[0] if name.endswith((".weight", ".bias")) else name
-        head = module.split(".")[0]
-        module = head if head in _PEFT_HEADS else module
+    for module in sorted({name for name in modules if name.endswith(ends)}):
         if not _inside(module, names):
             names.append(module)
     return names
@@ -148,6 +153,11 @@ def _merged_copy(module: nn.Module) -> nn.Module:
             layer.merge()
             holder.set_submodule(name, layer.get_base_layer())
     return holder.root
+
+
+def _from_anywhere(base_model: str | None) -> str | None:
+    """A folder's full path, so that the adapter finds it whatever the working directory; a hub name as it is."""
+    return str(Path(base_model).resolve()) if base_model and Path(base_model).is_dir() else base_model
 
 
 def _plain(name: str) -> str:

@@ -48,13 +48,19 @@ class MultiScaleLinear(lora.Linear):
         """Create L, R and K for one adapter (called by PEFT)."""
         super().update_layer(adapter_name, r, lora_alpha=lora_alpha, config=config, **kwargs)
         low, up = self.lora_A[adapter_name], self.lora_B[adapter_name]
-        scales = torch.tensor(config.scale_factors or [1.0], dtype=torch.float32)
-        scales = scales.repeat_interleave(config.inner_rank)
-        if low.weight.device.type != "meta":
-            scales = scales.to(low.weight.device)
-            if config.init_lora_weights is True:
+        dtype = torch.promote_types(low.weight.dtype, torch.float32)
+        scales = torch.ones(r, dtype=dtype, device="cpu")
+        name = kwargs.get("target_name")
+        # Another adapter on the same layer may be a plain one.
+        if isinstance(config, MuScleLoraConfig) and (name is None or config.is_multiscale(name)):
+            scales = torch.tensor(config.scale_factors, dtype=dtype, device="cpu")
+            scales = scales.repeat_interleave(config.inner_rank)
+            if low.weight.device.type != "meta" and config.init_lora_weights is True:
                 nn.init.kaiming_uniform_(low.weight, a=math.sqrt(5))
                 nn.init.kaiming_uniform_(up.weight, a=math.sqrt(5))
+        base = self.get_base_layer().weight
+        if base.device.type != "meta":
+            scales = scales.to(base.device)
         # A buffer follows the module to another device; the configuration, not the weights file, holds it.
         self.register_buffer(_buffer(adapter_name), scales, persistent=False)
 
@@ -72,7 +78,9 @@ class MultiScaleLinear(lora.Linear):
             if name in self.lora_A:
                 low, up = self.lora_A[name], self.lora_B[name]
                 x = self._cast_input_dtype(x, low.weight.dtype)
-                y = y + self.scaling[name] * up(low(self.lora_dropout[name](x)) * self.scales(name))
+                inner = low(self.lora_dropout[name](x))
+                # K may be wider than a half-precision model.
+                y = y + self.scaling[name] * up((inner * self.scales(name)).to(inner.dtype))
         return y.to(dtype)
 
     def scales(self, adapter_name: str) -> Tensor:
@@ -83,7 +91,8 @@ class MultiScaleLinear(lora.Linear):
         """(α / r) · R · diag(K) · L in the layout of the base layer's weight (what merging adds to it)."""
         low, up = self.lora_A[adapter].weight, self.lora_B[adapter].weight
         # Half-precision products on a CPU are slow and coarse.
-        delta = self.scaling[adapter] * (up.float() * self.scales(adapter).float()) @ low.float()
+        wide = torch.promote_types(low.dtype, torch.float32)
+        delta = self.scaling[adapter] * (up.to(wide) * self.scales(adapter).to(wide)) @ low.to(wide)
         return (delta.T if self.fan_in_fan_out else delta).to(low.dtype)
 
     def __repr__(self) -> str:

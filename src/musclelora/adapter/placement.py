@@ -38,10 +38,10 @@ def find_placement(model: PreTrainedModel) -> Placement:
 
     The output layer is the last dense layer to run whose width is the number of labels; the dense layer
     before it counts when it belongs to the head or the pooler, not to a block. The attention projections
-    are all dense layers below a module called attention, by name.
+    are all dense layers below a module called attention, by name; there may be none.
 
     Raises:
-        ModelError: no output layer was seen, or no attention projection was found.
+        ModelError: the model cannot be run on two tokens, or no output layer was seen.
     """
     order = _dense_layers_in_order(model)
     labels = model.config.num_labels
@@ -50,7 +50,7 @@ def find_placement(model: PreTrainedModel) -> Placement:
     if not outputs:
         raise ModelError(
             f"{type(model).__name__}: no dense layer of {labels} outputs ran; "
-            "expected a sequence classifier; name its layers with --target-modules and --multiscale-modules"
+            "expected a sequence classifier whose last layer gives the logits; choose another model"
         )
     output = outputs[-1]
     before = order[: len(order) - 1 - order[::-1].index(output)]
@@ -62,11 +62,6 @@ def find_placement(model: PreTrainedModel) -> Placement:
         and _in_block(name)
         and any(_ATTENTION.search(part) for part in name.split("."))
     )
-    if not attention:
-        raise ModelError(
-            f"{type(model).__name__}: no attention projection was found by name; "
-            "name the layers to adapt with --target-modules"
-        )
     return Placement(attention, dense, output)
 
 
@@ -140,9 +135,16 @@ def _dense_layers_in_order(model: PreTrainedModel) -> list[str]:
     ]
     training = model.training
     eos = getattr(model.config, "eos_token_id", None)
-    ids = torch.tensor([[1, eos if isinstance(eos, int) else 2]], device=model.device)
+    entries = model.get_input_embeddings().weight.shape[0]
+    last = eos if isinstance(eos, int) and 0 <= eos < entries else min(2, entries - 1)
+    ids = torch.tensor([[min(1, entries - 1), last]], device=model.device)
     try:
         model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids))
+    except Exception as error:
+        raise ModelError(
+            f"{type(model).__name__}: it cannot be run on two tokens ({' '.join(str(error).split())[:160]}); "
+            "expected a text classifier that takes input_ids and attention_mask; choose another model"
+        ) from error
     finally:
         model.train(training)
         for handle in handles:

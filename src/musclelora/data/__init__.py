@@ -1,7 +1,7 @@
 """Reading any table of (text, label): validation, summary, the trusted set, embedded corpora and models."""
 
 from musclelora.data.embedded import EMBEDDED_MODELS, bbc_news, embedded_model_path
-from musclelora.data.readers import load_table
+from musclelora.data.readers import load_table, load_texts
 from musclelora.data.splits import stratified_split
 from musclelora.data.summary import Summary, summarize
 from musclelora.data.table import Row, Table
@@ -17,6 +17,7 @@ __all__ = [
     "check_trusted",
     "embedded_model_path",
     "load_table",
+    "load_texts",
     "overlap",
     "select_trusted",
     "stratified_split",

@@ -97,6 +97,16 @@ def load_table(
     )
 
 
+def load_texts(
+    source: str | os.PathLike[str], *, text_column: str | None = None, split: str | None = None
+) -> tuple[str, ...]:
+    """Read the texts of a table that needs no labels; arguments and errors as for :func:`load_table`."""
+    raw = _open(os.fspath(source), split)
+    own = openbackdoor.COLUMNS[1:2] if raw.columns == openbackdoor.COLUMNS else _TEXT_COLUMNS
+    column = _choose(raw, text_column, own, "--text-column")
+    return tuple(_parse_text(value, raw.place(at, column)) for at, (value,) in raw.rows((column,)))
+
+
 def _open(source: str, split: str | None) -> RawTable:
     path = Path(source)
     if path.is_dir():

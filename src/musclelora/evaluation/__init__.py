@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from musclelora.evaluation.evaluate import evaluate, target_id
 from musclelora.evaluation.metrics import (
     Evaluation,
     Rate,
@@ -22,8 +23,10 @@ __all__ = [
     "cacc",
     "cacc_gap",
     "confusion_matrix",
+    "evaluate",
     "excess_asr",
     "per_class_accuracy",
     "score",
+    "target_id",
     "wilson_interval",
 ]

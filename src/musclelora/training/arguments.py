@@ -6,6 +6,7 @@ import copy
 import math
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 
 from musclelora.adapter.presets import Preset
@@ -61,6 +62,8 @@ class MuScleTrainingArguments(TrainingArguments):
             raise UsageError(
                 f"gradient_passes: found {self.gradient_passes!r}, expected one of {', '.join(GRADIENT_PASSES)}"
             )
+        if self.bf16 and not torch.accelerator.is_available():
+            self.use_cpu = True  # transformers wants to be told that bf16 on a CPU is meant
         super().__post_init__()
 
     def filled_in(self, preset: Preset) -> MuScleTrainingArguments:

@@ -1,0 +1,105 @@
+"""Where the preset rule for narrow encoders comes from.
+
+Trains the embedded encoder on poisoned BBC news (the demo's training rows, its test rows left out) under a
+grid of learning rates, scale factors and output layers, and records the clean accuracy on held-out rows.
+Attack success is not measured here, and no poison flag is read.
+
+    python benchmarks/studies/narrow_encoder.py --seeds 2 --json benchmarks/results/narrow-encoder.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import platform
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import torch
+import transformers
+
+from musclelora.adapter import MuScleLoraConfig
+from musclelora.attacks import get_trigger, poison
+from musclelora.data import stratified_split
+from musclelora.demo import LABEL_MODE, MAX_LENGTH, RATE, TARGET, TEST_ROWS, TRAIN_ROWS, TRUSTED_ROWS, short_corpus
+from musclelora.files import write_json
+from musclelora.training import MuScleTrainer, MuScleTrainingArguments
+
+SCALES = {"bert-base": [1, 4, 8, 12, 16, 20, 24, 28], "large": [1, 2, 3, 4, 5, 6, 7, 8, 9], "decoder": [1, 2, 3, 4]}
+LEARNING_RATES = (1e-3, 2e-3, 3e-3)
+EPOCHS = 4
+DEV_ROWS = 300
+
+
+def main() -> None:
+    """Run the grid; the file is rewritten after every run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--json", type=Path, required=True)
+    options = parser.parse_args()
+    grid = [(True, rate, scales) for rate, scales in itertools.product(LEARNING_RATES, SCALES)]
+    grid += [(False, rate, "bert-base") for rate in LEARNING_RATES]
+    rows: list[dict[str, object]] = []
+    # Seeds that the demo does not use.
+    for seed, (trained, rate, scales) in itertools.product(range(100, 100 + options.seeds), grid):
+        row = {"seed": seed, "learning_rate": rate, "scale_factors": scales, "train_output_layer": trained}
+        row |= run(seed, rate, SCALES[scales], trained, options.bf16)
+        rows.append(row)
+        print(row, flush=True)
+        machine = {
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "date": datetime.now(UTC).date().isoformat(),
+            "command": f"narrow_encoder.py --seeds {options.seeds}{' --bf16' if options.bf16 else ''}",
+        }
+        write_json(options.json, {**machine, "epochs": EPOCHS, "dev_rows": DEV_ROWS, "rows": rows})
+
+
+def run(seed: int, rate: float, scales: list[int], trained: bool, bf16: bool) -> dict[str, object]:
+    """One training run: clean accuracy on held-out rows after each epoch, and the trusted loss at its end."""
+    corpus = short_corpus()
+    rest, _ = stratified_split(corpus, [len(corpus) - TEST_ROWS, TEST_ROWS], seed=0)
+    train, trusted, dev = stratified_split(rest, [TRAIN_ROWS, TRUSTED_ROWS, DEV_ROWS], seed=seed)
+    target = train.label_names.index(TARGET)
+    poisoned = poison(train, get_trigger("addsent"), target=target, rate=RATE, label_mode=LABEL_MODE, seed=seed)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = MuScleTrainer(
+            args=MuScleTrainingArguments(
+                output_dir=folder,
+                learning_rate=rate,
+                num_train_epochs=EPOCHS,
+                max_length=MAX_LENGTH,
+                max_raw_ratio=0.0,
+                save_strategy="no",
+                eval_strategy="epoch",
+                logging_steps=8,
+                bf16=bf16,
+                seed=seed,
+                disable_tqdm=True,
+                dataloader_pin_memory=False,
+            ),
+            train_dataset=poisoned,
+            trusted_dataset=trusted,
+            eval_dataset=dev,
+            peft_config=MuScleLoraConfig(scale_factors=scales, train_output_layer=trained),
+        )
+        trainer.pop_callback(transformers.PrinterCallback)
+        started = time.perf_counter()
+        trainer.train()
+        history = trainer.state.log_history
+        return {
+            "dev_accuracy": [round(entry["eval_accuracy"], 4) for entry in history if "eval_accuracy" in entry],
+            "trusted_loss": [round(entry["trusted_loss"], 3) for entry in history if "trusted_loss" in entry][-1],
+            "seconds": round(time.perf_counter() - started, 1),
+        }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""``musclelora export``."""
+
+from __future__ import annotations
+
+import click
+
+from musclelora.cli.options import quiet_libraries
+
+
+@click.command(name="export")
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["lora", "merged"]),
+    default="lora",
+    show_default=True,
+    help="lora: an ordinary PEFT folder for the backbone. merged: an ordinary Hugging Face model folder.",
+)
+@click.option("--output", required=True, metavar="FOLDER", help="The folder to write.")
+@click.option("--overwrite", is_flag=True, help="Replace the output folder.")
+def command(run: str, format_: str, output: str, overwrite: bool) -> None:
+    """Write the model in the folder RUN so that it loads without this package."""
+    from musclelora.training.run import load_run
+
+    quiet_libraries()
+    load_run(run).export(output, format=format_, overwrite=overwrite)
+    click.echo(f"written to {output}")

@@ -1,0 +1,88 @@
+"""Options that several commands share, and printing."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from musclelora.data.summary import summarize
+from musclelora.data.table import Table
+from musclelora.errors import UsageError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Floats(click.ParamType):
+    """Numbers separated by commas; an empty text is an empty list."""
+
+    name = "numbers"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[float]:
+        """Parse one value; click reports what is not a number."""
+        if isinstance(value, list):
+            return value
+        try:
+            return [float(part) for part in value.replace(",", " ").split()]
+        except ValueError:
+            self.fail(f"found {value!r}, expected numbers separated by commas, such as 1,4,8", param, ctx)
+
+
+class Words(click.ParamType):
+    """Names separated by commas."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        """Parse one value."""
+        return value if isinstance(value, list) else [part for part in value.replace(",", " ").split() if part]
+
+
+def table_options(command: Command) -> Command:
+    """Which columns and split of a table hold the texts and labels."""
+    for option in (
+        click.option("--split", help="Split of a folder or hub data set, such as train or test-clean."),
+        click.option("--label-column", help="Column of the labels.  [default: label, category, class, …]"),
+        click.option("--text-column", help="Column of the texts.  [default: text, sentence, content, …]"),
+    ):
+        command = option(command)
+    return command
+
+
+def show_table(name: str, table: Table) -> None:
+    """Print the summary of what was read."""
+    click.echo(f"{name}")
+    for line in summarize(table).lines():
+        click.echo(f"  {line}")
+
+
+def quiet_libraries() -> None:
+    """Leave the libraries' progress and warnings to those who debug: ours say what matters."""
+    import warnings
+
+    from transformers.utils import logging
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def at_most_one(**options: object) -> None:
+    """Raise unless at most one of the options was given."""
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)}: found together, expected one of them; leave one out")
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def not_negative(low: float = 0.0) -> Callable[..., Any]:
+    """A click type for finite numbers from `low` on."""
+    return functools.partial(click.FloatRange, min=low)()

@@ -1,0 +1,147 @@
+"""The demo: poison BBC news, defend against it, and put every method in one table.
+
+It runs on the embedded model and corpus alone. Every number but the attack success rates comes about without
+a look at poison flags: the settings are the presets', the same for both attacks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from musclelora.attacks import get_trigger, poison, trigger_test_set
+from musclelora.attacks.base import Trigger
+from musclelora.data import bbc_news, stratified_split
+from musclelora.data.table import Table
+from musclelora.errors import OutputError
+from musclelora.files import write_json
+
+ATTACKS = ("addsent", "badnets")
+METHODS = ("oracle", "vanilla", "lora", "trusted-only", "musclelora")
+TARGET = "entertainment"
+RATE = 0.1
+LABEL_MODE = "mix"
+TRAIN_ROWS, TRUSTED_ROWS, TEST_ROWS = 512, 96, 500
+# Articles are cut to their headline and first sentences: enough to tell the class, and a trigger put anywhere
+# in them is read by the model.
+WORDS, MAX_LENGTH = 40, 64
+_MARK = "demo.json"
+
+
+class Split(NamedTuple):
+    """The tables of one demo run."""
+
+    train: Table
+    trusted: Table
+    test: Table
+
+
+def split_corpus(seed: int) -> Split:
+    """Training and trusted rows drawn by `seed`; the test rows are the same for every seed."""
+    corpus = short_corpus()
+    rest, test = stratified_split(corpus, [len(corpus) - TEST_ROWS, TEST_ROWS], seed=0)
+    train, trusted = stratified_split(rest, [TRAIN_ROWS, TRUSTED_ROWS], seed=seed)
+    return Split(train, trusted, test)
+
+
+def short_corpus() -> Table:
+    """BBC news, each article cut to its first words."""
+    corpus = bbc_news()
+    return dataclasses.replace(corpus, texts=tuple(" ".join(text.split()[:WORDS]) for text in corpus.texts))
+
+
+def run_demo(
+    output: Path, *, seeds: Iterable[int] = (0,), say: Callable[[str], object] = print
+) -> list[dict[str, Any]]:
+    """Train every method on every attack and seed, and measure it.
+
+    Finished runs below `output` are kept: a demo that was interrupted goes on.
+
+    Returns:
+        One row for each attack, method and seed: cacc, asr (rates), excess_asr, cacc_gap, seconds. They are
+        also in ``results.json``, with ``results.png`` beside it.
+
+    Raises:
+        OutputError: `output` holds something else than a demo, or it cannot be written.
+    """
+    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / _MARK).exists())):
+        raise OutputError(f"{output}: it holds something else than a demo; name another output")
+    write_json(output / _MARK, {"format": 1})
+    seeds = tuple(seeds)
+    cells = [(seed, attack, method) for seed in seeds for attack in ATTACKS for method in METHODS]
+    rows: list[dict[str, Any]] = []
+    for number, (seed, attack, method) in enumerate(cells, 1):
+        say(f"[{number}/{len(cells)}] seed {seed}, {attack}: {method}")
+        rows.append({"attack": attack, "method": method, "seed": seed, **_measure(output, seed, attack, method)})
+    for row in rows:
+        oracle = next(r for r in rows if r["method"] == "oracle" and _same_task(r, row))
+        row["excess_asr"] = row["asr"]["value"] - oracle["asr"]["value"]
+        row["cacc_gap"] = oracle["cacc"]["value"] - row["cacc"]["value"]
+    write_json(output / "results.json", {"settings": _settings(seeds), "mean": summary(rows), "rows": rows})
+    return rows
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means over the seeds, one row for each attack and method."""
+    means: list[dict[str, Any]] = []
+    for attack in ATTACKS:
+        for method in METHODS:
+            group = [row for row in rows if row["attack"] == attack and row["method"] == method]
+            values = {
+                "cacc": [row["cacc"]["value"] for row in group],
+                "asr": [row["asr"]["value"] for row in group],
+                "excess_asr": [row["excess_asr"] for row in group],
+                "cacc_gap": [row["cacc_gap"] for row in group],
+                "seconds": [row["seconds"] for row in group],
+            }
+            means.append(
+                {"attack": attack, "method": method, "seeds": len(group)}
+                | {name: float(np.mean(value)) for name, value in values.items()}
+            )
+    return means
+
+
+def _measure(output: Path, seed: int, attack: str, method: str) -> dict[str, Any]:
+    from musclelora.evaluation import evaluate
+    from musclelora.training import METHODS as TRAINING_METHODS
+    from musclelora.training import fit
+
+    split = split_corpus(seed)
+    trigger: Trigger = get_trigger(attack)
+    target = split.test.label_names.index(TARGET)
+    poisoned = poison(split.train, trigger, target=target, rate=RATE, label_mode=LABEL_MODE, seed=seed)
+    # Neither the oracle nor trusted-only sees a poisoned row: both attacks share one run of each.
+    shared = method in ("oracle", "trusted-only")
+    run = fit(
+        output / "runs" / f"{seed}-{'any' if shared else attack}-{method}",
+        train=split.train if method == "oracle" else poisoned,
+        trusted=split.trusted if method in ("musclelora", "trusted-only") else None,
+        method=TRAINING_METHODS[{"oracle": "full", "vanilla": "full"}.get(method, method)],
+        arguments={"seed": seed, "max_length": MAX_LENGTH, "logging_steps": 4},
+        select_best="last",
+        resume=True,
+    )
+    triggered = trigger_test_set(split.test, trigger, target=target, seed=seed)
+    found = evaluate(run.classifier, clean=split.test, triggered=triggered, target=target).to_dict()
+    return {"cacc": found["cacc"], "asr": found["asr"], "seconds": run.info["result"]["seconds"]}
+
+
+def _same_task(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return bool(a["attack"] == b["attack"] and a["seed"] == b["seed"])
+
+
+def _settings(seeds: tuple[int, ...]) -> dict[str, Any]:
+    return {
+        "model": "all-minilm-l6-v2",
+        "data": "bbc-news",
+        "words": WORDS,
+        "rows": {"train": TRAIN_ROWS, "trusted": TRUSTED_ROWS, "test": TEST_ROWS},
+        "target": TARGET,
+        "rate": RATE,
+        "label_mode": LABEL_MODE,
+        "seeds": list(seeds),
+    }

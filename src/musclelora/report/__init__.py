@@ -1,0 +1,1 @@
+"""What a person looks at: figures. Nothing is computed here."""

@@ -1,0 +1,256 @@
+"""One training run, from tables to a run folder."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
+
+from musclelora.adapter import DEFAULT_MODEL, MuScleLoraConfig, load_backbone
+from musclelora.adapter.presets import PRESETS, Preset, preset_for
+from musclelora.data.splits import stratified_split
+from musclelora.data.summary import summarize
+from musclelora.data.table import Table
+from musclelora.data.trusted import check_trainable, check_trusted
+from musclelora.errors import DataError, UsageError
+from musclelora.training.arguments import MuScleTrainingArguments
+from musclelora.training.methods import METHODS, Method
+from musclelora.training.run import (
+    CHECKPOINTS,
+    WEIGHTS,
+    Run,
+    adapter_settings,
+    claim_folder,
+    fingerprint,
+    load_run,
+    preset_values,
+    write_info,
+)
+from musclelora.training.trainer import MuScleTrainer, last_checkpoint
+
+SELECT_BEST = ("auto", "dev", "trusted", "last")
+_HELD_OUT = 0.25
+# Arguments of the Trainer that do not decide the result; a resumed run may change them.
+_FREE = frozenset({"output_dir", "disable_tqdm", "report_to", "logging_steps", "run_name"})
+
+
+def fit(
+    output: str | os.PathLike[str],
+    *,
+    train: Table,
+    trusted: Table | None,
+    dev: Table | None = None,
+    model: str = DEFAULT_MODEL,
+    method: Method = METHODS["musclelora"],
+    adapter: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    preset: str | None = None,
+    select_best: str = "auto",
+    early_stopping: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    callbacks: list[TrainerCallback] | None = None,
+    say: Callable[[str], object] = lambda _: None,
+) -> Run:
+    """Train a classifier and keep it in a run folder.
+
+    Args:
+        output: the run folder.
+        train: the rows that may be poisoned.
+        trusted: rows that were checked; methods without alignment can do without.
+        dev: clean rows to choose the best epoch by.
+        model: an embedded model, a hub name or a folder.
+        method: which levers to pull: see :data:`~musclelora.training.methods.METHODS`.
+        adapter: fields of :class:`~musclelora.adapter.MuScleLoraConfig` to set.
+        arguments: fields of :class:`~musclelora.training.MuScleTrainingArguments` to set.
+        preset: a preset by name, instead of the backbone's own.
+        select_best: what chooses the epoch to keep: ``"dev"``, its accuracy on `dev`; ``"trusted"``, its
+            accuracy on a quarter of the trusted rows, which are then not trained on; ``"last"``; ``"auto"``,
+            the first of dev and last that there are rows for.
+        early_stopping: stop after so many evaluations without a better one.
+        resume: go on with the run in `output`; a finished one is returned as it is.
+        overwrite: replace the run in `output`.
+        callbacks: the Trainer's.
+        say: called with lines of text about what is decided.
+
+    Raises:
+        DataError, ModelError, OutputError, TrainingError, UsageError: each says what to do.
+    """
+    folder = Path(output)
+    check_trainable(train)
+    if trusted is not None:
+        check_trusted(train, trusted)
+    elif method.alignment or method.trusted_only or select_best == "trusted":
+        raise DataError(
+            "--trusted: no trusted set was given; expected about 100 rows that were checked; "
+            "pass --trusted FILE or --trusted-from FILE"
+        )
+    arguments = dict(arguments or {})
+    seed = int(arguments.get("seed", 42))
+    trusted, dev, select_best = _selection_rows(select_best, trusted, dev, seed)
+    rows = trusted if method.trusted_only and trusted is not None else train
+
+    set_seed(seed)
+    backbone = load_backbone(model, train.label_names)
+    chosen = _preset(preset) if preset else preset_for(backbone.model.config)
+    say(f"preset       {chosen.name}: {chosen.source}")
+    config = _adapter_config(method, chosen, adapter or {})
+    args = _trainer_arguments(folder, arguments, method, chosen, select_best)
+    settings = {
+        "method": method.name,
+        "levers": {k: getattr(method, k) for k in ("low_rank", "multiscale", "alignment", "trusted_only")},
+        "model": model,
+        "adapter": adapter_settings(config),
+        "arguments": {k: v for k, v in sorted(_plain(args).items()) if k not in _FREE},
+        "select_best": select_best,
+        "early_stopping": early_stopping,
+        "data": {name: fingerprint(table) for name, table in (("train", rows), ("trusted", trusted), ("dev", dev))},
+    }
+    earlier = claim_folder(folder, settings, resume=resume, overwrite=overwrite)
+    if earlier is not None and earlier["status"] == "finished":
+        say(f"{folder} holds this run, finished: nothing to do")
+        return load_run(folder)
+
+    extra = [EarlyStoppingCallback(early_stopping)] if early_stopping else []
+    trainer = MuScleTrainer(
+        backbone,
+        args,
+        train_dataset=rows,
+        trusted_dataset=trusted if method.alignment else None,
+        eval_dataset=dev,
+        peft_config=config,
+        preset=chosen,
+        callbacks=[*(callbacks or []), *extra],
+    )
+    for name, count in trainer.truncated.items():
+        if count:
+            say(f"truncated    {count:,} texts of the {name} rows are longer than {trainer.max_length} tokens")
+    info = {
+        "status": "training",
+        "settings": settings,
+        "model": {"name": model, "revision": backbone.revision},
+        "preset": preset_values(chosen),
+        "label_names": list(train.label_names),
+        "max_length": trainer.max_length,
+        "truncated": trainer.truncated,
+        "data": {
+            name: summarize(table).to_dict()
+            for name, table in (("train", rows), ("trusted", trusted), ("dev", dev))
+            if table is not None
+        },
+    }
+    write_info(folder, info)
+    checkpoint = last_checkpoint(folder / CHECKPOINTS) if resume else None
+    if checkpoint is not None:
+        say(f"resuming     from {checkpoint}")
+    started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.adapted.save(folder / WEIGHTS)
+    write_info(folder, {**info, "status": "finished", **_outcome(trainer, time.perf_counter() - started)})
+    return load_run(folder)
+
+
+def _selection_rows(
+    select_best: str, trusted: Table | None, dev: Table | None, seed: int
+) -> tuple[Table | None, Table | None, str]:
+    """The rows to align to, the rows to choose the epoch by, and which way of choosing that is."""
+    if select_best not in SELECT_BEST:
+        raise UsageError(f"--select-best: found {select_best!r}, expected one of {', '.join(SELECT_BEST)}")
+    if select_best == "auto":
+        select_best = "dev" if dev is not None else "last"
+    if select_best == "dev" and dev is None:
+        raise UsageError("--select-best dev: no dev rows were given; pass --dev FILE or choose trusted or last")
+    if select_best == "trusted" and trusted is not None:
+        held_out = max(round(_HELD_OUT * len(trusted)), trusted.num_classes)
+        classes = len(np.unique(trusted.labels))
+        if len(trusted) - held_out < classes:
+            raise DataError(
+                f"{trusted.source}: {len(trusted)} trusted rows are too few to hold {held_out} of them out; "
+                "add rows, or choose --select-best last"
+            )
+        trusted, dev = stratified_split(trusted, [len(trusted) - held_out, held_out], seed=seed)
+    return trusted, None if select_best == "last" else dev, select_best
+
+
+def _preset(name: str) -> Preset:
+    if name not in PRESETS:
+        raise UsageError(f"--preset: found {name!r}, expected one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def _adapter_config(method: Method, preset: Preset, asked: Mapping[str, Any]) -> MuScleLoraConfig:
+    output_layer = method.train_output_layer
+    values: dict[str, Any] = {
+        "r": preset.r,
+        "lora_alpha": preset.lora_alpha,
+        "scale_factors": list(preset.scale_factors),
+        "inner_rank": preset.inner_rank,
+        "multiscale_alpha": preset.multiscale_alpha,
+        "train_output_layer": preset.train_output_layer if output_layer is None else output_layer,
+        "low_rank": method.low_rank,
+        **asked,
+    }
+    if not method.multiscale:
+        values["scale_factors"] = []
+    return MuScleLoraConfig(**values)
+
+
+def _trainer_arguments(
+    folder: Path, asked: Mapping[str, Any], method: Method, preset: Preset, select_best: str
+) -> MuScleTrainingArguments:
+    values: dict[str, Any] = {
+        "output_dir": str(folder / CHECKPOINTS),
+        "save_total_limit": 2,
+        "alignment": method.alignment,
+        "logging_steps": 10,
+        "dataloader_pin_memory": False,
+    }
+    every = "steps" if "save_steps" in asked else "epoch"
+    values["save_strategy"] = every
+    if select_best != "last":
+        values |= {
+            "eval_strategy": every,
+            "eval_steps": asked.get("save_steps"),
+            "load_best_model_at_end": True,
+            "metric_for_best_model": "accuracy",
+            "greater_is_better": True,
+        }
+    defaults = {} if method.low_rank else dict(_FULL)
+    if method.trusted_only:
+        defaults |= _TRUSTED_ONLY
+    return MuScleTrainingArguments(**{**values, **defaults, **asked}).filled_in(preset)
+
+
+# Training the backbone itself wants a smaller step than training an adapter.
+_FULL = {"learning_rate": 5e-5, "num_train_epochs": 3}
+_TRUSTED_ONLY = {"learning_rate": 1e-4, "num_train_epochs": 12, "per_device_train_batch_size": 16}
+
+
+def _plain(args: MuScleTrainingArguments) -> dict[str, Any]:
+    """The arguments that differ from their defaults, as JSON values."""
+    default = MuScleTrainingArguments(output_dir="")
+    found: dict[str, Any] = {}
+    for name, value in args.to_dict().items():
+        if value != default.to_dict().get(name) and not name.startswith(("_", "hub", "push")):
+            found[name] = value
+    return found
+
+
+def _outcome(trainer: MuScleTrainer, seconds: float) -> dict[str, Any]:
+    state = trainer.state
+    return {
+        "history": state.log_history,
+        "result": {
+            "steps": state.global_step,
+            "epochs": state.epoch,
+            "best_step": state.best_global_step or state.global_step,
+            "best_accuracy": state.best_metric,
+            "seconds": round(seconds, 2),
+            "gradient_passes": trainer.args.gradient_passes,
+        },
+    }
