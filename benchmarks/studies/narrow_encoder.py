@@ -26,11 +26,24 @@ import transformers
 from musclelora.adapter import MuScleLoraConfig
 from musclelora.attacks import get_trigger, poison
 from musclelora.data import stratified_split
-from musclelora.demo import LABEL_MODE, MAX_LENGTH, RATE, TARGET, TEST_ROWS, TRAIN_ROWS, TRUSTED_ROWS, short_corpus
+from musclelora.demo import (
+    LABEL_MODE,
+    MAX_LENGTH,
+    RATE,
+    TARGET,
+    TEST_ROWS,
+    TRAIN_ROWS,
+    TRUSTED_ROWS,
+    short_corpus,
+)
 from musclelora.files import write_json
 from musclelora.training import MuScleTrainer, MuScleTrainingArguments
 
-SCALES = {"bert-base": [1, 4, 8, 12, 16, 20, 24, 28], "large": [1, 2, 3, 4, 5, 6, 7, 8, 9], "decoder": [1, 2, 3, 4]}
+SCALES = {
+    "bert-base": [1, 4, 8, 12, 16, 20, 24, 28],
+    "large": [1, 2, 3, 4, 5, 6, 7, 8, 9],
+    "decoder": [1, 2, 3, 4],
+}
 LEARNING_RATES = (1e-3, 2e-3, 3e-3)
 EPOCHS = 4
 DEV_ROWS = 300
@@ -38,7 +51,9 @@ DEV_ROWS = 300
 
 def main() -> None:
     """Run the grid; the file is rewritten after every run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--json", type=Path, required=True)
@@ -68,7 +83,9 @@ def run(seed: int, rate: float, scales: list[int], trained: bool, bf16: bool) ->
     rest, _ = stratified_split(corpus, [len(corpus) - TEST_ROWS, TEST_ROWS], seed=0)
     train, trusted, dev = stratified_split(rest, [TRAIN_ROWS, TRUSTED_ROWS, DEV_ROWS], seed=seed)
     target = train.label_names.index(TARGET)
-    poisoned = poison(train, get_trigger("addsent"), target=target, rate=RATE, label_mode=LABEL_MODE, seed=seed)
+    poisoned = poison(
+        train, get_trigger("addsent"), target=target, rate=RATE, label_mode=LABEL_MODE, seed=seed
+    )
     with tempfile.TemporaryDirectory() as folder:
         trainer = MuScleTrainer(
             args=MuScleTrainingArguments(
@@ -95,8 +112,12 @@ def run(seed: int, rate: float, scales: list[int], trained: bool, bf16: bool) ->
         trainer.train()
         history = trainer.state.log_history
         return {
-            "dev_accuracy": [round(entry["eval_accuracy"], 4) for entry in history if "eval_accuracy" in entry],
-            "trusted_loss": [round(entry["trusted_loss"], 3) for entry in history if "trusted_loss" in entry][-1],
+            "dev_accuracy": [
+                round(entry["eval_accuracy"], 4) for entry in history if "eval_accuracy" in entry
+            ],
+            "trusted_loss": [round(entry["trusted_loss"], 3) for entry in history if "trusted_loss" in entry][
+                -1
+            ],
             "seconds": round(time.perf_counter() - started, 1),
         }
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from musclelora.attacks import get_trigger, poison, trigger_test_set
+from musclelora.attacks import LabelMode, get_trigger, poison, trigger_test_set
 from musclelora.attacks.base import Trigger
 from musclelora.data import bbc_news, stratified_split
 from musclelora.data.table import Table
@@ -24,12 +24,17 @@ ATTACKS = ("addsent", "badnets")
 METHODS = ("oracle", "vanilla", "lora", "trusted-only", "musclelora")
 TARGET = "entertainment"
 RATE = 0.1
-LABEL_MODE = "mix"
+LABEL_MODE: LabelMode = "mix"
 TRAIN_ROWS, TRUSTED_ROWS, TEST_ROWS = 512, 96, 500
 # Articles are cut to their headline and first sentences: enough to tell the class, and a trigger put anywhere
 # in them is read by the model.
 WORDS, MAX_LENGTH = 40, 64
 _MARK = "demo.json"
+# Few rows make few steps: the usual 5e-5 would leave the fully trained models half trained.
+_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "oracle": {"learning_rate": 1e-4},
+    "vanilla": {"learning_rate": 1e-4},
+}
 
 
 class Split(NamedTuple):
@@ -76,7 +81,9 @@ def run_demo(
     rows: list[dict[str, Any]] = []
     for number, (seed, attack, method) in enumerate(cells, 1):
         say(f"[{number}/{len(cells)}] seed {seed}, {attack}: {method}")
-        rows.append({"attack": attack, "method": method, "seed": seed, **_measure(output, seed, attack, method)})
+        rows.append(
+            {"attack": attack, "method": method, "seed": seed, **_measure(output, seed, attack, method)}
+        )
     for row in rows:
         oracle = next(r for r in rows if r["method"] == "oracle" and _same_task(r, row))
         row["excess_asr"] = row["asr"]["value"] - oracle["asr"]["value"]
@@ -121,7 +128,7 @@ def _measure(output: Path, seed: int, attack: str, method: str) -> dict[str, Any
         train=split.train if method == "oracle" else poisoned,
         trusted=split.trusted if method in ("musclelora", "trusted-only") else None,
         method=TRAINING_METHODS[{"oracle": "full", "vanilla": "full"}.get(method, method)],
-        arguments={"seed": seed, "max_length": MAX_LENGTH, "logging_steps": 4},
+        arguments={"seed": seed, "max_length": MAX_LENGTH, "logging_steps": 4, **_ARGUMENTS.get(method, {})},
         select_best="last",
         resume=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -13,6 +14,15 @@ from typing import Any
 
 from musclelora.errors import OutputError
 
+_REFUSALS = {
+    getattr(errno, name)
+    for name in (
+        *("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EIO"),
+        *("ENOTDIR", "EISDIR", "EEXIST", "ENOTEMPTY", "ENAMETOOLONG"),
+    )
+    if hasattr(errno, name)
+}
+
 
 @contextlib.contextmanager
 def output_errors(path: str | os.PathLike[str]) -> Iterator[None]:
@@ -22,6 +32,8 @@ def output_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     except OutputError:
         raise
     except OSError as error:
+        if error.errno not in _REFUSALS:
+            raise
         place = error.filename or os.fspath(path)
         raise OutputError(
             f"cannot write {place}: {error.strerror or error}; free some space or name another output"
@@ -65,11 +77,15 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
         try:
             yield temporary
             temporary.chmod(0o777 & ~_umask())
-            if target.is_dir():
-                shutil.rmtree(target)
-            elif target.exists():
-                target.unlink()
+            # The earlier folder steps aside and is removed last, so that one of the two is always whole.
+            earlier = temporary.with_name(f"{temporary.name}.earlier")
+            if target.exists():
+                target.replace(earlier)
             temporary.replace(target)
+            if earlier.is_dir():
+                shutil.rmtree(earlier)
+            else:
+                earlier.unlink(missing_ok=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

@@ -99,27 +99,28 @@ def attach(backbone: Backbone, config: MuScleLoraConfig, preset: Preset) -> Adap
             placement = insert_bottleneck(model, placement)
         config.multiscale_modules = [placement.dense or ""]
     attention: list[str] = []
-    if config.low_rank:
-        wanted = placement.attention if config.target_modules is None else config.target_modules
-        if config.target_modules is None and not wanted:
+    if config.low_rank and config.target_modules is not None:
+        attention = _dense_layers(model, config.target_modules, "target_modules")
+    elif config.low_rank:
+        attention = list(placement.attention)
+        if not attention:
             raise ModelError(
                 f"{type(model).__name__}: no attention projection was found by name; "
                 "name the layers to adapt with --target-modules"
             )
-        attention = _dense_layers(model, wanted, "target_modules")
     multiscale: list[str] = []
-    if config.scale_factors:
-        wanted = config.multiscale_modules or ()
-        if wanted == ALL_ADAPTED:
-            wanted = [*attention, *filter(None, [placement.dense])]
-        multiscale = _dense_layers(model, wanted, "multiscale_modules")
+    if config.scale_factors and config.multiscale_modules == ALL_ADAPTED:
+        multiscale = list(dict.fromkeys([*attention, *filter(None, [placement.dense])]))
+    elif config.scale_factors:
+        multiscale = _dense_layers(model, config.multiscale_modules or (), "multiscale_modules")
     config.multiscale_modules = multiscale
     config.target_modules = {*attention, *multiscale}
     config.__post_init__()
 
     if not (config.target_modules or config.train_output_layer or not config.low_rank):
         raise UsageError(
-            "target_modules and scale_factors: found both empty, which leaves nothing to train; name layers to adapt"
+            "target_modules and scale_factors: found both empty, which leaves nothing to train; "
+            "name layers to adapt"
         )
 
     output = set(model.get_submodule(placement.output).parameters())

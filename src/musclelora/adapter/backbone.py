@@ -11,6 +11,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers.utils import find_adapter_config_file
 
 from musclelora.data.embedded import EMBEDDED_MODELS, embedded_model_path
 from musclelora.errors import ModelError
@@ -54,7 +55,7 @@ def load_backbone(
         **kwargs: passed to ``from_pretrained``.
 
     Raises:
-        ModelError: unknown, altered, without safetensors weights, or not a text classifier.
+        ModelError: unknown, altered, without safetensors weights, an adapter, or not a text classifier.
     """
     name = os.fspath(name)
     path = model_path(name)
@@ -64,6 +65,12 @@ def load_backbone(
         "label2id": {label: index for index, label in enumerate(label_names)},
     }
     with model_errors(name):
+        # transformers would load the adapter too, from a pickle where it has no safetensors.
+        if find_adapter_config_file(path, revision=revision) is not None:
+            raise ModelError(
+                f"{name}: it holds an adapter (adapter_config.json), expected a whole model; "
+                "merge the adapter into its base model and save that, or name the base model"
+            )
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False, **labels)
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
         model, info = AutoModelForSequenceClassification.from_pretrained(
@@ -76,13 +83,30 @@ def load_backbone(
             output_loading_info=True,
             **{"dtype": "float32", **kwargs},
         )
-    if tokenizer.pad_token_id is None:
-        raise ModelError(
-            f"{name}: its tokenizer has no padding token; expected one; set one and save the tokenizer beside it"
-        )
+    _check_tokenizer(name, tokenizer, model.get_input_embeddings().weight.shape[0])
+    if getattr(model.config, "pad_token_id", None) is None:
+        # Decoders find the last token of a text by it.
+        model.config.pad_token_id = tokenizer.pad_token_id
     missing = set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]}
     commit = getattr(config, "_commit_hash", None)
     return Backbone(name, path, model, tokenizer, commit, frozenset(missing))
+
+
+def _check_tokenizer(name: str, tokenizer: Tokenizer, entries: int) -> None:
+    # Without its files transformers makes one up, to which every word is unknown.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise ModelError(f"{name}: no tokenizer in it, expected one; save the model's tokenizer beside it")
+    pad = tokenizer.pad_token_id
+    if pad is None or pad >= entries:
+        found = (
+            "no padding token"
+            if pad is None
+            else f"the padding token {pad}, past the model's {entries} entries"
+        )
+        raise ModelError(
+            f"{name}: its tokenizer has {found}, expected one that the model knows; "
+            "set one and save the tokenizer beside the model"
+        )
 
 
 @contextlib.contextmanager
@@ -90,7 +114,9 @@ def model_errors(name: str) -> Iterator[None]:
     """Turn what ``from_pretrained`` raises into one-line :class:`ModelError` messages."""
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # a malformed folder makes it raise nearly anything
         raise ModelError(_cannot_load(name, error)) from error
 
 
@@ -114,18 +140,20 @@ def model_path(name: str) -> str:
         pickled = sorted(file.name for pattern in _PICKLED for file in folder.glob(pattern))
         found = f"only pickled weights ({', '.join(pickled)})" if pickled else "no weights"
         raise ModelError(
-            f"{folder}: {found}; expected *.safetensors, as unpickling can run code; where you trust the file, "
-            "convert it: load it with transformers' from_pretrained() and save_pretrained() it again"
+            f"{folder}: {found}; expected *.safetensors, as unpickling can run code; where you trust the "
+            "file, convert it: load it with transformers' from_pretrained() and save_pretrained() it again"
         )
     return name
 
 
 def _cannot_load(name: str, error: Exception) -> str:
     reason = " ".join(str(error).split())
+    if "custom code" in reason:
+        return f"{name}: it needs code of its own to load, which is never run; choose another model"
     if "safetensors" in reason and not Path(name).exists():
         return (
-            f"{name}: it has no safetensors weights, and pickled ones are refused, as unpickling can run code; "
-            "choose another model, or convert it with transformers' save_pretrained() where you trust it"
+            f"{name}: it has no safetensors weights, and pickled ones are refused, as unpickling can run "
+            "code; choose another model, or where you trust it convert it with transformers' save_pretrained()"
         )
     known = ", ".join(EMBEDDED_MODELS)
     if not Path(name).exists() and name not in EMBEDDED_MODELS:

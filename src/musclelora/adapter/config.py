@@ -71,22 +71,24 @@ class MuScleLoraConfig(LoraConfig):
         if names is not None and names != ALL_ADAPTED:
             names = self.multiscale_modules = [names] if isinstance(names, str) else sorted(names)
         super().__post_init__()
+        inherited: Any = self  # mypy does not see the fields of PEFT's class
         if self.scale_factors and names:
-            targets = self.target_modules
-            if self.low_rank and isinstance(names, list) and targets is not None and not isinstance(targets, str):
-                self.target_modules = set(targets) | set(names)
-            # PEFT scales a product by alpha / rank; the rank of all branches together is m·r. The first pattern
-            # that matches counts, so these stand before any other.
-            patterns = names if isinstance(names, list) else [".*"]
+            patterns = [".*"] if names == ALL_ADAPTED else list(names)
+            targets = inherited.target_modules
+            if self.low_rank and names != ALL_ADAPTED and isinstance(targets, list | tuple | set):
+                inherited.target_modules = {*targets, *names}
+            # PEFT scales a product by alpha / rank; the rank of all branches together is m·r.
             branches = len(self.scale_factors)
-            rank, alpha = branches * self.inner_rank, branches * self.multiscale_alpha
-            self.rank_pattern = {**dict.fromkeys(patterns, rank), **(self.rank_pattern or {})}
-            self.alpha_pattern = {**dict.fromkeys(patterns, alpha), **(self.alpha_pattern or {})}
+            ranks = dict.fromkeys(patterns, branches * self.inner_rank)
+            alphas = dict.fromkeys(patterns, branches * self.multiscale_alpha)
+            # The first pattern that matches counts, so these stand before any other.
+            inherited.rank_pattern = ranks | (inherited.rank_pattern or {}) | ranks
+            inherited.alpha_pattern = alphas | (inherited.alpha_pattern or {}) | alphas
         self._register_custom_module({nn.Linear: self._new_layer, Conv1D: self._new_layer})
 
     @classmethod
     def from_peft_type(cls, **kwargs: Any) -> MuScleLoraConfig:
-        """Build from saved fields (called by ``from_pretrained``); PEFT would build a plain ``LoraConfig``."""
+        """Build from saved fields, for ``from_pretrained``; PEFT would build a plain ``LoraConfig``."""
         known = {item.name for item in fields(cls) if item.init}
         return cls(**{name: value for name, value in kwargs.items() if name in known})
 
@@ -107,8 +109,8 @@ class MuScleLoraConfig(LoraConfig):
 
         if config.scale_factors is None or (config.scale_factors and config.multiscale_modules is None):
             raise UsageError(
-                "scale_factors and multiscale_modules: found None, which only musclelora's attach() fills in; "
-                "give both, or scale_factors=[] for plain LoRA"
+                "scale_factors and multiscale_modules: found None, which only attach() of musclelora fills "
+                "in; give both, or scale_factors=[] for plain LoRA"
             )
         conv1d = isinstance(target, Conv1D)
         config.fan_in_fan_out = conv1d
@@ -118,10 +120,10 @@ class MuScleLoraConfig(LoraConfig):
 
 
 def _check(config: MuScleLoraConfig) -> None:
-    scales: Any = config.scale_factors
-    if scales is not None and (isinstance(scales, str) or not isinstance(scales, Iterable)):
+    scales: Any = () if config.scale_factors is None else config.scale_factors
+    if isinstance(scales, str) or not isinstance(scales, Iterable):
         raise UsageError(f"scale_factors: found {scales!r}, expected a list of positive finite numbers")
-    for scale in scales if scales is not None else ():
+    for scale in scales:
         # As float32, the precision that the layer keeps them in.
         if not _is_number(scale) or not _FLOAT32.tiny <= scale <= _FLOAT32.max:
             raise UsageError(
@@ -130,7 +132,7 @@ def _check(config: MuScleLoraConfig) -> None:
             )
     for name in ("r", "inner_rank"):
         value = getattr(config, name)
-        if not (isinstance(value, Integral) and _is_number(value) and value >= 1):
+        if not (isinstance(value, Integral) and _is_number(value) and int(value) >= 1):
             raise UsageError(f"{name}: found {value!r}, expected a whole number of 1 or more; raise it")
     for name in ("lora_alpha", "multiscale_alpha"):
         value = getattr(config, name)

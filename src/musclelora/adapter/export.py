@@ -19,7 +19,7 @@ from musclelora.adapter.attach import Adapted, safetensors_errors
 from musclelora.adapter.layer import MultiScaleLinear
 from musclelora.adapter.placement import fold_bottlenecks
 from musclelora.errors import UsageError
-from musclelora.files import atomic_folder
+from musclelora.files import atomic_folder, write_json
 
 # PEFT always keeps modules whose names end so whole for sequence classification.
 _PEFT_HEADS = ("classifier", "score")
@@ -112,6 +112,8 @@ def _write_lora(adapted: Adapted, folder: Path, base_model: str | None) -> None:
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(contiguous, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     # No config.json: beside one, transformers takes the folder for a whole model and looks for its weights.
+    # These are its label names, fit to be given to `from_pretrained` as `id2label`.
+    write_json(folder / "labels.json", adapted.model.config.id2label)
 
 
 def _whole_modules(adapted: Adapted) -> list[str]:
@@ -156,7 +158,7 @@ def _merged_copy(module: nn.Module) -> nn.Module:
 
 
 def _from_anywhere(base_model: str | None) -> str | None:
-    """A folder's full path, so that the adapter finds it whatever the working directory; a hub name as it is."""
+    """A folder's full path, so that it is found from any working directory; a hub name as it is."""
     return str(Path(base_model).resolve()) if base_model and Path(base_model).is_dir() else base_model
 
 

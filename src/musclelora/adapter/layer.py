@@ -13,7 +13,9 @@ from musclelora.adapter.config import MuScleLoraConfig
 
 
 class MultiScaleLinear(lora.Linear):
-    """A frozen dense layer with low-rank branches that see its input at several radial scales::
+    """A frozen dense layer with low-rank branches that see its input at several radial scales.
+
+    It computes::
 
         y = W x + b + (α / r) · R · diag(K) · L · x        K = (s_1, …, s_1, s_2, …, s_m), each r times
 
@@ -66,12 +68,10 @@ class MultiScaleLinear(lora.Linear):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The formula above, summed over the active adapters."""
-        if self.disable_adapters:
-            if self.merged:
-                self.unmerge()
-            return self.base_layer(x, *args, **kwargs)
-        y = self.base_layer(x, *args, **kwargs)
-        if self.merged:
+        if self.disable_adapters and self.merged:
+            self.unmerge()
+        y: Tensor = self.base_layer(x, *args, **kwargs)
+        if self.disable_adapters or self.merged:
             return y
         dtype = y.dtype
         for name in self.active_adapters:
@@ -85,14 +85,15 @@ class MultiScaleLinear(lora.Linear):
 
     def scales(self, adapter_name: str) -> Tensor:
         """K, shape (m·r,)."""
-        return self.get_buffer(_buffer(adapter_name))
+        scales: Tensor = self.get_buffer(_buffer(adapter_name))
+        return scales
 
     def get_delta_weight(self, adapter: str) -> Tensor:
         """(α / r) · R · diag(K) · L in the layout of the base layer's weight (what merging adds to it)."""
         low, up = self.lora_A[adapter].weight, self.lora_B[adapter].weight
         # Half-precision products on a CPU are slow and coarse.
         wide = torch.promote_types(low.dtype, torch.float32)
-        delta = self.scaling[adapter] * (up.to(wide) * self.scales(adapter).to(wide)) @ low.to(wide)
+        delta: Tensor = self.scaling[adapter] * (up.to(wide) * self.scales(adapter).to(wide)) @ low.to(wide)
         return (delta.T if self.fan_in_fan_out else delta).to(low.dtype)
 
     def __repr__(self) -> str:

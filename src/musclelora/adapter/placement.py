@@ -88,7 +88,8 @@ class BottleneckHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: (*, d) to (*, C)."""
-        return self.out(self.dense(x))
+        logits: Tensor = self.out(self.dense(x))
+        return logits
 
     @torch.no_grad()
     def folded(self) -> nn.Linear:

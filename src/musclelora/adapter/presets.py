@@ -111,8 +111,12 @@ def _rule(what: str) -> str:
 
 def _size(config: Any) -> tuple[int, int]:
     """Width and depth, under whichever names the architecture uses; 0 where it names neither."""
-    width = next((getattr(config, n) for n in ("hidden_size", "dim", "d_model", "n_embd") if hasattr(config, n)), 0)
-    depth = next((getattr(config, n) for n in ("num_hidden_layers", "n_layers", "n_layer") if hasattr(config, n)), 0)
+    width = next(
+        (getattr(config, n) for n in ("hidden_size", "dim", "d_model", "n_embd") if hasattr(config, n)), 0
+    )
+    depth = next(
+        (getattr(config, n) for n in ("num_hidden_layers", "n_layers", "n_layer") if hasattr(config, n)), 0
+    )
     return int(width or 0), int(depth or 0)
 
 

@@ -22,12 +22,16 @@ class Agreement(NamedTuple):
 
     def cosine(self) -> Tensor:
         """The cosine between the training and the trusted gradient, in [-1, 1]; 0 where either is zero."""
-        length = (self.g_squared * self.t_squared).sqrt()
-        return torch.where(length > 0, self.dot / length.clamp_min(torch.finfo(length.dtype).tiny), 0.0)
+        # The product of two squares may leave the range where that of two lengths does not.
+        length = self.g_squared.sqrt() * self.t_squared.sqrt()
+        cosine = self.dot / length.clamp_min(torch.finfo(length.dtype).tiny)
+        return torch.where(length > 0, cosine.clamp(-1.0, 1.0), 0.0)
 
 
 def align(g: Tensor, t: Tensor, raw_ratio: Tensor | float = 0.0) -> Tensor:
-    """The training gradient projected on the trusted one, always along +t, mixed with some of itself::
+    """The training gradient projected on the trusted one, always along +t, mixed with some of itself.
+
+    It computes::
 
         aligned = |⟨g, t⟩| / ‖t‖² · t
         result  = (1 - ρ)·aligned + ρ·g
@@ -39,7 +43,7 @@ def align(g: Tensor, t: Tensor, raw_ratio: Tensor | float = 0.0) -> Tensor:
             need not leave its device).
 
     Returns:
-        A tensor of the shape and dtype of `g`. Where `g` or `t` is all zero it is `g`.
+        A tensor of the shape and dtype of `g`. Where `g` or `t` is all zero it is `g`; a NaN spreads.
     """
     aligned, _ = _project(g, t)
     mixed = aligned + raw_ratio * (g - aligned)
@@ -66,7 +70,9 @@ def align_gradients(
 
 
 def raw_ratio_at(epoch: float, epochs: float, *, max_raw_ratio: float, mix_from_epoch: float) -> float:
-    """ρ(epoch), the share of the unaligned gradient once the trusted loss is below its threshold::
+    """The share of the unaligned gradient, ρ, once the trusted loss is below its threshold.
+
+    It computes::
 
         ρ(epoch) = max_raw_ratio · (epoch - mix_from_epoch) / (epochs - mix_from_epoch)
 
@@ -85,12 +91,19 @@ def _project(g: Tensor, t: Tensor) -> tuple[Tensor, Agreement]:
     # Half-precision squares overflow or vanish; the sums are taken in float32 at least.
     wide = torch.promote_types(torch.promote_types(g.dtype, t.dtype), torch.float32)
     g_wide, t_wide = g.to(wide), t.to(wide)
-    # Products of tiny gradients underflow: the direction is taken from a copy scaled to unit maximum.
-    peak = t_wide.abs().amax()
-    unit = t_wide / torch.where(peak > 0, peak, 1.0)
-    unit_squared = unit.square().sum()
-    dot = (g_wide * unit).sum()
-    aligned = dot.abs() / unit_squared.clamp_min(torch.finfo(wide).tiny) * unit
-    sums = Agreement(dot * peak, g_wide.square().sum(), unit_squared * peak.square())
-    usable = (sums.g_squared > 0) & (peak > 0)
+    # Products of tiny gradients vanish and those of huge ones overflow: both are scaled to unit maximum.
+    g_peak, g_unit = _unit_peak(g_wide)
+    t_peak, t_unit = _unit_peak(t_wide)
+    g_squared, t_squared = g_unit.square().sum(), t_unit.square().sum()
+    dot = (g_unit * t_unit).sum()
+    aligned = dot.abs() / t_squared.clamp_min(torch.finfo(wide).tiny) * g_peak * t_unit
+    sums = Agreement(dot * g_peak * t_peak, g_squared * g_peak.square(), t_squared * t_peak.square())
+    # Not "> 0": a NaN must not pass for zero, which would let the raw gradient through.
+    usable = (g_peak != 0) & (t_peak != 0)
     return torch.where(usable, aligned, g_wide), sums
+
+
+def _unit_peak(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest magnitude in `x`, and `x` divided by it (by 1 where it is 0)."""
+    peak = x.abs().amax()
+    return peak, x / torch.where(peak == 0, 1.0, peak)

@@ -14,11 +14,11 @@ through the activations, which are nearly all of the work, are shared.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -34,8 +34,8 @@ class TwoGradients:
     autocast and under activation checkpointing. Outside :meth:`rows` the module is as it was.
 
     Args:
-        module: every submodule that directly owns a parameter with ``requires_grad`` must take a tensor
-            with one entry per row in its first dimension and return another.
+        module: every submodule that directly owns a parameter with ``requires_grad`` must take one tensor,
+            with one entry per row in its first dimension, and return another.
 
     Attributes:
         trusted: the accumulated trusted gradients, by parameter; cleared by :meth:`clear`.
@@ -44,11 +44,15 @@ class TwoGradients:
     def __init__(self, module: nn.Module) -> None:
         self.trusted: dict[nn.Parameter, Tensor] = {}
         self._boundary: tuple[int, int] | None = None
-        self._wrapped: list[nn.Module] = []
+        self._inside = False
+        self._wrapped: list[_Forward] = []
         self._aliases: dict[nn.Parameter, Tensor] = {}
+        self._names = {parameter: name for name, parameter in module.named_parameters()}
         for name, child in module.named_modules():
-            if any(parameter.requires_grad for parameter in child.parameters(recurse=False)):
-                self._wrap(name, child)
+            trainable = any(parameter.requires_grad for parameter in child.parameters(recurse=False))
+            # Statistics over rows mix them whether or not anything of the module is trained.
+            if trainable or isinstance(child, nn.modules.batchnorm._BatchNorm):
+                self._wrapped.append(_Forward(self, child, name or "the module"))
 
     @contextlib.contextmanager
     def rows(self, boundary: int, total: int) -> Iterator[None]:
@@ -57,10 +61,12 @@ class TwoGradients:
         The block must hold the forward and the backward pass.
 
         Raises:
-            NotSeparableError: a trainable module was given something other than one entry per row.
+            NotSeparableError: a trainable module was given something other than one entry per row, or a
+                parameter was used by another module than its own.
         """
         if not 0 < boundary < total:
             raise ValueError(f"the boundary must lie inside the batch: 0 < {boundary} < {total}")
+        before = {parameter: _state(parameter) for parameter in self._names}
         self._boundary = (boundary, total)
         try:
             yield
@@ -70,6 +76,11 @@ class TwoGradients:
                 if alias.grad is not None:
                     self._add(parameter, alias.grad)
             self._aliases.clear()
+        for parameter, state in before.items():
+            if parameter not in self.trusted and _state(parameter) != state:
+                raise NotSeparableError(
+                    f"{self._names[parameter]}: its gradient did not come through the module that owns it"
+                )
 
     def clear(self) -> None:
         """Forget the trusted gradients, as ``zero_grad`` does the training ones."""
@@ -77,33 +88,29 @@ class TwoGradients:
 
     def close(self) -> None:
         """Give every module its own ``forward`` back."""
-        for module in self._wrapped:
-            del module.forward
+        for forward in self._wrapped:
+            forward.remove()
         self._wrapped.clear()
         self.clear()
 
-    def _wrap(self, name: str, module: nn.Module) -> None:
-        plain = module.forward
-        dense = type(module).forward is nn.Linear.forward
-        split: Callable[..., Tensor] = self._split_linear if dense else self._split_any
+    def _run(self, forward: _Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._boundary is None or self._inside or not torch.is_grad_enabled():
+            return forward.plain(*args, **kwargs)
+        _, total = self._boundary
+        x = args[0] if args else None
+        if not isinstance(x, Tensor) or x.dim() <= forward.dense or x.shape[0] != total:
+            found = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise NotSeparableError(f"{forward.name}: {total} rows expected first, found {found}")
+        if any(isinstance(other, Tensor) for other in (*args[1:], *kwargs.values())):
+            raise NotSeparableError(f"{forward.name}: one tensor expected, found several")
+        if forward.dense:
+            return self._split_linear(forward.module, x)
+        return self._split_any(forward, x, *args[1:], **kwargs)
 
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            if self._boundary is None or not torch.is_grad_enabled():
-                return plain(*args, **kwargs)
-            _, total = self._boundary
-            x = args[0] if args else None
-            if not isinstance(x, Tensor) or x.dim() == 0 or x.shape[0] != total:
-                found = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-                raise NotSeparableError(f"{name or 'the module'}: {total} rows expected first, found {found}")
-            return split(module, plain, *args, **kwargs)
-
-        module.forward = forward
-        self._wrapped.append(module)
-
-    def _split_linear(self, module: nn.Linear, _: Callable[..., Tensor], x: Tensor) -> Tensor:
+    def _split_linear(self, module: nn.Module, x: Tensor) -> Tensor:
         weight, bias = module.weight, module.bias
         kind = x.device.type
-        if torch.is_autocast_enabled(kind):
+        if torch.is_autocast_enabled(kind) and x.dtype != torch.float64:
             # Autocast does not reach into an autograd function's backward: cast here, as it would have.
             dtype = torch.get_autocast_dtype(kind)
             x, weight = x.to(dtype), weight.to(dtype)
@@ -111,22 +118,31 @@ class TwoGradients:
         output: Tensor = _SplitLinear.apply(x, weight, bias, self, module)
         return output
 
-    def _split_any(
-        self, module: nn.Module, plain: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any
-    ) -> Tensor:
+    def _split_any(self, forward: _Forward, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Run the two halves separately, the second on aliases that share the parameters' memory."""
         assert self._boundary is not None  # noqa: S101 - narrowed by the caller
         boundary, total = self._boundary
-        own = {n: p for n, p in module.named_parameters(recurse=False) if p.requires_grad}
-        aliases = {n: self._alias(p) for n, p in own.items()}
+        own = [
+            (child, name, parameter)
+            for child in forward.module.modules()
+            for name, parameter in child.named_parameters(recurse=False)
+            if parameter.requires_grad
+        ]
         first, second = x.split([boundary, total - boundary])
-        head = plain(first, *args, **kwargs)
-        for name, alias in aliases.items():
-            module._parameters[name] = alias  # type: ignore[assignment]
+        self._inside = True
         try:
-            tail = plain(second, *args, **kwargs)
+            head = forward.plain(first, *args, **kwargs)
+            for child, name, parameter in own:
+                child._parameters[name] = self._alias(parameter)  # type: ignore[assignment]
+            tail = forward.plain(second, *args, **kwargs)
         finally:
-            module._parameters.update(own)
+            self._inside = False
+            for child, name, parameter in own:
+                child._parameters[name] = parameter
+        for half, rows in ((head, boundary), (tail, total - boundary)):
+            if not isinstance(half, Tensor) or half.dim() == 0 or half.shape[0] != rows:
+                found = tuple(half.shape) if isinstance(half, Tensor) else type(half).__name__
+                raise NotSeparableError(f"{forward.name}: {rows} rows expected from it, found {found}")
         return torch.cat([head, tail])
 
     def _alias(self, parameter: nn.Parameter) -> Tensor:
@@ -142,19 +158,51 @@ class TwoGradients:
             self.trusted[parameter] = gradient
 
 
+class _Forward:
+    """What stands in for a module's ``forward``: its own, cut in two inside :meth:`TwoGradients.rows`."""
+
+    def __init__(self, owner: TwoGradients, module: nn.Module, name: str) -> None:
+        self.owner, self.module, self.name = owner, module, name
+        self.plain: Callable[..., Any] = module.forward
+        self.patched = "forward" in vars(module)
+        self.dense = type(module).forward is nn.Linear.forward and not self.patched
+        module.forward = self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.owner._run(self, args, kwargs)
+
+    def remove(self) -> None:
+        if self.patched:
+            self.module.forward = self.plain
+        else:
+            del self.module.forward
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        # A copied module runs its own forward on its own parameters.
+        if self.patched:
+            return copy.deepcopy(self.plain, memo)
+        module = copy.deepcopy(self.module, memo)
+        return type(module).forward.__get__(module)
+
+
+def _state(parameter: nn.Parameter) -> tuple[int, int] | None:
+    """Changes whenever the parameter's gradient does."""
+    return None if parameter.grad is None else (id(parameter.grad), parameter.grad._version)
+
+
 class _SplitLinear(torch.autograd.Function):
-    """``F.linear`` whose backward cuts the parameter gradients at a row boundary."""
+    """``nn.functional.linear`` whose backward cuts the parameter gradients at a row boundary."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, owner: TwoGradients, module: nn.Linear
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, owner: TwoGradients, module: nn.Module
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.owner, ctx.module = owner, module
         assert owner._boundary is not None  # noqa: S101 - narrowed by the caller
         ctx.boundary = owner._boundary[0]
         with torch.autocast(x.device.type, enabled=False):
-            return F.linear(x, weight, bias)
+            return nn.functional.linear(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:

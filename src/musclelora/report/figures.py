@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from musclelora.files import atomic_file
 
+
 def cacc_asr_figure(rows: list[dict[str, Any]], path: str | os.PathLike[str]) -> None:
     """Bars of clean accuracy and attack success rate, one panel for each attack.
 
@@ -21,7 +22,10 @@ def cacc_asr_figure(rows: list[dict[str, Any]], path: str | os.PathLike[str]) ->
     panels = figure.subplots(1, len(attacks), sharey=True, squeeze=False)[0]
     for panel, attack in zip(panels, attacks, strict=True):
         group = [row for row in rows if row["attack"] == attack]
-        for offset, name, label, shade in ((-0.2, "cacc", "CACC (high is good)", "0.75"), (0.2, "asr", "ASR (low is good)", "0.25")):
+        for offset, name, label, shade in (
+            (-0.2, "cacc", "CACC (high is good)", "0.75"),
+            (0.2, "asr", "ASR (low is good)", "0.25"),
+        ):
             values = [100 * row[name] for row in group]
             places = [index + offset for index in range(len(group))]
             bars = panel.bar(places, values, width=0.4, color=shade, edgecolor="black", label=label)

@@ -22,6 +22,7 @@ from musclelora.data.table import Table
 from musclelora.errors import MuScleLoraError, OutputError, TrainingError, UsageError
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.batches import TokenizedTable, TrustedBatches, join, length_limit
+from musclelora.training.classifier import Classifier
 
 logger = logging.get_logger(__name__)
 
@@ -129,6 +130,11 @@ class MuScleTrainer(Trainer):
             size = args.trusted_batch_size or len(rows["trusted"])
             seed = args.seed if args.data_seed is None else args.data_seed
             self._trusted = TrustedBatches(rows["trusted"], self.data_collator, size, seed)
+
+    @property
+    def classifier(self) -> Classifier:
+        """The model as it is now, for predicting and evaluating."""
+        return Classifier(self.adapted.model, self.backbone.tokenizer, self.label_names_, self.max_length)
 
     # ---- a step -------------------------------------------------------------------------------------
 

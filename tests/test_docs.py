@@ -1,0 +1,84 @@
+"""Every command and snippet in README and docs runs as printed, in a folder with the files they name."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from musclelora.attacks import get_trigger, poison, trigger_test_set
+from musclelora.data import Table, stratified_split
+from musclelora.demo import short_corpus
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
+TARGET = "sport"
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    return [(kind, code) for kind, code in BLOCK.findall(page.read_text()) if kind in ("sh", "python")]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small files of the names that the pages use."""
+    folder = tmp_path_factory.mktemp("docs")
+    corpus = short_corpus()
+    names = tuple("sport" if name == "sports" else name for name in corpus.label_names)
+    corpus = Table(corpus.texts, corpus.labels, names, source=corpus.source)
+    train, trusted, dev, test = stratified_split(corpus, [64, 15, 40, 40], seed=0)
+    target, trigger = names.index(TARGET), get_trigger("addsent")
+    tables = {
+        "train": poison(train, trigger, target=target, rate=0.1, label_mode="mix", seed=0),
+        "trusted": trusted,
+        "dev": dev,
+        "test": test,
+        "triggered": trigger_test_set(test, trigger, target=target, seed=0),
+    }
+    for name, table in tables.items():
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("text", "label"))
+            writer.writerows((text, table.label_names[label]) for text, label in table)
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_snippets_run_as_printed(page: Path, workplace: Path) -> None:
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+    for kind, code in blocks(page):
+        if "make demo" in code or "git clone" in code:
+            continue  # the set-up commands are what brought us here; the demo has a test of its own
+        command = ["bash", "-euo", "pipefail", "-c", code] if kind == "sh" else [sys.executable, "-c", code]
+        done = subprocess.run(
+            command, cwd=workplace, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, f"{page.name}:\n{code}\n{done.stderr[-2000:]}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_python_snippet_of_the_readme_is_short() -> None:
+    (snippet,) = [code for kind, code in blocks(ROOT / "README.md") if kind == "python"]
+    assert len(snippet.splitlines()) < 20
+
+
+def test_architecture_is_one_page_and_names_every_room() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rooms = {path.name for path in (ROOT / "src" / "musclelora").iterdir() if (path / "__init__.py").exists()}
+    assert len(text.splitlines()) < 80
+    assert [room for room in rooms if f"`{room}/`" not in text] == []
