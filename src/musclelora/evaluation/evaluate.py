@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from musclelora.data.table import Table
 from musclelora.errors import DataError, UsageError
 from musclelora.evaluation.metrics import Evaluation, score
-from musclelora.training.classifier import Classifier
+
+if TYPE_CHECKING:  # importing the training room loads torch
+    from musclelora.training.classifier import Classifier
 
 
 def evaluate(
