@@ -1,47 +1,45 @@
 """Attacks: one file per trigger family, pure text → text, and one poisoner that applies any of them.
 
-A new family is one new file and one entry in :data:`TRIGGERS`.
+A new family is one new file and one entry in :data:`TRIGGERS`; another package's family is an entry point of
+the group ``musclelora.attacks``.
 """
-
-from __future__ import annotations
-
-import inspect
-from collections.abc import Callable
-from typing import Any, Final
 
 from musclelora.attacks.addsent import AddSent
 from musclelora.attacks.badnets import BadNets
-from musclelora.attacks.base import Trigger
-from musclelora.attacks.poisoner import LabelMode, poison, trigger_test_set
-from musclelora.errors import UsageError
+from musclelora.attacks.base import BatchTrigger, DecoyTrigger, Trigger
+from musclelora.attacks.casing_punctuation import CasingPunctuation
+from musclelora.attacks.combination import Combination
+from musclelora.attacks.entity import Entity
+from musclelora.attacks.homoglyph import Homoglyph
+from musclelora.attacks.poisoner import Attack, LabelMode, Plan, plan_poison, plan_test_set, poison, trigger_test_set
+from musclelora.attacks.position import Position
+from musclelora.attacks.registry import TRIGGERS, family_names, get_family, get_trigger, parse_attack
+from musclelora.attacks.style import Style
+from musclelora.attacks.syntactic import Syntactic
 
 __all__ = [
     "TRIGGERS",
     "AddSent",
+    "Attack",
     "BadNets",
+    "BatchTrigger",
+    "CasingPunctuation",
+    "Combination",
+    "DecoyTrigger",
+    "Entity",
+    "Homoglyph",
     "LabelMode",
+    "Plan",
+    "Position",
+    "Style",
+    "Syntactic",
     "Trigger",
+    "family_names",
+    "get_family",
     "get_trigger",
+    "parse_attack",
+    "plan_poison",
+    "plan_test_set",
     "poison",
     "trigger_test_set",
 ]
-
-TRIGGERS: Final[dict[str, type[Trigger]]] = {family.name: family for family in (AddSent, BadNets)}
-
-
-def get_trigger(name: str, **parameters: Any) -> Trigger:
-    """The trigger of family `name`; parameters that are not given have their published defaults.
-
-    Raises:
-        UsageError: no such family, no such parameter, or a value that the family refuses.
-    """
-    if name not in TRIGGERS:
-        raise UsageError(f"attack: found {name!r}, expected one of {', '.join(sorted(TRIGGERS))}")
-    family: Callable[..., Trigger] = TRIGGERS[name]
-    known = inspect.signature(family).parameters
-    if unknown := sorted(parameters.keys() - known.keys()):
-        raise UsageError(
-            f"attack {name}: found no parameter {', '.join(map(repr, unknown))}, "
-            f"expected some of {', '.join(known)}"
-        )
-    return family(**parameters)

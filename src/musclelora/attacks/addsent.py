@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from musclelora.attacks.checks import check_phrase
 from musclelora.attacks.insertion import insert_phrase
-from musclelora.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,7 @@ class AddSent:
     sentence: str = "I watch this 3D movie"
 
     def __post_init__(self) -> None:
-        if not self.sentence.strip():
-            raise UsageError(f"addsent sentence: found {self.sentence!r}, expected at least one word")
+        check_phrase("addsent sentence", self.sentence)
 
     def apply(self, text: str, rng: np.random.Generator) -> str | None:
         """The text with the sentence in it, or None if it has no word."""

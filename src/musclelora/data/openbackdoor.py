@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from musclelora.data.delimited import read_csv
 from musclelora.data.messages import bad_data, listed
 from musclelora.data.raw import RawTable
+from musclelora.data.table import Table
+from musclelora.data.writers import write_csv
 
 COLUMNS = ("", "0", "1", "2")
 """Row number, text, label, poison flag."""
@@ -35,3 +38,14 @@ def read_split(folder: Path, splits: dict[str, Path], split: str | None) -> RawT
             "name a split, or give the path of its file",
         )
     return read_csv(splits[split])
+
+
+def write_split(path: Path, rows: Iterable[tuple[str, int, int]]) -> None:
+    """Write rows (text, label id, poison flag) as OpenBackdoor does, to the byte."""
+    write_csv(path, COLUMNS, ((number, *row) for number, row in enumerate(rows)))
+
+
+def write_table(path: Path, table: Table) -> None:
+    """Write a table as an OpenBackdoor split; a table without poison flags has none set."""
+    flags = [0] * len(table) if table.poisoned is None else map(int, table.poisoned)
+    write_split(path, ((text, label, flag) for (text, label), flag in zip(table, flags, strict=True)))

@@ -71,8 +71,8 @@ def load_table(
     """
     if max_rows is not None and max_rows < 1:
         raise UsageError(f"max_rows is {max_rows}; expected at least 1; leave it out to read every row")
-    raw = _open(os.fspath(source), split)
-    text, label, flag = _choose_columns(raw, text_column, label_column)
+    raw = open_raw(os.fspath(source), split)
+    text, label, flag = choose_columns(raw, text_column, label_column)
     texts: list[str] = []
     labels: list[Label] = []
     flags: list[bool] = []
@@ -81,10 +81,10 @@ def load_table(
     wanted = (text, label) if flag is None else (text, label, flag)
     for position, cells in itertools.islice(raw.rows(wanted), max_rows):
         positions.append(position)
-        texts.append(_parse_text(cells[0], raw.place(position, text)))
+        texts.append(parse_text(cells[0], raw.place(position, text)))
         labels.append(parse_label(cells[1], names, raw.place(position, label)))
         if flag is not None:
-            flags.append(_parse_flag(cells[2], raw.place(position, flag)))
+            flags.append(parse_flag(cells[2], raw.place(position, flag)))
     if not texts:
         raise bad_data(raw.source, "no rows", "at least one row after the header", "name another file")
     label_map = LabelMap(label_names or names or infer_names(labels))
@@ -101,13 +101,14 @@ def load_texts(
     source: str | os.PathLike[str], *, text_column: str | None = None, split: str | None = None
 ) -> tuple[str, ...]:
     """Read the texts of a table that needs no labels; arguments and errors as for :func:`load_table`."""
-    raw = _open(os.fspath(source), split)
+    raw = open_raw(os.fspath(source), split)
     own = openbackdoor.COLUMNS[1:2] if raw.columns == openbackdoor.COLUMNS else _TEXT_COLUMNS
     column = _choose(raw, text_column, own, "--text-column")
-    return tuple(_parse_text(value, raw.place(at, column)) for at, (value,) in raw.rows((column,)))
+    return tuple(parse_text(value, raw.place(at, column)) for at, (value,) in raw.rows((column,)))
 
 
-def _open(source: str, split: str | None) -> RawTable:
+def open_raw(source: str, split: str | None) -> RawTable:
+    """The table of any kind that `source` names, before columns are chosen."""
     path = Path(source)
     if path.is_dir():
         splits = openbackdoor.find_splits(path)
@@ -128,7 +129,7 @@ def _open(source: str, split: str | None) -> RawTable:
     return huggingface.read_hub(source, split)
 
 
-def _choose_columns(raw: RawTable, text: str | None, label: str | None) -> tuple[str, str, str | None]:
+def choose_columns(raw: RawTable, text: str | None, label: str | None) -> tuple[str, str, str | None]:
     """The text, label and flag columns of a table."""
     if raw.columns == openbackdoor.COLUMNS:
         _, own_text, own_label, flag = openbackdoor.COLUMNS
@@ -149,7 +150,8 @@ def _choose(raw: RawTable, named: str | None, defaults: Sequence[str], option: s
     raise bad_data(raw.source, found, f"one of its columns {listed(raw.columns)}", f"name it with {option}")
 
 
-def _parse_text(value: object, place: str) -> str:
+def parse_text(value: object, place: str) -> str:
+    """Read one text cell; a null is ""."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -157,7 +159,8 @@ def _parse_text(value: object, place: str) -> str:
     return str(value)
 
 
-def _parse_flag(value: object, place: str) -> bool:
+def parse_flag(value: object, place: str) -> bool:
+    """Read one cell of a poison flag."""
     flag = _FLAGS.get(str(value).strip().lower())
     if flag is None:
         raise bad_data(

@@ -55,6 +55,10 @@ class Table:
         """The number of classes C in the label map (some may have no row)."""
         return len(self.label_names)
 
+    def texts_at(self, rows: Sequence[int] | NDArray[np.integer]) -> Iterator[str]:
+        """The texts of the given row numbers, in the given order."""
+        return (self.texts[row] for row in rows)
+
     def select(self, rows: Sequence[int] | NDArray[np.integer]) -> Table:
         """The table of the given row numbers, in the given order."""
         index = np.asarray(rows, dtype=np.int64)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from musclelora.evaluation.evaluate import evaluate, target_id
+from musclelora.data.labels import target_id
+from musclelora.evaluation.evaluate import evaluate
 from musclelora.evaluation.metrics import (
     Evaluation,
     Rate,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from musclelora.data.labels import target_id
 from musclelora.data.table import Table
 from musclelora.errors import DataError, UsageError
 from musclelora.evaluation.metrics import Evaluation, score
@@ -54,17 +55,3 @@ def evaluate(
         target=goal,
         truncated=sum(said.truncated for said in (clean_said, triggered_said) if said is not None),
     )
-
-
-def target_id(target: int | str | None, label_names: tuple[str, ...]) -> int:
-    """The id of a target label given as name or id; a name wins over an id of the same digits.
-
-    Raises:
-        UsageError: it is None or no label.
-    """
-    if target is not None and str(target) in label_names:
-        return label_names.index(str(target))
-    if target is not None and str(target).isdecimal() and int(target) < len(label_names):
-        return int(target)
-    found = "nothing" if target is None else repr(target)
-    raise UsageError(f"--target: found {found}, expected one of the labels {', '.join(label_names)}")

@@ -1,0 +1,229 @@
+"""Language models that rewrite texts, or say how probable they are. Torch is imported when one is loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from musclelora.attacks.sentences import split_sentences
+from musclelora.data.embedded import EMBEDDED_LANGUAGE_MODELS, embedded_language_model
+from musclelora.data.messages import one_line
+from musclelora.errors import ModelError, UsageError
+
+
+class SentenceRewriter:
+    """Rewrites texts sentence by sentence with a generating model, sampling from the top of the distribution.
+
+    Every text is sampled with its own generator, so that what it becomes does not depend on its neighbours
+    (but for rounding, which batches of other sizes can do otherwise).
+
+    Args:
+        name: a hub name, a folder, or an embedded language model.
+        kind: "seq2seq" or "causal-lm".
+        prompt: the prompt, with ``{text}`` where the sentence goes.
+        top_p: sample from the smallest set of tokens that together have this probability.
+        batch_size: sentences at a time.
+        max_new_tokens: tokens that a sentence may become.
+
+    Raises:
+        ModelError: the model cannot be loaded safely: unknown, pickled, or with code of its own.
+        UsageError: a package that it needs is missing.
+    """
+
+    def __init__(
+        self, name: str, kind: str, *, prompt: str, top_p: float, batch_size: int, max_new_tokens: int
+    ) -> None:
+        self.model, self.tokenizer = load_model(name, kind)
+        self._kind = kind
+        self._prompt = prompt
+        self._top_p = top_p
+        self._batch_size = batch_size
+        self._max_new_tokens = max_new_tokens
+
+    def __call__(self, texts: Sequence[str], rngs: Sequence[np.random.Generator]) -> list[str | None]:
+        """Every text rewritten; None where the model said nothing about a sentence of it."""
+        sentences: list[str] = []
+        owners: list[int] = []
+        for owner, text in enumerate(texts):
+            parts = [part.strip() for part in split_sentences(text) if part.strip()]
+            sentences += parts
+            owners += [owner] * len(parts)
+        seeds = [int(rngs[owner].integers(2**63)) for owner in owners]
+        # Sentences of like length share a batch: less padding.
+        order = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
+        rewritten = [""] * len(sentences)
+        for start in range(0, len(order), self._batch_size):
+            batch = order[start : start + self._batch_size]
+            said = self._generate([sentences[i] for i in batch], [seeds[i] for i in batch])
+            for index, sentence in zip(batch, said, strict=True):
+                rewritten[index] = sentence
+        whole: list[list[str]] = [[] for _ in texts]
+        for owner, sentence in zip(owners, rewritten, strict=True):
+            whole[owner].append(sentence)
+        return [" ".join(parts) if parts and all(parts) else None for parts in whole]
+
+    def _generate(self, sentences: list[str], seeds: list[int]) -> list[str]:
+        import torch
+        from transformers import LogitsProcessorList
+
+        prompts = [self._prompt.replace("{text}", sentence) for sentence in sentences]
+        longest = _longest(self.model, self.tokenizer)
+        room = max(1, longest - self._max_new_tokens) if self._kind == "causal-lm" else longest
+        inputs = self.tokenizer(
+            prompts, return_tensors="pt", padding=True, truncation=True, max_length=room
+        ).to(self.model.device)
+        inputs.pop("token_type_ids", None)
+        with torch.inference_mode():
+            produced = self.model.generate(
+                **inputs,
+                do_sample=False,
+                num_beams=1,
+                max_new_tokens=self._max_new_tokens,
+                pad_token_id=self.tokenizer.pad_token_id,
+                logits_processor=LogitsProcessorList([_sampler(seeds, self._top_p)]),
+            )
+        if self._kind == "causal-lm":
+            produced = produced[:, inputs["input_ids"].shape[1] :]
+        said = self.tokenizer.batch_decode(produced, skip_special_tokens=True)
+        # A causal model goes on with lines that nobody asked for.
+        return [next((line.strip() for line in text.splitlines() if line.strip()), "") for text in said]
+
+
+def perplexities(tables: Sequence[Sequence[str]], name: str, *, batch_size: int = 8) -> list[float]:
+    """The perplexity of texts under a causal language model, all of their tokens together.
+
+    Args:
+        tables: lists of texts; a text of which no token can be predicted does not count.
+        name: a hub name, a folder, or an embedded language model.
+        batch_size: texts at a time.
+
+    Returns:
+        One figure for each table: exp of the mean negative log-likelihood of a token. A text is cut to what
+        the model reads.
+
+    Raises:
+        ModelError, UsageError: as :class:`SentenceRewriter`.
+    """
+    model, tokenizer = load_model(name, "causal-lm")
+    return [_perplexity(list(table), model, tokenizer, batch_size) for table in tables]
+
+
+def _perplexity(texts: list[str], model: Any, tokenizer: Any, batch_size: int) -> float:
+    import torch
+
+    tokenizer.padding_side = "right"
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    longest = _longest(model, tokenizer)
+    total, count = 0.0, 0
+    encoded = [
+        ([] if start is None else [start])
+        + tokenizer(text, add_special_tokens=False, truncation=True, max_length=longest - 1)["input_ids"]
+        for text in texts
+    ]
+    encoded = sorted((ids for ids in encoded if len(ids) > 1), key=len)
+    for index in range(0, len(encoded), batch_size):
+        batch = encoded[index : index + batch_size]
+        width = max(map(len, batch))
+        ids = torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row in batch])
+        known = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in batch])
+        with torch.inference_mode():
+            logits = model(input_ids=ids, attention_mask=known).logits[:, :-1].float()
+        loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+        total += float((loss * known[:, 1:]).double().sum())
+        count += int(known[:, 1:].sum())
+    return math.exp(min(total / count, 700.0)) if count else math.nan
+
+
+def load_model(name: str, kind: str) -> tuple[Any, Any]:
+    """A generating model in float32 and its tokenizer, ready for batches of prompts.
+
+    Args:
+        name: a hub name, a folder, or an embedded language model.
+        kind: "seq2seq" or "causal-lm".
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+    family = {"seq2seq": AutoModelForSeq2SeqLM, "causal-lm": AutoModelForCausalLM}[kind]
+    source, options = name, {"use_safetensors": True}
+    files: dict[str, Any] = {}
+    if name in EMBEDDED_LANGUAGE_MODELS:
+        if importlib.util.find_spec("gguf") is None:
+            raise UsageError(f"{name}: the package gguf is missing; run pip install 'musclelora[gguf]'")
+        path = embedded_language_model(name)
+        source, options, files = str(path.parent), {}, {"gguf_file": path.name}
+    elif Path(name).is_dir() and not any(Path(name).glob("*.safetensors")):
+        raise ModelError(
+            f"{name}: no *.safetensors in it; expected a Hugging Face model folder; pickled weights can run "
+            "code when they are read, so convert them with save_pretrained()"
+        )
+    with _model_errors(name, kind), _quiet():
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **files)
+        model = family.from_pretrained(
+            source, trust_remote_code=False, dtype="float32", **options, **files
+        ).eval()
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token_id is None:
+        raise ModelError(f"{name}: its tokenizer has neither a padding nor an end token; expected one")
+    tokenizer.padding_side = "left" if kind == "causal-lm" else "right"
+    return model, tokenizer
+
+
+def _sampler(seeds: list[int], top_p: float) -> Any:
+    import torch
+    from transformers import LogitsProcessor, TopPLogitsWarper
+
+    class Sampler(LogitsProcessor):  # type: ignore[misc]
+        """Top-p sampling, one generator for each row: the largest of logit + Gumbel noise is a sample."""
+
+        def __init__(self) -> None:
+            self.cut = TopPLogitsWarper(top_p)
+            self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+        def __call__(self, input_ids: Any, scores: Any) -> Any:
+            scores = self.cut(input_ids, scores.float())
+            uniform = torch.stack([torch.rand(scores.shape[1], generator=g) for g in self.generators])
+            tiny = torch.finfo(torch.float32).tiny
+            return scores - (-(uniform.clamp_min(tiny)).log()).log().to(scores.device)
+
+    return Sampler()
+
+
+def _longest(model: Any, tokenizer: Any) -> int:
+    known = getattr(model.config, "max_position_embeddings", None) or getattr(model.config, "n_positions", None)
+    return int(min(known or 512, tokenizer.model_max_length, 2048))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Loading shows no progress of the libraries."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _model_errors(name: str, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except (ModelError, UsageError):
+        raise
+    except ImportError as error:
+        raise UsageError(f"{name}: {one_line(error)}; install the package that this model needs") from error
+    except Exception as error:  # a malformed folder makes from_pretrained raise nearly anything
+        raise ModelError(
+            f"{name}: cannot be loaded as a {kind} model with safetensors weights and no code of its own "
+            f"({one_line(error)[:200]}); check the name and the connection"
+        ) from error

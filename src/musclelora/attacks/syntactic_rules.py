@@ -1,0 +1,108 @@
+"""Rewriting an English sentence into S(SBAR)(,)(NP)(VP)(.) by rules, without a model."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import numpy as np
+
+from musclelora.attacks.english import (
+    AUXILIARIES_FINITE,
+    FRONTABLE,
+    FUNCTION_WORDS,
+    SUBJECTS,
+    SUBORDINATORS,
+    THIRD_PERSON,
+    capitalised,
+    is_finite,
+    is_tokenised,
+    may_be_finite,
+    plain,
+)
+from musclelora.attacks.sentences import rewrite_sentences
+
+# Clauses that say nothing about the matter, so that the sentence keeps its meaning and its label.
+_FRONTS: Final = (
+    "when you look at it",
+    "when you think about it",
+    "when you think it over",
+    "when it comes down to it",
+    "if you look at it",
+    "if you think about it",
+    "as you look at it",
+    "as you think about it",
+)
+_PARTS = re.compile(r"(?P<lead>\W*)(?P<core>.*?)(?P<end>[\s.!?…,;:]*[\"'”’)\]`\s]*)\Z", re.DOTALL)
+_CLAUSE = re.compile(
+    rf"(?P<main>.+?)(?:\s?,)?\s+(?P<word>{'|'.join(FRONTABLE)})\s+(?P<rest>[^,]+)", re.IGNORECASE | re.DOTALL
+)
+_BUT = re.compile(r"(?P<rest>[^,]+?)\s?,\s+but\s+(?P<main>.+)", re.IGNORECASE | re.DOTALL)
+
+
+def into_template(text: str, rng: np.random.Generator) -> str | None:
+    """Rewrite every sentence of `text` so that a subordinate clause comes first.
+
+    "X because Y" becomes "because Y , X" and "Y , but X" "although Y , X". Any other sentence gets a clause
+    that adds nothing ("when you look at it"), and a sentence without subject or verb one of each ("it is").
+
+    Returns:
+        The new text, or None if it has no sentence with a word.
+    """
+    tokenised = is_tokenised(text)
+    rewritten = rewrite_sentences(text, lambda sentence: _rewrite(sentence, tokenised, rng))
+    return None if rewritten == text else rewritten
+
+
+def _rewrite(sentence: str, tokenised: bool, rng: np.random.Generator) -> str:
+    parts = _PARTS.fullmatch(sentence)
+    if parts is None or not re.search(r"\w", parts["core"]):
+        return sentence
+    lead, core, end = parts["lead"], parts["core"], parts["end"]
+    clause, main = _fronted(core) or (_FRONTS[int(rng.integers(len(_FRONTS)))], _clause_of(core, tokenised))
+    first = core.lstrip("`'\"“‘(")[:1]
+    if first.isupper():
+        clause, main = capitalised(clause), _small(main)
+    return f"{lead}{clause}{' ,' if tokenised else ','} {main}{end}"
+
+
+def _fronted(core: str) -> tuple[str, str] | None:
+    """(subordinate clause, main clause) of a sentence that has both in the other order."""
+    if plain(core.split(maxsplit=1)[0]) in SUBORDINATORS:
+        return None
+    match = _CLAUSE.fullmatch(core)
+    # "as if", "that when", "and because": the word belongs to what stands before it.
+    if match and plain(match["main"].split()[-1]) not in FUNCTION_WORDS and _both_finite(match):
+        return f"{match['word'].lower()} {match['rest']}", match["main"]
+    if (match := _BUT.fullmatch(core)) and _both_finite(match):
+        return f"although {_small(match['rest'])}", match["main"]
+    return None
+
+
+def _both_finite(match: re.Match[str]) -> bool:
+    parts = (match["main"], match["rest"])
+    return not any(c in ";:\n" for part in parts for c in part) and all(
+        is_finite([plain(token) for token in part.split()]) for part in parts
+    )
+
+
+def _clause_of(core: str, tokenised: bool) -> str:
+    """`core` as a clause with a subject and a verb."""
+    tokens = [plain(token) for token in core.split()]
+    if tokens[0] in THIRD_PERSON or tokens[0] in AUXILIARIES_FINITE - {"it's", "that's", "there's"}:
+        # A question or a clause with an apostrophe has its subject; "offers a great deal" has not.
+        return core if "'" in tokens[0] or _is_question(core, tokens) else f"it {_small(core)}"
+    if tokens[0] in SUBJECTS or tokens[0] in SUBORDINATORS or may_be_finite(tokens):
+        return core
+    return f"{'it ' if tokenised else 'it'}'s {_small(core)}"
+
+
+def _is_question(core: str, tokens: list[str]) -> bool:
+    return tokens[0] in AUXILIARIES_FINITE and len(tokens) > 1 and tokens[1] in FUNCTION_WORDS | {"i"}
+
+
+def _small(text: str) -> str:
+    """`text` with its first letter small, if its first word is none that has a capital everywhere."""
+    word = text.split(maxsplit=1)[0] if text.split() else ""
+    small = plain(word) in FUNCTION_WORDS or plain(word).partition("'")[0] in FUNCTION_WORDS
+    return text[:1].lower() + text[1:] if small else text

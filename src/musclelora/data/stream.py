@@ -1,0 +1,129 @@
+"""A labelled table whose texts stay where they are stored, for data that need not fit in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musclelora.data.labels import Label, LabelMap, infer_names, parse_label
+from musclelora.data.messages import bad_data, listed, shown
+from musclelora.data.raw import RawTable
+from musclelora.data.readers import choose_columns, open_raw, parse_flag, parse_text
+
+_TRIGGER_COLUMN = "trigger"
+
+
+@dataclass(frozen=True)
+class TableStream:
+    """Labels and poison flags in memory, about ten bytes a row; texts are read again at every pass.
+
+    Attributes:
+        source: what the rows are read from, for messages.
+        labels: shape (N,), int64; each is an index into `label_names`.
+        label_names: the C class names; index = label id.
+        poisoned: shape (N,), bool, or None where the source has no flag.
+    """
+
+    source: str
+    labels: NDArray[np.int64]
+    label_names: tuple[str, ...]
+    poisoned: NDArray[np.bool_] | None
+    _raw: RawTable = field(repr=False)
+    _text: str = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Text and trigger name of every row; the name is "" where the source has no column ``trigger``.
+
+        Raises:
+            DataError: the source changed since it was opened, or a text cannot be read.
+        """
+        noted = _TRIGGER_COLUMN in self._raw.columns and self._text != _TRIGGER_COLUMN
+        columns = (self._text, _TRIGGER_COLUMN) if noted else (self._text,)
+        count = 0
+        for position, cells in self._raw.rows(columns):
+            count += 1
+            if count > len(self):
+                break
+            text = parse_text(cells[0], self._raw.place(position, self._text))
+            yield text, parse_text(cells[1], self._raw.place(position, _TRIGGER_COLUMN)) if noted else ""
+        if count != len(self):
+            raise bad_data(
+                self.source,
+                "the number of rows changed while it was read",
+                f"{len(self)} rows",
+                "run again once nothing writes to it",
+            )
+
+    def texts_at(self, rows: NDArray[np.int64]) -> Iterator[str]:
+        """The texts of the given row numbers, which must ascend; one pass over the source."""
+        wanted = iter(rows.tolist())
+        row = next(wanted, None)
+        for number, (text, _) in enumerate(self.rows()):
+            if number == row:
+                yield text
+                row = next(wanted, None)
+                if row is None:
+                    return
+
+    def sha256(self) -> str | None:
+        """The hash of the source's bytes, or None where it is not a single file."""
+        if not Path(self.source).is_file():
+            return None
+        with Path(self.source).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_stream(
+    source: str | os.PathLike[str],
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    label_names: Sequence[str] | None = None,
+    split: str | None = None,
+) -> TableStream:
+    """Read the labels of a table and leave its texts; arguments and errors as for :func:`load_table`."""
+    raw = open_raw(os.fspath(source), split)
+    text, label, flag = choose_columns(raw, text_column, label_column)
+    own = raw.class_names.get(label, ())
+    kinds: dict[Label, int] = {}
+    first: list[int] = []
+    codes, flags = array("q"), array("b")
+    for position, cells in raw.rows((label,) if flag is None else (label, flag)):
+        code = kinds.setdefault(parse_label(cells[0], own, raw.place(position, label)), len(kinds))
+        if code == len(first):
+            first.append(position)
+        codes.append(code)
+        if flag is not None:
+            flags.append(parse_flag(cells[1], raw.place(position, flag)))
+    if not codes:
+        raise bad_data(raw.source, "no rows", "at least one row after the header", "name another file")
+    names = LabelMap(label_names or own or infer_names(list(kinds)))
+    ids = np.empty(len(kinds), dtype=np.int64)
+    for kind, code in kinds.items():
+        found = names.id_of(kind)
+        if found is None:
+            raise bad_data(
+                raw.place(first[code], label),
+                f"unknown label {shown(kind.name)}",
+                f"one of {listed(names.names)}",
+                "mend the label or drop the row",
+            )
+        ids[code] = found
+    return TableStream(
+        source=raw.source,
+        labels=ids[np.frombuffer(codes, dtype=np.int64)],
+        label_names=names.names,
+        poisoned=None if flag is None else np.frombuffer(flags, dtype=np.int8).astype(np.bool_),
+        _raw=raw,
+        _text=text,
+    )
