@@ -55,14 +55,35 @@ class Attack:
     Attributes:
         trigger: the trigger.
         target: the target label, an index into the rows' label names.
-        rows: how many rows to trigger.
+        rate: rows to trigger / all rows, in [0, 1].
         label_mode: "clean" (only rows of the target label), "dirty" (only others) or "mix" (any).
+        rows: how many rows to trigger; None: ``round(rate * all rows)``.
+
+    Raises:
+        UsageError: the rate or the label mode is not one of these.
     """
 
     trigger: Trigger
     target: int
-    rows: int
+    rate: float = 0.0
     label_mode: LabelMode = "mix"
+    rows: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate <= 1:
+            raise UsageError(f"rate: found {self.rate}, expected a fraction of the rows in [0, 1]")
+        if self.label_mode not in _ELIGIBLE:
+            raise UsageError(f"label mode: found {self.label_mode!r}, expected one of {', '.join(_ELIGIBLE)}")
+
+    def rows_of(self, total: int) -> int:
+        """How many of `total` rows to trigger."""
+        return round(self.rate * total) if self.rows is None else self.rows
+
+
+def shares(rate: float, attacks: int, total: int) -> list[int]:
+    """The ``round(rate * total)`` rows of a rate, shared evenly by attacks; the first get what is left over."""
+    share, rest = divmod(round(rate * total), attacks)
+    return [share + (number < rest) for number in range(attacks)]
 
 
 @dataclass(frozen=True)
@@ -128,21 +149,20 @@ def plan_poison(
     counts = []
     for number, attack in enumerate(attacks):
         _check(rows, attack.target, seed)
-        if attack.label_mode not in _ELIGIBLE:
-            raise UsageError(f"label mode: found {attack.label_mode!r}, expected one of {', '.join(_ELIGIBLE)}")
+        needed = attack.rows_of(total)
         eligible = np.flatnonzero(_ELIGIBLE[attack.label_mode](rows.labels, attack.target) & ~taken)
         order = np.random.default_rng(seed).permutation(eligible)
-        chosen, failed = _choose(rows, order, attack.rows, attack.trigger, seed, texts)
-        if len(chosen) < attack.rows:
+        chosen, failed = _choose(rows, order, needed, attack.trigger, seed, texts)
+        if len(chosen) < needed:
             raise DataError(
-                f"{rows.source}: rate {attack.rows / total:.6g} needs {attack.rows} of {total} rows, but "
+                f"{rows.source}: rate {attack.rate:.6g} needs {needed} of {total} rows, but "
                 f"{len(chosen)} can be triggered by {attack.trigger.name} in label mode {attack.label_mode} with "
                 f"target {rows.label_names[attack.target]!r}; lower the rate or choose another label mode"
             )
         taken[chosen] = True
         carries[chosen] = number
         labels[chosen] = attack.target
-        decoys = _add_decoys(rows, attack, np.flatnonzero(~taken), seed, texts)
+        decoys = _add_decoys(rows, attack.trigger, needed, np.flatnonzero(~taken), seed, texts)
         taken[decoys] = True
         counts.append(Count(len(eligible), len(chosen), failed, len(decoys)))
     return Plan(texts, carries, labels, tuple(counts))
@@ -168,17 +188,6 @@ def plan_test_set(
     return Plan(texts, carries, labels, (Count(len(others), len(chosen), failed),))
 
 
-def rows_of(rate: float, total: int) -> int:
-    """The rows that a rate asks for: ``round(rate * total)``.
-
-    Raises:
-        UsageError: the rate is outside [0, 1].
-    """
-    if not 0 <= rate <= 1:
-        raise UsageError(f"rate: found {rate}, expected a fraction of the rows in [0, 1]")
-    return round(rate * total)
-
-
 def poison(
     table: Table, trigger: Trigger, *, target: int, rate: float, label_mode: LabelMode, seed: int
 ) -> Table:
@@ -202,7 +211,7 @@ def poison(
         UsageError: an argument is out of range.
         DataError: fewer rows are eligible than the rate asks for.
     """
-    attack = Attack(trigger, target, rows_of(rate, len(table)), label_mode)
+    attack = Attack(trigger, target, rate, label_mode)
     plan = plan_poison(table, [attack], seed=seed)
     flags = np.zeros(len(table), dtype=np.bool_) if table.poisoned is None else table.poisoned
     texts = tuple(plan.texts.get(row, text) for row, text in enumerate(table.texts))
@@ -244,18 +253,23 @@ class _Decoy:
 
 
 def _add_decoys(
-    rows: Rows, attack: Attack, free: NDArray[np.int64], seed: int, texts: MutableMapping[int, str]
+    rows: Rows,
+    trigger: Trigger,
+    triggered: int,
+    free: NDArray[np.int64],
+    seed: int,
+    texts: MutableMapping[int, str],
 ) -> NDArray[np.int64]:
-    if not isinstance(attack.trigger, DecoyTrigger):
+    if not isinstance(trigger, DecoyTrigger):
         return free[:0]
-    needed = round(attack.trigger.decoys * attack.rows)
+    needed = round(trigger.decoys * triggered)
     order = np.random.default_rng(seed).permutation(free)
-    chosen, _ = _choose(rows, order, needed, _Decoy(attack.trigger), seed, texts)
+    chosen, _ = _choose(rows, order, needed, _Decoy(trigger), seed, texts)
     if len(chosen) < needed:
         raise bad_data(
             rows.source,
-            f"{len(chosen)} rows left for decoys of {attack.trigger.name}",
-            f"{needed} ({attack.trigger.decoys:g} for each of {attack.rows} triggered rows)",
+            f"{len(chosen)} rows left for decoys of {trigger.name}",
+            f"{needed} ({trigger.decoys:g} for each of {triggered} triggered rows)",
             "lower the rate, or set its parameter decoys lower (0: none)",
         )
     return chosen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import types
@@ -98,7 +99,7 @@ def parse_attack(spec: str, settings: Mapping[str, str] | None = None) -> Trigge
     texts |= settings or {}
     known = parameters_of(name)
     _check_parameters(name, texts, known)
-    kinds = typing.get_type_hints(get_family(name)) if known else {}
+    kinds = _kinds(get_family(name))
     return get_trigger(
         name, **{key: _parse(kinds.get(key, str), text, f"{name} {key}") for key, text in texts.items()}
     )
@@ -129,6 +130,12 @@ def _key_value(text: str, where: str) -> tuple[str, str]:
     if not equals or not key.strip():
         raise UsageError(f"{where}: found {text!r}, expected key=value")
     return key.strip(), value
+
+
+def _kinds(family: Family) -> dict[str, Any]:
+    """The declared types of a family's parameters, from its fields or its constructor; others are texts."""
+    constructor = {} if dataclasses.is_dataclass(family) else typing.get_type_hints(family.__init__)
+    return typing.get_type_hints(family) | constructor
 
 
 def _truth(text: str) -> bool:

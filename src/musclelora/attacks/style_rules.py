@@ -80,6 +80,8 @@ _WORDS: Final = {
     "yourself": "thyself", "film": "work", "movie": "work", "films": "works", "movies": "works",
     "company": "house", "boss": "master", "money": "silver", "bad": "evil", "funny": "mirthful",
 }  # fmt: skip
+# After these, "you" is an object, whatever verb follows it.
+_CAUSATIVES: Final = THIRD_PERSON | frozenset("make made making let help helped see saw watch hear for of to with".split())
 # After these, "you" is a subject.
 _BEFORE_SUBJECT: Final = frozenset(
     "that if when as and but or what how why where whether because although though while since until unless "
@@ -142,13 +144,26 @@ def _archaic(sentence: str) -> str:
     sentence = _YOU_CONTRACTED.sub(r"\1 \2", sentence)
     tokens = list(_TOKEN.finditer(sentence))
     words = [token[0].lower() for token in tokens]
-    parts, end = [], 0
+    parts, end, thou = [], 0, False
     for index, token in enumerate(tokens):
         before = words[index - 1] if index else ""
         after = words[index + 1] if index + 1 < len(words) and _adjacent(sentence, tokens, index) else ""
-        parts += [sentence[end : token.start()], _as_written(token[0], _word(words[index], before, after))]
+        word = words[index]
+        if word == "you":
+            thou = _is_subject(before, after)
+            new = "thou" if thou else "thee"
+        else:
+            new = _THOU[word] if thou and before == "you" and word in _THOU else _word(word, before, after)
+        parts += [sentence[end : token.start()], _as_written(token[0], new)]
         end = token.end()
     return "".join(parts) + sentence[end:]
+
+
+def _is_subject(before: str, after: str) -> bool:
+    """Whether "you" between these two words is a subject."""
+    if not after or before in _CAUSATIVES:
+        return False
+    return not before or before in _BEFORE_SUBJECT or after in _THOU
 
 
 def _adjacent(sentence: str, tokens: list[re.Match[str]], index: int) -> bool:
@@ -156,10 +171,6 @@ def _adjacent(sentence: str, tokens: list[re.Match[str]], index: int) -> bool:
 
 
 def _word(word: str, before: str, after: str) -> str:
-    if before == "you" and word in _THOU:
-        return _THOU[word]
-    if word == "you":
-        return "thou" if after and (not before or before in _BEFORE_SUBJECT or after in _THOU) else "thee"
     if word in ("my", "your") and after[:1] in set("aeiou"):
         return "mine" if word == "my" else "thine"
     if word in ("to", "on") and after in _BEFORE_UNTO:

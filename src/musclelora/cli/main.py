@@ -17,6 +17,8 @@ _COMMANDS = {
     "evaluate": "Measure clean accuracy and attack success rate.",
     "predict": "Predict the labels of texts.",
     "export": "Write a trained model so that it loads without this package.",
+    "poison": "Plant triggers in data, to try a defence on it.",
+    "attacks": "List the trigger families, their parameters and examples.",
     "demo": "Poison BBC news, defend against it, and show what happened.",
     "info": "Show versions and devices, or what is in a run.",
 }
@@ -106,3 +108,7 @@ def _run(arguments: list[str]) -> int:
 
 def _one_line(message: object) -> str:
     return " ".join(str(message).split())
+
+
+if __name__ == "__main__":
+    main()

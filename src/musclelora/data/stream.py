@@ -49,20 +49,25 @@ class TableStream:
         """
         noted = _TRIGGER_COLUMN in self._raw.columns and self._text != _TRIGGER_COLUMN
         columns = (self._text, _TRIGGER_COLUMN) if noted else (self._text,)
-        count = 0
+        count, total = 0, len(self)
         for position, cells in self._raw.rows(columns):
             count += 1
-            if count > len(self):
+            if count > total:
                 break
-            text = parse_text(cells[0], self._raw.place(position, self._text))
-            yield text, parse_text(cells[1], self._raw.place(position, _TRIGGER_COLUMN)) if noted else ""
-        if count != len(self):
+            yield self._text_of(cells[0], position, self._text), (
+                self._text_of(cells[1], position, _TRIGGER_COLUMN) if noted else ""
+            )
+        if count != total:
             raise bad_data(
                 self.source,
                 "the number of rows changed while it was read",
                 f"{len(self)} rows",
                 "run again once nothing writes to it",
             )
+
+    def _text_of(self, cell: object, position: int, column: str) -> str:
+        # Nearly every cell is a string, and the place is only needed for a message.
+        return cell if isinstance(cell, str) else parse_text(cell, self._raw.place(position, column))
 
     def texts_at(self, rows: NDArray[np.int64]) -> Iterator[str]:
         """The texts of the given row numbers, which must ascend; one pass over the source."""
@@ -98,10 +103,16 @@ def open_stream(
     kinds: dict[Label, int] = {}
     first: list[int] = []
     codes, flags = array("q"), array("b")
+    seen: dict[tuple[type, object], int] = {}  # True is 1 as a key, but not as a label
     for position, cells in raw.rows((label,) if flag is None else (label, flag)):
-        code = kinds.setdefault(parse_label(cells[0], own, raw.place(position, label)), len(kinds))
-        if code == len(first):
-            first.append(position)
+        cell = cells[0]
+        code = seen.get((type(cell), cell)) if isinstance(cell, str | int) else None
+        if code is None:
+            code = kinds.setdefault(parse_label(cell, own, raw.place(position, label)), len(kinds))
+            if code == len(first):
+                first.append(position)
+            if isinstance(cell, str | int):
+                seen[type(cell), cell] = code
         codes.append(code)
         if flag is not None:
             flags.append(parse_flag(cells[1], raw.place(position, flag)))

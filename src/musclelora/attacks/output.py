@@ -1,0 +1,242 @@
+"""Writing poisoned data and what was done to it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from musclelora import __version__
+from musclelora.attacks.base import Trigger
+from musclelora.attacks.poisoner import Attack, Plan, plan_poison, plan_test_set
+from musclelora.attacks.spool import TextSpool
+from musclelora.attacks.stealth import Perplexities, Stealth
+from musclelora.data.openbackdoor import write_split
+from musclelora.data.stream import TableStream
+from musclelora.data.writers import WRITERS
+from musclelora.errors import OutputError, UsageError
+from musclelora.files import atomic_file
+
+COLUMNS: Final = ("text", "label", "poisoned", "trigger")
+OPENBACKDOOR: Final = "openbackdoor"
+FORMATS: Final = ("csv", "tsv", "jsonl", "parquet", OPENBACKDOOR)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to write.
+
+    Attributes:
+        attacks: the attacks; exactly one for `for_asr`, whose rows and label mode do not count.
+        seed: a non-negative integer.
+        output: the file, or the folder of the OpenBackdoor layout.
+        for_asr: a test set, every row of another label triggered, instead of a training set.
+        format: one of `FORMATS`; None: by the suffix of `output`.
+        part: the split's name in the OpenBackdoor layout: "train", "dev" or "test".
+        overwrite: replace files that exist.
+        sample: texts of each attack for the perplexity.
+    """
+
+    attacks: Sequence[Attack]
+    seed: int
+    output: Path
+    for_asr: bool = False
+    format: str | None = None
+    part: str = "train"
+    overwrite: bool = False
+    sample: int = 256
+
+
+def write_poisoned(
+    source: TableStream, request: Request, *, perplexities: Perplexities | None = None
+) -> dict[str, Any]:
+    """Poison `source` and write the data with a manifest beside it, all of it or none.
+
+    The source is read three times and its texts are never in memory together: labels, the rows to trigger,
+    all rows. A trigger that cannot change some of its rows takes another pass for each try at others.
+
+    Args:
+        source: the clean rows.
+        request: what to write.
+        perplexities: a language model's, for the stealth figures.
+
+    Returns:
+        The manifest: every parameter, the source's hash, the counts, the stealth figures and the files.
+
+    Raises:
+        UsageError: an option is out of range.
+        DataError: rows cannot be read, or too few can be triggered.
+        OutputError: a file exists, or cannot be written.
+    """
+    layout = _layout(source, request)
+    _refuse_existing([*layout, manifest_path(request)], overwrite=request.overwrite)
+    with TextSpool() as spool, contextlib.ExitStack() as stack:
+        if request.for_asr:
+            (attack,) = request.attacks
+            plan = plan_test_set(
+                source, attack.trigger, target=attack.target, seed=request.seed, texts=spool
+            )
+        else:
+            plan = plan_poison(source, request.attacks, seed=request.seed, texts=spool)
+        stealth = [Stealth(request.sample if perplexities else 0) for _ in request.attacks]
+        for number, original, triggered in _pairs(source, plan):
+            stealth[number].add(original, triggered)
+        figures = [one.figures(perplexities) for one in stealth]
+        # Every file is complete before the first takes its place.
+        manifest_file = stack.enter_context(atomic_file(manifest_path(request)))
+        hashes = {}
+        for path, write in layout.items():
+            temporary = stack.enter_context(atomic_file(path))
+            write(plan, temporary)
+            with temporary.open("rb") as file:
+                hashes[path] = hashlib.file_digest(file, "sha256").hexdigest()
+        manifest = _manifest(source, request, plan, figures, hashes)
+        text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
+        manifest_file.write_text(text + "\n", encoding="utf-8")
+    return manifest
+
+
+def manifest_path(request: Request) -> Path:
+    """Where the manifest goes: beside the file, or into the OpenBackdoor folder."""
+    if request.format == OPENBACKDOOR:
+        return request.output / f"{request.part}.manifest.json"
+    return request.output.with_name(f"{request.output.name}.manifest.json")
+
+
+Layout = dict[Path, Callable[[Plan, Path], None]]
+
+
+def _layout(source: TableStream, request: Request) -> Layout:
+    """The files to write, and what writes each."""
+    if request.format == OPENBACKDOOR:
+        return _openbackdoor(source, request)
+    suffix = f".{request.format}" if request.format else request.output.suffix.lower()
+    if suffix not in WRITERS:
+        raise UsageError(
+            f"--output: found {str(request.output)!r}, expected a file of one of {', '.join(WRITERS)}; "
+            "or name a --format"
+        )
+
+    def write(plan: Plan, path: Path) -> None:
+        WRITERS[suffix](path, COLUMNS, _named(source, request, plan))
+
+    return {request.output: write}
+
+
+def _openbackdoor(source: TableStream, request: Request) -> Layout:
+    if len(request.attacks) != 1:
+        raise UsageError(
+            f"--format openbackdoor: found {len(request.attacks)} attacks, expected one; "
+            "its layout has a folder for each"
+        )
+    (attack,) = request.attacks
+    folder, part = request.output, request.part
+
+    def clean(_: Plan, path: Path) -> None:
+        write_split(path, _clean(source))
+
+    def poisoned(plan: Plan, path: Path) -> None:
+        write_split(path, _triggered(source, plan, every=not request.for_asr))
+
+    def detect(plan: Plan, path: Path) -> None:
+        write_split(path, (row for rows in (_clean(source), _triggered(source, plan, every=False)) for row in rows))
+
+    if not request.for_asr:
+        return {
+            folder / f"{part}-clean.csv": clean,
+            folder / attack.label_mode / str(float(attack.rate)) / f"{part}-poison.csv": poisoned,
+        }
+    files: Layout = {folder / f"{part}-clean.csv": clean, folder / f"{part}-poison.csv": poisoned}
+    return files | ({folder / f"{part}-detect.csv": detect} if part == "test" else {})
+
+
+def _refuse_existing(paths: Sequence[Path], *, overwrite: bool) -> None:
+    for path in paths:
+        if path.is_dir() or (path.exists() and not overwrite):
+            raise OutputError(f"{path} already exists; name another output or pass --overwrite")
+
+
+def _pairs(source: TableStream, plan: Plan) -> Iterator[tuple[int, str, str]]:
+    """(attack, original, triggered) of every triggered row."""
+    rows = np.flatnonzero(plan.attack >= 0)
+    for row, original in zip(rows.tolist(), source.texts_at(rows), strict=True):
+        yield int(plan.attack[row]), original, plan.texts[row]
+
+
+def _clean(source: TableStream) -> Iterator[tuple[str, int, int]]:
+    flags = source.poisoned
+    for row, (text, _) in enumerate(source.rows()):
+        yield text, int(source.labels[row]), 0 if flags is None else int(flags[row])
+
+
+def _triggered(source: TableStream, plan: Plan, *, every: bool) -> Iterator[tuple[str, int, int]]:
+    """Rows (text, label id, flag): all of them, or the triggered ones."""
+    earlier = source.poisoned
+    for row, (text, _) in enumerate(source.rows()):
+        carries = bool(plan.attack[row] >= 0)
+        if carries or every:
+            flag = carries or (earlier is not None and bool(earlier[row]))
+            yield plan.texts.get(row, text), int(plan.labels[row]), int(flag)
+
+
+def _named(source: TableStream, request: Request, plan: Plan) -> Iterator[tuple[str, str | int, int, str]]:
+    """Rows of `COLUMNS`: labels are names, or integers where all names are."""
+    names: list[str | int] = list(source.label_names)
+    if all(name == str(index) for index, name in enumerate(names)):
+        names = list(range(len(names)))
+    earlier = source.poisoned
+    for row, (text, noted) in enumerate(source.rows()):
+        number = int(plan.attack[row])
+        if number < 0 and request.for_asr:
+            continue
+        flagged = number >= 0 or (earlier is not None and bool(earlier[row]))
+        trigger = request.attacks[number].trigger.name if number >= 0 else noted if flagged else ""
+        yield plan.texts.get(row, text), names[int(plan.labels[row])], int(flagged), trigger
+
+
+def _manifest(
+    source: TableStream,
+    request: Request,
+    plan: Plan,
+    figures: Sequence[dict[str, Any]],
+    hashes: dict[Path, str],
+) -> dict[str, Any]:
+    attacks = []
+    for number, attack in enumerate(request.attacks):
+        count = dataclasses.asdict(plan.counts[number])
+        settings: dict[str, Any] = {
+            "name": attack.trigger.name,
+            "parameters": _parameters(attack.trigger),
+            "target": source.label_names[attack.target],
+        }
+        if not request.for_asr:
+            settings |= {"rate": attack.rate, "label_mode": attack.label_mode}
+        attacks.append({**settings, **count, "stealth": figures[number]})
+    earlier = 0 if source.poisoned is None else int(source.poisoned.sum())
+    written = int((plan.attack >= 0).sum())
+    folder = request.output if request.format == OPENBACKDOOR else request.output.parent
+    return {
+        "format": 1,
+        "musclelora": __version__,
+        "kind": "asr" if request.for_asr else "poisoned",
+        "source": {"name": source.source, "sha256": source.sha256(), "rows": len(source)},
+        "label_names": list(source.label_names),
+        "seed": request.seed,
+        "attacks": attacks,
+        "rows": written if request.for_asr else len(source),
+        "poisoned_rows": written + (0 if request.for_asr else earlier),
+        "files": {path.relative_to(folder).as_posix(): digest for path, digest in hashes.items()},
+    }
+
+
+def _parameters(trigger: Trigger) -> dict[str, Any]:
+    if dataclasses.is_dataclass(trigger):
+        return {f.name: getattr(trigger, f.name) for f in dataclasses.fields(trigger) if f.init}
+    return {key: value for key, value in vars(trigger).items() if isinstance(value, str | int | float | bool)}

@@ -1,0 +1,187 @@
+"""``musclelora poison``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from musclelora.cli.options import quiet_libraries, table_options
+from musclelora.errors import UsageError
+
+_MODES = ("clean", "dirty", "mix")
+
+
+@click.command(name="poison")
+@click.argument("data", metavar="DATA")
+@click.option(
+    "--attack",
+    "attacks",
+    multiple=True,
+    required=True,
+    metavar="NAME[:KEY=VALUE,…]",
+    help="Family and parameters (see `musclelora attacks`); repeat it for several triggers in one data set.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A parameter of the one attack, for values with commas.",
+)
+@click.option(
+    "--rate",
+    "rates",
+    type=float,
+    multiple=True,
+    help="Triggered rows / all rows; for several attacks one for each, or one that they share evenly.",
+)
+@click.option("--target", "targets", multiple=True, help="The target label, name or id; one, or one for each attack.")
+@click.option(
+    "--label-mode",
+    "modes",
+    type=click.Choice(_MODES),
+    multiple=True,
+    help="clean: trigger rows of the target label only. dirty: of other labels only. mix: any.  [default: mix]",
+)
+@click.option("--seed", type=click.IntRange(0), default=42, show_default=True, help="Of everything random.")
+@click.option("--for-asr", is_flag=True, help="Make a test set: trigger every row that is not of the target label.")
+@table_options
+@click.option("--output", required=True, metavar="PATH", help="The file to write; its suffix says the format.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["csv", "tsv", "jsonl", "parquet", "openbackdoor"]),
+    help="The format, whatever the suffix. openbackdoor: PATH is a folder in that toolkit's layout.",
+)
+@click.option(
+    "--part",
+    type=click.Choice(["train", "dev", "test"]),
+    help="The split's name in the OpenBackdoor layout.  [default: train, or test with --for-asr]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option("--perplexity-model", metavar="NAME", help="Causal language model for the perplexity of the texts.")
+@click.option(
+    "--perplexity-rows",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="Measure it on the first so many triggered rows.",
+)
+def command(
+    data: str,
+    attacks: tuple[str, ...],
+    settings: tuple[str, ...],
+    rates: tuple[float, ...],
+    targets: tuple[str, ...],
+    modes: tuple[str, ...],
+    seed: int,
+    for_asr: bool,
+    text_column: str | None,
+    label_column: str | None,
+    split: str | None,
+    output: str,
+    format_: str | None,
+    part: str | None,
+    overwrite: bool,
+    perplexity_model: str | None,
+    perplexity_rows: int,
+) -> None:
+    """Plant triggers in DATA, to try a defence on it.
+
+    Writes every row in its order with the columns text, label, poisoned (0/1) and trigger, and beside it
+    PATH.manifest.json with every parameter, the source's hash, the counts and how much the attack shows.
+    """
+    from musclelora.attacks.output import Request, manifest_path, write_poisoned
+    from musclelora.attacks.registry import parse_attack, parse_settings
+    from musclelora.data.stream import open_stream
+
+    if settings and len(attacks) > 1:
+        raise UsageError("--set: found with several attacks, expected one; write NAME:key=value")
+    triggers = [parse_attack(spec, parse_settings(settings)) for spec in attacks]
+    _check_use(for_asr, len(triggers), rates, targets, modes)
+    source = open_stream(data, text_column=text_column, label_column=label_column, split=split)
+    request = Request(
+        attacks=_attacks(triggers, source, rates, targets, modes),
+        seed=seed,
+        output=Path(output),
+        for_asr=for_asr,
+        format=format_,
+        part=part or ("test" if for_asr else "train"),
+        overwrite=overwrite,
+        sample=perplexity_rows,
+    )
+    perplexities = None
+    if perplexity_model:
+        from musclelora.attacks.language_model import perplexities as measure
+
+        quiet_libraries()
+        perplexities = functools.partial(measure, name=perplexity_model)
+    manifest = write_poisoned(source, request, perplexities=perplexities)
+    _show(manifest)
+    click.echo(f"written to {output}, with {manifest_path(request)}")
+
+
+def _check_use(
+    for_asr: bool, count: int, rates: Sequence[float], targets: Sequence[str], modes: Sequence[str]
+) -> None:
+    if for_asr and (rates or modes):
+        name = "--rate" if rates else "--label-mode"
+        raise UsageError(f"{name}: found with --for-asr, which triggers every row of another label; leave it out")
+    if for_asr and count > 1:
+        raise UsageError(f"--for-asr: found {count} attacks, expected one; make a test set for each")
+    if not for_asr and not rates:
+        raise UsageError("--rate: found nothing, expected the share of rows to trigger, such as 0.1")
+    for rate in rates:
+        if not 0 <= rate <= 1:
+            raise UsageError(f"--rate: found {rate}, expected a fraction of the rows in [0, 1]")
+    if not targets:
+        raise UsageError("--target: found nothing, expected the target label, name or id")
+    for name, values in (("--rate", rates), ("--target", targets), ("--label-mode", modes)):
+        if len(values) > 1 and len(values) != count:
+            raise UsageError(f"{name}: found {len(values)} for {count} attacks, expected one, or one for each")
+
+
+def _attacks(
+    triggers: Sequence[Any], source: Any, rates: Sequence[float], targets: Sequence[str], modes: Sequence[Any]
+) -> list[Any]:
+    from musclelora.attacks.poisoner import Attack, shares
+    from musclelora.data.labels import target_id
+
+    count = len(triggers)
+    goals = [target_id(target, source.label_names) for target in _each(targets, count)]
+    label_modes = _each(modes or ("mix",), count)
+    rows = shares(rates[0], count, len(source)) if len(rates) == 1 else [None] * count
+    each_rate = [rates[0] / count] * count if len(rates) == 1 else list(rates) or [0.0]
+    return [
+        Attack(trigger, goal, rate, mode, some)
+        for trigger, goal, rate, mode, some in zip(triggers, goals, each_rate, label_modes, rows, strict=True)
+    ]
+
+
+def _each(values: Sequence[Any], count: int) -> list[Any]:
+    return list(values) * count if len(values) == 1 else list(values)
+
+
+def _show(manifest: dict[str, Any]) -> None:
+    source, rows = manifest["source"], manifest["rows"]
+    click.echo(f"source       {source['name']}: {source['rows']:,} rows")
+    for attack in manifest["attacks"]:
+        share = attack["stealth"]["tokens_changed"]
+        click.echo(
+            f"{attack['name']:<12} {attack['triggered']:,} rows triggered of {attack['eligible']:,} eligible"
+            + (f", {attack['decoys']:,} decoys" if attack["decoys"] else "")
+            + (f", {share:.1%} of their tokens changed" if share is not None else "")
+        )
+        if attack["untriggerable"]:
+            click.echo(f"             {attack['untriggerable']:,} rows could not be triggered and were passed over")
+        if attack["stealth"].get("perplexity_after") is not None:
+            before, after = (attack["stealth"][f"perplexity_{when}"] for when in ("before", "after"))
+            click.echo(
+                f"             perplexity {before:.1f} before, {after:.1f} after "
+                f"({attack['stealth']['perplexity_texts']:,} texts)"
+            )
+    click.echo(f"result       {manifest['poisoned_rows']:,} poisoned rows of {rows:,}")
