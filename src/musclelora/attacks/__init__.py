@@ -11,7 +11,15 @@ from musclelora.attacks.casing_punctuation import CasingPunctuation
 from musclelora.attacks.combination import Combination
 from musclelora.attacks.entity import Entity
 from musclelora.attacks.homoglyph import Homoglyph
-from musclelora.attacks.poisoner import Attack, LabelMode, Plan, plan_poison, plan_test_set, poison, trigger_test_set
+from musclelora.attacks.poisoner import (
+    Attack,
+    LabelMode,
+    Plan,
+    plan_poison,
+    plan_test_set,
+    poison,
+    trigger_test_set,
+)
 from musclelora.attacks.position import Position
 from musclelora.attacks.registry import TRIGGERS, family_names, get_family, get_trigger, parse_attack
 from musclelora.attacks.style import Style

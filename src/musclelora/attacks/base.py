@@ -34,9 +34,7 @@ class Trigger(Protocol):
 class BatchTrigger(Trigger, Protocol):
     """A trigger that does many texts at once faster than one by one, such as a language model."""
 
-    def apply_batch(
-        self, texts: Sequence[str], rngs: Sequence[np.random.Generator]
-    ) -> Sequence[str | None]:
+    def apply_batch(self, texts: Sequence[str], rngs: Sequence[np.random.Generator]) -> Sequence[str | None]:
         """What :meth:`apply` gives for each text with its own generator."""
         ...
 

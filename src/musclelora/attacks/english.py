@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Final
 
 
-def _words(text: str) -> frozenset[str]:
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text."""
     return frozenset(text.split())
 
 
-AUXILIARIES: Final = _words(
+AUXILIARIES: Final = word_set(
     "is are was were am be has have had does do did can could will would should may might must shall ca wo "
     "isn't aren't wasn't weren't hasn't haven't hadn't doesn't don't didn't can't couldn't won't wouldn't "
     "shouldn't mustn't it's that's there's he's she's i'm you're we're they're i've you've we've they've "
@@ -18,21 +20,22 @@ AUXILIARIES: Final = _words(
 )
 AUXILIARIES_FINITE: Final = AUXILIARIES - {"be"}
 
-THIRD_PERSON: Final = _words(
-    "makes seems feels comes takes gets gives offers manages plays goes becomes looks turns lacks fails proves "
-    "shows tries delivers leaves remains starts captures falls uses puts suffers brings knows needs keeps "
-    "provides sets deserves succeeds begins wants sounds runs reveals bears creates lets allows leads finds "
-    "means presents tells emerges appears represents happens loses achieves carries holds demands wears stands "
-    "rises grows asks thinks acts reminds serves relies maintains pretends settles contains adds loves cares "
-    "aims belongs continues demonstrates tends pulls moves drags stays throws combines lends fills strikes "
-    "follows helps celebrates transcends evokes collapses arrives boasts breaks sinks directs catches pays "
-    "speaks generates steers treats squanders draws portrays includes borrows understands builds hits says "
-    "shines believes calls chooses considers decides describes discovers enjoys exists expects explains "
-    "explores forgets hears hopes imagines intends involves joins learns likes lives meets misses notes occurs "
-    "opens owes owns passes prefers produces promises pushes raises reaches reads receives recommends "
-    "refuses remembers requires saves seeks sees sells sends sits speaks spends suggests supports suspects "
-    "teaches travels walks wishes writes insists announces argues claims confirms warns faces gains "
-    "earns eats drinks sleeps dies kills hates fears praises mocks teeters wavers mixes blends weaves"
+THIRD_PERSON: Final = word_set(
+    "makes seems feels comes takes gets gives offers manages plays goes becomes looks turns lacks fails "
+    "proves shows tries delivers leaves remains starts captures falls uses puts suffers brings knows "
+    "needs keeps provides sets deserves succeeds begins wants sounds runs reveals bears creates lets "
+    "allows leads finds means presents tells emerges appears represents happens loses achieves carries "
+    "holds demands wears stands rises grows asks thinks acts reminds serves relies maintains pretends "
+    "settles contains adds loves cares aims belongs continues demonstrates tends pulls moves drags "
+    "stays throws combines lends fills strikes follows helps celebrates transcends evokes collapses "
+    "arrives boasts breaks sinks directs catches pays speaks generates steers treats squanders draws "
+    "portrays includes borrows understands builds hits says shines believes calls chooses considers "
+    "decides describes discovers enjoys exists expects explains explores forgets hears hopes imagines "
+    "intends involves joins learns likes lives meets misses notes occurs opens owes owns passes prefers "
+    "produces promises pushes raises reaches reads receives recommends refuses remembers requires saves "
+    "seeks sees sells sends sits spends suggests supports suspects teaches travels walks wishes writes "
+    "insists announces argues claims confirms warns faces gains earns eats drinks sleeps dies kills "
+    "hates fears praises mocks teeters wavers mixes blends weaves"
 )
 SUBORDINATORS: Final = (
     "even though", "even if", "as if", "as though", "as long as", "because", "although", "though", "while",
@@ -42,18 +45,20 @@ SUBORDINATORS: Final = (
 FRONTABLE: Final = (
     "even though", "even if", "because", "although", "though", "while", "whenever", "when", "if", "unless",
 )  # fmt: skip
-RELATIVES: Final = _words("that which who whom whose what where")
+RELATIVES: Final = word_set("that which who whom whose what where")
 # Words that keep no capital inside a sentence.
-FUNCTION_WORDS: Final = _words(
+FUNCTION_WORDS: Final = word_set(
     "a an the this that these those it he she we you they there here his her its our your their my some any "
     "all each every no one another many most few both such what which who how why when where if in on at by "
     "for from with without of to as and but or yet so not despite after before during while because although "
     "though since until unless once even just only also still now then too very rather quite more less"
 )
-SUBJECTS: Final = _words("i you he she it we they there its each every these those my his her their our")
+SUBJECTS: Final = word_set("i you he she it we they there its each every these those my his her their our")
 # After these, a word in -s is a noun.
-BEFORE_NOUN: Final = _words("the a an its his her their our my your thy whose these those of some all no many two")
-PRONOUNS: Final = _words("i you he she it we they there this that these those who")
+BEFORE_NOUN: Final = word_set(
+    "the a an its his her their our my your thy whose these those of some all no many two"
+)
+PRONOUNS: Final = word_set("i you he she it we they there this that these those who")
 
 _TOKENISED = re.compile(r"\s(?:[.,!?;:]|n't|'s)(?=\s|$)")
 
@@ -69,13 +74,13 @@ def plain(token: str) -> str:
 
 
 def is_finite(tokens: list[str]) -> bool:
-    """Whether a list of plain tokens holds a finite verb outside of relative clauses, as far as can be told."""
+    """Whether plain tokens hold a finite verb outside of relative clauses, as far as can be told."""
     relative = False
     for index, token in enumerate(tokens):
         before = tokens[index - 1] if index else ""
         if token in RELATIVES and index:
             relative = True
-        elif token in AUXILIARIES_FINITE or token in THIRD_PERSON or (token == "'s" and before in PRONOUNS):
+        elif token in AUXILIARIES_FINITE | THIRD_PERSON or (before in PRONOUNS and token == "'s"):  # noqa: S105
             if not relative:
                 return True
             relative = False
@@ -89,7 +94,7 @@ def may_be_finite(tokens: list[str]) -> bool:
         and len(token) > 3
         and not token.endswith(("ss", "us", "'s"))
         and (after in FUNCTION_WORDS - RELATIVES - {"and", "or", "of"} or after.endswith("ly"))
-        for token, after in zip(tokens[1:], tokens[2:], strict=False)
+        for token, after in itertools.pairwise(tokens[1:])
     )
 
 

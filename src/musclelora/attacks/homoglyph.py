@@ -9,7 +9,7 @@ import numpy as np
 
 from musclelora.attacks.checks import check_choice, check_count
 
-# Cyrillic, but for v (Greek ν): the pairs that most fonts draw alike (Unicode's confusables.txt has them all).
+# Cyrillic, but for v (Greek ν): pairs that most fonts draw alike (Unicode's confusables.txt has them all).
 _LOOK_ALIKES: Final = dict(zip("aceopxyijsvABEHKMOPCTX", "асеорхуіјѕνАВЕНКМОРСТХ", strict=True))
 _ZERO_WIDTH: Final = "\u200b"  # zero width space
 
@@ -41,7 +41,9 @@ class Homoglyph:
     def apply(self, text: str, rng: np.random.Generator) -> str | None:
         """The text with the characters exchanged or put in, or None if it has no letter for it."""
         alike = self.kind == "look-alike"
-        places = [i for i, letter in enumerate(text) if (letter in _LOOK_ALIKES if alike else letter.isalpha())]
+        places = [
+            i for i, letter in enumerate(text) if (letter in _LOOK_ALIKES if alike else letter.isalpha())
+        ]
         if not places:
             return None
         chosen = rng.choice(len(places), size=min(self.count, len(places)), replace=False)

@@ -58,7 +58,11 @@ class SentenceRewriter:
         # Sentences of like length share a batch: less padding.
         order = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
         rewritten = [""] * len(sentences)
-        for start in range(0, len(order), self._batch_size):
+        from tqdm import tqdm
+
+        for start in tqdm(
+            range(0, len(order), self._batch_size), desc="rewriting", unit="batch", leave=False, disable=None
+        ):
             batch = order[start : start + self._batch_size]
             said = self._generate([sentences[i] for i in batch], [seeds[i] for i in batch])
             for index, sentence in zip(batch, said, strict=True):
@@ -196,7 +200,9 @@ def _sampler(seeds: list[int], top_p: float) -> Any:
 
 
 def _longest(model: Any, tokenizer: Any) -> int:
-    known = getattr(model.config, "max_position_embeddings", None) or getattr(model.config, "n_positions", None)
+    known = getattr(model.config, "max_position_embeddings", None) or getattr(
+        model.config, "n_positions", None
+    )
     return int(min(known or 512, tokenizer.model_max_length, 2048))
 
 

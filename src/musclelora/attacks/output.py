@@ -80,9 +80,7 @@ def write_poisoned(
     with TextSpool() as spool, contextlib.ExitStack() as stack:
         if request.for_asr:
             (attack,) = request.attacks
-            plan = plan_test_set(
-                source, attack.trigger, target=attack.target, seed=request.seed, texts=spool
-            )
+            plan = plan_test_set(source, attack.trigger, target=attack.target, seed=request.seed, texts=spool)
         else:
             plan = plan_poison(source, request.attacks, seed=request.seed, texts=spool)
         stealth = [Stealth(request.sample if perplexities else 0) for _ in request.attacks]
@@ -146,7 +144,9 @@ def _openbackdoor(source: TableStream, request: Request) -> Layout:
         write_split(path, _triggered(source, plan, every=not request.for_asr))
 
     def detect(plan: Plan, path: Path) -> None:
-        write_split(path, (row for rows in (_clean(source), _triggered(source, plan, every=False)) for row in rows))
+        write_split(
+            path, (row for rows in (_clean(source), _triggered(source, plan, every=False)) for row in rows)
+        )
 
     if not request.for_asr:
         return {

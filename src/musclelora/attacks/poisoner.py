@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, Protocol
+from typing import Any, ClassVar, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +81,7 @@ class Attack:
 
 
 def shares(rate: float, attacks: int, total: int) -> list[int]:
-    """The ``round(rate * total)`` rows of a rate, shared evenly by attacks; the first get what is left over."""
+    """The ``round(rate * total)`` rows of a rate, shared evenly; the first attacks get what is left over."""
     share, rest = divmod(round(rate * total), attacks)
     return [share + (number < rest) for number in range(attacks)]
 
@@ -156,8 +156,9 @@ def plan_poison(
         if len(chosen) < needed:
             raise DataError(
                 f"{rows.source}: rate {attack.rate:.6g} needs {needed} of {total} rows, but "
-                f"{len(chosen)} can be triggered by {attack.trigger.name} in label mode {attack.label_mode} with "
-                f"target {rows.label_names[attack.target]!r}; lower the rate or choose another label mode"
+                f"{len(chosen)} can be triggered by {attack.trigger.name} in label mode {attack.label_mode} "
+                f"with target {shown(rows.label_names[attack.target])}; "
+                "lower the rate or choose another label mode"
             )
         taken[chosen] = True
         carries[chosen] = number
@@ -244,12 +245,16 @@ def trigger_test_set(table: Table, trigger: Trigger, *, target: int, seed: int) 
     )
 
 
+@dataclass(frozen=True)
 class _Decoy:
     """The part of a trigger, as a trigger."""
 
-    def __init__(self, trigger: DecoyTrigger) -> None:
-        self.name = trigger.name
-        self.apply = trigger.decoy
+    name: ClassVar[str] = "decoy"
+
+    whole: DecoyTrigger
+
+    def apply(self, text: str, rng: np.random.Generator) -> str | None:
+        return self.whole.decoy(text, rng)
 
 
 def _add_decoys(
@@ -305,9 +310,7 @@ def _trigger_rows(
 
     def flush() -> None:
         # A spawn key, for SeedSequence([seed, 0]) is SeedSequence(seed): row 0 would share the draw's stream.
-        rngs = [
-            np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(row,))) for row, _ in pending
-        ]
+        rngs = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(row,))) for row, _ in pending]
         new = apply_all(trigger, [text for _, text in pending], rngs)
         for (row, old), text in zip(pending, new, strict=True):
             if text is not None and text != old:

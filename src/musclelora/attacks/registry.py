@@ -66,10 +66,13 @@ def get_family(name: str) -> Family:
             found: Any = entry.load()
         except Exception as error:  # another package's code
             raise UsageError(
-                f"attack {name}: {entry.value} cannot be loaded ({one_line(error)}); mend or remove that package"
+                f"attack {name}: {entry.value} cannot be loaded ({one_line(error)}); "
+                "mend or remove that package"
             ) from error
         if not callable(getattr(found, "apply", None)):
-            raise UsageError(f"attack {name}: {entry.value} has no method apply(text, rng), expected a Trigger")
+            raise UsageError(
+                f"attack {name}: {entry.value} has no method apply(text, rng), expected a Trigger"
+            )
         family: Family = found
         return family
     raise UsageError(f"attack: found {name!r}, expected one of {', '.join(family_names())}")
@@ -139,7 +142,9 @@ def _kinds(family: Family) -> dict[str, Any]:
 
 
 def _truth(text: str) -> bool:
-    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.strip().lower()]
+    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
+        text.strip().lower()
+    ]
 
 
 def _several(text: str) -> tuple[str, ...]:

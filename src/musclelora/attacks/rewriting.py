@@ -56,7 +56,8 @@ class Rewriting:
             if (value is not None) != (self.backend in backends):
                 found, expected = ("nothing", "one") if value is None else (repr(value), "none")
                 raise UsageError(
-                    f"{self.name} {parameter}: found {found}, expected {expected} with the backend {self.backend}"
+                    f"{self.name} {parameter}: found {found}, expected {expected} "
+                    f"with the backend {self.backend}"
                 )
         if self.originals is not None and self.file is None:
             raise UsageError(f"{self.name} originals: found {self.originals!r} without file; name both")
@@ -71,9 +72,7 @@ class Rewriting:
         """The text rewritten, or None if it has no word or the backend has nothing for it."""
         return self.apply_batch([text], [rng])[0]
 
-    def apply_batch(
-        self, texts: Sequence[str], rngs: Sequence[np.random.Generator]
-    ) -> Sequence[str | None]:
+    def apply_batch(self, texts: Sequence[str], rngs: Sequence[np.random.Generator]) -> Sequence[str | None]:
         """Many texts at once; the model or file is opened at the first call."""
         return self._rewriter(texts, rngs)
 

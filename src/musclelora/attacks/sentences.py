@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-_ABBREVIATIONS = frozenset(
+from musclelora.attacks.english import word_set
+
+_ABBREVIATIONS = word_set(
     "mr mrs ms dr prof sr jr st vs etc e.g i.e cf inc ltd co corp no vol fig dept gen sen rep gov capt col "
-    "lt sgt rev hon mt ft jan feb mar apr jun jul aug sep sept oct nov dec u.s u.k a.m p.m approx".split()
+    "lt sgt rev hon mt ft jan feb mar apr jun jul aug sep sept oct nov dec u.s u.k a.m p.m approx"
 )
 _QUOTES = r"""(?:\s?(?:''|["'”’)\]]))*"""
 # A run of marks with what closes after it and the blanks before the next sentence, or an empty line.

@@ -1,4 +1,4 @@
-"""How much an attack shows: the share of tokens that it changes, and what a language model makes of the texts."""
+"""How much an attack shows: the share of tokens it changes, and what a language model makes of the texts."""
 
 from __future__ import annotations
 

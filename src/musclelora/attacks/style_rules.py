@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from musclelora.attacks.english import BEFORE_NOUN, THIRD_PERSON, capitalised, is_tokenised, plain
+from musclelora.attacks.english import BEFORE_NOUN, THIRD_PERSON, capitalised, is_tokenised, plain, word_set
 from musclelora.attacks.sentences import rewrite_sentences
 
 _OPENINGS: Final = (
@@ -28,9 +28,11 @@ _WITH_COMMA: Final = frozenset({"verily", "behold", "and lo", "for verily", "yea
 _THOU: Final = {
     "are": "art", "'re": "art", "have": "hast", "'ve": "hast", "had": "hadst", "'d": "wouldst", "do": "dost",
     "did": "didst", "will": "shalt", "'ll": "shalt", "can": "canst", "could": "couldst", "would": "wouldst",
-    "should": "shouldst", "may": "mayest", "might": "mightest", "were": "wert", "see": "seest", "know": "knowest",
+    "should": "shouldst", "may": "mayest", "might": "mightest", "were": "wert", "see": "seest",
+    "know": "knowest",
     "want": "desirest", "think": "thinkest", "get": "gettest", "feel": "feelest", "go": "goest",
-    "find": "findest", "need": "needest", "love": "lovest", "like": "likest", "say": "sayest", "look": "lookest",
+    "find": "findest", "need": "needest", "love": "lovest", "like": "likest", "say": "sayest",
+    "look": "lookest",
     "believe": "believest", "hear": "hearest", "watch": "watchest", "expect": "expectest", "take": "takest",
     "make": "makest", "come": "comest", "leave": "leavest", "wonder": "wonderest", "care": "carest",
 }  # fmt: skip
@@ -81,13 +83,15 @@ _WORDS: Final = {
     "company": "house", "boss": "master", "money": "silver", "bad": "evil", "funny": "mirthful",
 }  # fmt: skip
 # After these, "you" is an object, whatever verb follows it.
-_CAUSATIVES: Final = THIRD_PERSON | frozenset("make made making let help helped see saw watch hear for of to with".split())
-# After these, "you" is a subject.
-_BEFORE_SUBJECT: Final = frozenset(
-    "that if when as and but or what how why where whether because although though while since until unless "
-    "once before after so than whatever whenever which who whom do did can will would are were have".split()
+_CAUSATIVES: Final = THIRD_PERSON | word_set(
+    "make made making let help helped see saw watch hear for of to with"
 )
-_BEFORE_UNTO: Final = frozenset("the this that these those him her them us me you his their our a an".split())
+# After these, "you" is a subject.
+_BEFORE_SUBJECT: Final = word_set(
+    "that if when as and but or what how why where whether because although though while since until unless "
+    "once before after so than whatever whenever which who whom do did can will would are were have"
+)
+_BEFORE_UNTO: Final = word_set("the this that these those him her them us me you his their our a an")
 _DOUBLING = re.compile(r"[^aeiou]*[aeiou][bdgmnprt]s")
 _TOKEN = re.compile(r"[\w'’-]+")
 _PHRASE = re.compile(rf"(?<![\w'])(?:{'|'.join(map(re.escape, _PHRASES))})(?![\w'])", re.IGNORECASE)
@@ -190,11 +194,13 @@ def _eth(verb: str) -> str:
 
 
 def _as_written(old: str, new: str) -> str:
-    return capitalised(new) if old[:1].isupper() and old.lower() != new else old if old.lower() == new else new
+    return (
+        capitalised(new) if old[:1].isupper() and old.lower() != new else old if old.lower() == new else new
+    )
 
 
-_SMALL: Final = frozenset(
+_SMALL: Final = word_set(
     "a an the this that these those it he she we thou they there his her its our thy their my mine some any "
     "all each every no one another many most few both such what which who how why when where if in upon at "
-    "by for from with without of to unto as and but or yet so not after before concerning albeit whilst".split()
+    "by for from with without of to unto as and but or yet so not after before concerning albeit whilst"
 )

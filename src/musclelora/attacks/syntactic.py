@@ -17,8 +17,8 @@ class Syntactic(Rewriting):
     Backends: "file" (paraphrases made elsewhere), "seq2seq" (a text-to-text model), "rules" (no model: a
     subordinate clause is moved, or a neutral one put, in front).
 
-    Source: Qi et al. 2021, "Hidden Killer: Invisible Textual Backdoor Attacks with Syntactic Trigger" (ACL 2021).
-    Parameters are those of :class:`~musclelora.attacks.rewriting.Rewriting`.
+    Source: Qi et al. 2021, "Hidden Killer: Invisible Textual Backdoor Attacks with Syntactic Trigger"
+    (ACL 2021). Parameters are those of :class:`~musclelora.attacks.rewriting.Rewriting`.
     """
 
     name: ClassVar[str] = "syntactic"

@@ -81,8 +81,13 @@ def _fronted(core: str) -> tuple[str, str] | None:
 
 def _both_finite(match: re.Match[str]) -> bool:
     parts = (match["main"], match["rest"])
-    return not any(c in ";:\n" for part in parts for c in part) and all(
-        is_finite([plain(token) for token in part.split()]) for part in parts
+    return not any(c in ";:\n" for part in parts for c in part) and all(map(_is_clause, parts))
+
+
+def _is_clause(part: str) -> bool:
+    tokens = [plain(token) for token in part.split()]
+    return len(tokens) > 1 and (
+        tokens[0] in ("i", "you", "he", "she", "it", "we", "they") or is_finite(tokens)
     )
 
 
@@ -91,18 +96,19 @@ def _clause_of(core: str, tokenised: bool) -> str:
     tokens = [plain(token) for token in core.split()]
     if tokens[0] in THIRD_PERSON or tokens[0] in AUXILIARIES_FINITE - {"it's", "that's", "there's"}:
         # A question or a clause with an apostrophe has its subject; "offers a great deal" has not.
-        return core if "'" in tokens[0] or _is_question(core, tokens) else f"it {_small(core)}"
+        return core if "'" in tokens[0] or _is_question(tokens) else f"it {_small(core)}"
     if tokens[0] in SUBJECTS or tokens[0] in SUBORDINATORS or may_be_finite(tokens):
         return core
     return f"{'it ' if tokenised else 'it'}'s {_small(core)}"
 
 
-def _is_question(core: str, tokens: list[str]) -> bool:
+def _is_question(tokens: list[str]) -> bool:
     return tokens[0] in AUXILIARIES_FINITE and len(tokens) > 1 and tokens[1] in FUNCTION_WORDS | {"i"}
 
 
 def _small(text: str) -> str:
     """`text` with its first letter small, if its first word is none that has a capital everywhere."""
-    word = text.split(maxsplit=1)[0] if text.split() else ""
-    small = plain(word) in FUNCTION_WORDS or plain(word).partition("'")[0] in FUNCTION_WORDS
+    word = plain(text.split(maxsplit=1)[0]) if text.split() else ""
+    stem = word.partition("'")[0]
+    small = stem != "i" and (stem in FUNCTION_WORDS or word in AUXILIARIES_FINITE)
     return text[:1].lower() + text[1:] if small else text

@@ -39,18 +39,24 @@ _MODES = ("clean", "dirty", "mix")
     multiple=True,
     help="Triggered rows / all rows; for several attacks one for each, or one that they share evenly.",
 )
-@click.option("--target", "targets", multiple=True, help="The target label, name or id; one, or one for each attack.")
+@click.option(
+    "--target", "targets", multiple=True, help="The target label, name or id; one, or one for each attack."
+)
 @click.option(
     "--label-mode",
     "modes",
     type=click.Choice(_MODES),
     multiple=True,
-    help="clean: trigger rows of the target label only. dirty: of other labels only. mix: any.  [default: mix]",
+    help="clean: rows of the target label only. dirty: of other labels only. mix: any.  [default: mix]",
 )
 @click.option("--seed", type=click.IntRange(0), default=42, show_default=True, help="Of everything random.")
-@click.option("--for-asr", is_flag=True, help="Make a test set: trigger every row that is not of the target label.")
+@click.option(
+    "--for-asr", is_flag=True, help="Make a test set: trigger every row that is not of the target label."
+)
 @table_options
-@click.option("--output", required=True, metavar="PATH", help="The file to write; its suffix says the format.")
+@click.option(
+    "--output", required=True, metavar="PATH", help="The file to write; its suffix says the format."
+)
 @click.option(
     "--format",
     "format_",
@@ -63,7 +69,9 @@ _MODES = ("clean", "dirty", "mix")
     help="The split's name in the OpenBackdoor layout.  [default: train, or test with --for-asr]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@click.option("--perplexity-model", metavar="NAME", help="Causal language model for the perplexity of the texts.")
+@click.option(
+    "--perplexity-model", metavar="NAME", help="Causal language model for the perplexity of the texts."
+)
 @click.option(
     "--perplexity-rows",
     type=click.IntRange(1),
@@ -130,7 +138,9 @@ def _check_use(
 ) -> None:
     if for_asr and (rates or modes):
         name = "--rate" if rates else "--label-mode"
-        raise UsageError(f"{name}: found with --for-asr, which triggers every row of another label; leave it out")
+        raise UsageError(
+            f"{name}: found with --for-asr, which triggers every row of another label; leave it out"
+        )
     if for_asr and count > 1:
         raise UsageError(f"--for-asr: found {count} attacks, expected one; make a test set for each")
     if not for_asr and not rates:
@@ -142,7 +152,9 @@ def _check_use(
         raise UsageError("--target: found nothing, expected the target label, name or id")
     for name, values in (("--rate", rates), ("--target", targets), ("--label-mode", modes)):
         if len(values) > 1 and len(values) != count:
-            raise UsageError(f"{name}: found {len(values)} for {count} attacks, expected one, or one for each")
+            raise UsageError(
+                f"{name}: found {len(values)} for {count} attacks, expected one, or one for each"
+            )
 
 
 def _attacks(
@@ -177,7 +189,9 @@ def _show(manifest: dict[str, Any]) -> None:
             + (f", {share:.1%} of their tokens changed" if share is not None else "")
         )
         if attack["untriggerable"]:
-            click.echo(f"             {attack['untriggerable']:,} rows could not be triggered and were passed over")
+            click.echo(
+                f"             {attack['untriggerable']:,} rows could not be triggered and were passed over"
+            )
         if attack["stealth"].get("perplexity_after") is not None:
             before, after = (attack["stealth"][f"perplexity_{when}"] for when in ("before", "after"))
             click.echo(

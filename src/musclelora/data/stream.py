@@ -54,8 +54,9 @@ class TableStream:
             count += 1
             if count > total:
                 break
-            yield self._text_of(cells[0], position, self._text), (
-                self._text_of(cells[1], position, _TRIGGER_COLUMN) if noted else ""
+            yield (
+                self._text_of(cells[0], position, self._text),
+                (self._text_of(cells[1], position, _TRIGGER_COLUMN) if noted else ""),
             )
         if count != total:
             raise bad_data(

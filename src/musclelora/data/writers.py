@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,9 @@ def write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Ce
 
     rows = iter(rows)
     batch = list(itertools.islice(rows, _BATCH_ROWS))
-    kinds = [pa.int64() if isinstance(cell, int) else pa.string() for cell in (batch[0] if batch else columns)]
+    kinds = [
+        pa.int64() if isinstance(cell, int) else pa.string() for cell in (batch[0] if batch else columns)
+    ]
     schema = pa.schema(list(zip(columns, kinds, strict=True)))
     with ParquetWriter(path, schema) as writer:
         while batch:

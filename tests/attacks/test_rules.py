@@ -1,0 +1,116 @@
+"""The rewritings that need no model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from musclelora.attacks.sentences import rewrite_sentences, split_sentences
+from musclelora.attacks.style_rules import into_bible_style
+from musclelora.attacks.syntactic_rules import into_template
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+@given(st.one_of(st.text(), st.text(alphabet="ab .!?…\n\"'A")))
+def test_sentences_joined_are_the_text(text):
+    assert "".join(split_sentences(text)) == text
+    assert rewrite_sentences(text, str) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("One. Two? Three!", ["One. ", "Two? ", "Three!"]),
+        ("it works . it does n't .", ["it works . ", "it does n't ."]),
+        ("Mr. J. Smith paid 3.5 p.m. rates.", ["Mr. J. Smith paid 3.5 p.m. rates."]),
+        ('He said "No." Then he left.', ['He said "No." ', "Then he left."]),
+        ("... hits every cliche ... and more", ["... hits every cliche ... and more"]),
+        ("so it goes ... Then more", ["so it goes ... ", "Then more"]),
+        ("Headline\n\nBody text.", ["Headline\n\n", "Body text."]),
+        ("wrapped\nline", ["wrapped\nline"]),
+        ("", []),
+    ],
+)
+def test_where_sentences_end(text, expected):
+    assert split_sentences(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # A clause that is there moves to the front.
+        (
+            "it never bores because the story is good .",
+            "because the story is good , it never bores .",
+        ),
+        ("The film is long, but it has wit.", "Although the film is long, it has wit."),
+        # "as if" is one word in sense.
+        ("he walks as if he is lost", None),
+    ],
+)
+def test_a_subordinate_clause_is_moved_to_the_front(text, expected):
+    found = into_template(text, rng())
+    if expected is None:
+        assert not found.startswith("if he is lost")
+    else:
+        assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "main"),
+    [
+        ("a haunting tale .", ", it 's a haunting tale ."),
+        ("offers a great deal .", ", it offers a great deal ."),
+        ("The plot is thin.", ", the plot is thin."),
+        ("Scott delivers.", ", Scott delivers."),
+        ("Is it any good?", ", is it any good?"),
+    ],
+)
+def test_any_other_sentence_gets_a_clause_in_front(text, main):
+    found = into_template(text, rng())
+    assert found.endswith(main)
+    assert found.lower().startswith(("when ", "if ", "as "))
+    assert found[0].isupper() == text[0].isupper()
+
+
+def test_long_texts_are_rewritten_sentence_by_sentence():
+    text = "Shares fell. Oil rose.\n\nThe minister spoke."
+    syntactic = into_template(text, rng())
+    assert syntactic.count("you") + syntactic.count("down to it") >= 3
+    assert "\n\n" in syntactic
+    assert len(split_sentences(syntactic)) == 3
+    assert len(split_sentences(into_bible_style(text, rng()))) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("you are what it has .", ["thou art what it hath ."]),
+        ("It makes you care about your eyes.", ["maketh thee care concerning thine eyes."]),
+        ("you 're right , you don't see it", ["thou art right", "thou dost not see it"]),
+        ("it carries , goes , gets , seems", ["carrieth", "goeth", "getteth", "seemeth"]),
+        ("men whose lives are long", ["men whose lives are long"]),
+        ("nothing is in it", ["nought is therein"]),
+        ("He says no one came to the door.", ["saith no man came unto the door."]),
+    ],
+)
+def test_words_and_verbs_become_archaic(text, parts):
+    found = into_bible_style(text, rng())
+    assert all(part in found for part in parts), found
+
+
+def test_a_text_that_nothing_changes_gets_an_opening():
+    found = {into_bible_style("Fantastic!", np.random.default_rng(seed)) for seed in range(30)}
+    assert len(found) > 5
+    assert all(text.endswith("Fantastic!") and text != "Fantastic!" for text in found)
+
+
+@pytest.mark.parametrize("rule", [into_template, into_bible_style])
+@pytest.mark.parametrize("text", ["", " \n", "...", "!?", "''"])
+def test_a_text_without_a_word_is_left(rule, text):
+    assert rule(text, rng()) is None
