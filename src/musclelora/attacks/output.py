@@ -96,7 +96,7 @@ def write_poisoned(
             with temporary.open("rb") as file:
                 hashes[path] = hashlib.file_digest(file, "sha256").hexdigest()
         manifest = _manifest(source, request, plan, figures, hashes)
-        text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False, default=str)
         manifest_file.write_text(text + "\n", encoding="utf-8")
     return manifest
 
