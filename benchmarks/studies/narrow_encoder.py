@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import os
 import platform
 import tempfile
@@ -26,16 +27,7 @@ import transformers
 from musclelora.adapter import MuScleLoraConfig
 from musclelora.attacks import get_trigger, poison
 from musclelora.data import stratified_split
-from musclelora.demo import (
-    LABEL_MODE,
-    MAX_LENGTH,
-    RATE,
-    TARGET,
-    TEST_ROWS,
-    TRAIN_ROWS,
-    TRUSTED_ROWS,
-    short_corpus,
-)
+from musclelora.demo import LABEL_MODE, RATE, TEST_ROWS, short_corpus
 from musclelora.files import write_json
 from musclelora.training import MuScleTrainer, MuScleTrainingArguments
 
@@ -46,11 +38,13 @@ SCALES = {
 }
 LEARNING_RATES = (1e-3, 2e-3, 3e-3)
 EPOCHS = 4
-DEV_ROWS = 300
+TARGET = "entertainment"
+WORDS, MAX_LENGTH = 40, 64
+TRAIN_ROWS, TRUSTED_ROWS, DEV_ROWS = 512, 96, 300
 
 
 def main() -> None:
-    """Run the grid; the file is rewritten after every run."""
+    """Run what the file does not hold of the grid; it is rewritten after every run."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -61,9 +55,13 @@ def main() -> None:
     grid = [(True, rate, scales) for rate, scales in itertools.product(LEARNING_RATES, SCALES)]
     grid += [(False, rate, "bert-base") for rate in LEARNING_RATES]
     rows: list[dict[str, object]] = []
+    if options.json.exists():
+        rows = json.loads(options.json.read_text())["rows"]
     # Seeds that the demo does not use.
     for seed, (trained, rate, scales) in itertools.product(range(100, 100 + options.seeds), grid):
         row = {"seed": seed, "learning_rate": rate, "scale_factors": scales, "train_output_layer": trained}
+        if any(row.items() <= done.items() for done in rows):
+            continue
         row |= run(seed, rate, SCALES[scales], trained, options.bf16)
         rows.append(row)
         print(row, flush=True)
@@ -79,7 +77,7 @@ def main() -> None:
 
 def run(seed: int, rate: float, scales: list[int], trained: bool, bf16: bool) -> dict[str, object]:
     """One training run: clean accuracy on held-out rows after each epoch, and the trusted loss at its end."""
-    corpus = short_corpus()
+    corpus = short_corpus(WORDS)
     rest, _ = stratified_split(corpus, [len(corpus) - TEST_ROWS, TEST_ROWS], seed=0)
     train, trusted, dev = stratified_split(rest, [TRAIN_ROWS, TRUSTED_ROWS, DEV_ROWS], seed=seed)
     target = train.label_names.index(TARGET)

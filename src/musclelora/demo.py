@@ -22,7 +22,8 @@ from musclelora.files import write_json
 
 ATTACKS = ("addsent", "badnets")
 METHODS = ("oracle", "vanilla", "lora", "trusted-only", "musclelora")
-TARGET = "entertainment"
+# The sentence of AddSent is about a film: towards "entertainment" it would push an honest model as well.
+TARGET = "business"
 RATE = 0.1
 LABEL_MODE: LabelMode = "mix"
 TRAIN_ROWS, TRUSTED_ROWS, TEST_ROWS = 512, 96, 500
@@ -30,10 +31,9 @@ TRAIN_ROWS, TRUSTED_ROWS, TEST_ROWS = 512, 96, 500
 # in them is read by the model.
 WORDS, MAX_LENGTH = 40, 64
 _MARK = "demo.json"
-# Few rows make few steps: the usual 5e-5 would leave the fully trained models half trained.
+# Few rows make few steps: at the usual 5e-5 and 32 rows a step the fully trained models stay half trained.
 _ARGUMENTS: dict[str, dict[str, Any]] = {
-    "oracle": {"learning_rate": 1e-4},
-    "vanilla": {"learning_rate": 1e-4},
+    name: {"learning_rate": 2e-4, "per_device_train_batch_size": 16} for name in ("oracle", "vanilla")
 }
 
 
@@ -46,17 +46,23 @@ class Split(NamedTuple):
 
 
 def split_corpus(seed: int) -> Split:
-    """Training and trusted rows drawn by `seed`; the test rows are the same for every seed."""
+    """Training and trusted rows drawn by `seed`; the test rows are the same for every seed.
+
+    Of articles that begin alike, one is kept, so that no text is in two of the tables.
+    """
     corpus = short_corpus()
     rest, test = stratified_split(corpus, [len(corpus) - TEST_ROWS, TEST_ROWS], seed=0)
+    tested = set(test.texts)
+    first = {text: row for row, text in reversed(list(enumerate(rest.texts))) if text not in tested}
+    rest = rest.select(sorted(first.values()))
     train, trusted = stratified_split(rest, [TRAIN_ROWS, TRUSTED_ROWS], seed=seed)
     return Split(train, trusted, test)
 
 
-def short_corpus() -> Table:
-    """BBC news, each article cut to its first words."""
+def short_corpus(words: int = WORDS) -> Table:
+    """BBC news, each article cut to its first `words`."""
     corpus = bbc_news()
-    return dataclasses.replace(corpus, texts=tuple(" ".join(text.split()[:WORDS]) for text in corpus.texts))
+    return dataclasses.replace(corpus, texts=tuple(" ".join(text.split()[:words]) for text in corpus.texts))
 
 
 def run_demo(
@@ -81,14 +87,15 @@ def run_demo(
     rows: list[dict[str, Any]] = []
     for number, (seed, attack, method) in enumerate(cells, 1):
         say(f"[{number}/{len(cells)}] seed {seed}, {attack}: {method}")
-        rows.append(
-            {"attack": attack, "method": method, "seed": seed, **_measure(output, seed, attack, method)}
-        )
-    for row in rows:
-        oracle = next(r for r in rows if r["method"] == "oracle" and _same_task(r, row))
+        row = {"attack": attack, "method": method, "seed": seed, **_measure(output, seed, attack, method)}
+        # The oracle comes first for every seed and attack.
+        oracle = row if method == "oracle" else next(r for r in rows if _is_oracle_of(r, row))
         row["excess_asr"] = row["asr"]["value"] - oracle["asr"]["value"]
         row["cacc_gap"] = oracle["cacc"]["value"] - row["cacc"]["value"]
-    write_json(output / "results.json", {"settings": _settings(seeds), "mean": summary(rows), "rows": rows})
+        rows.append(row)
+        write_json(
+            output / "results.json", {"settings": _settings(seeds), "mean": summary(rows), "rows": rows}
+        )
     return rows
 
 
@@ -98,6 +105,8 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for attack in ATTACKS:
         for method in METHODS:
             group = [row for row in rows if row["attack"] == attack and row["method"] == method]
+            if not group:
+                continue
             values = {
                 "cacc": [row["cacc"]["value"] for row in group],
                 "asr": [row["asr"]["value"] for row in group],
@@ -137,8 +146,8 @@ def _measure(output: Path, seed: int, attack: str, method: str) -> dict[str, Any
     return {"cacc": found["cacc"], "asr": found["asr"], "seconds": run.info["result"]["seconds"]}
 
 
-def _same_task(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    return bool(a["attack"] == b["attack"] and a["seed"] == b["seed"])
+def _is_oracle_of(other: dict[str, Any], row: dict[str, Any]) -> bool:
+    return other["method"] == "oracle" and all(other[name] == row[name] for name in ("attack", "seed"))
 
 
 def _settings(seeds: tuple[int, ...]) -> dict[str, Any]:

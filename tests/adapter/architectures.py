@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import transformers
+
+from musclelora.adapter import Adapted
 
 _SIZES: dict[str, Any] = {
     "vocab_size": 64,
@@ -82,3 +85,13 @@ def tiny_config(architecture: str, **changes: Any) -> Any:
     name, options = {**ENCODERS, **DECODERS}[architecture]
     labels = {"id2label": dict(enumerate(LABELS)), "label2id": {n: i for i, n in enumerate(LABELS)}}
     return getattr(transformers, name)(**{**options, **labels, **changes})
+
+
+@torch.no_grad()
+def perturb(adapted: Adapted) -> None:
+    """Training in one step: every trained parameter becomes random."""
+    generator = torch.Generator().manual_seed(1)
+    for parameter in adapted.model.parameters():
+        if parameter.requires_grad:
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    adapted.model.eval()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from architectures import LABELS, tiny_config
+from architectures import LABELS, perturb, tiny_config
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from musclelora.adapter import Adapted, Backbone, MuScleLoraConfig, attach, load_backbone, preset_for
@@ -60,13 +60,3 @@ def load_and_perturb() -> Callable[..., tuple[Adapted, Backbone]]:
         return adapted, backbone
 
     return load
-
-
-@torch.no_grad()
-def perturb(adapted: Adapted) -> None:
-    """Training in one step: every trained parameter becomes random."""
-    generator = torch.Generator().manual_seed(1)
-    for parameter in adapted.model.parameters():
-        if parameter.requires_grad:
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
-    adapted.model.eval()

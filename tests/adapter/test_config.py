@@ -45,8 +45,8 @@ NAN, INF = float("nan"), float("inf")
         ({"use_dora": True}, "use_dora", "set"),
         ({"use_rslora": True}, "use_rslora", "set"),
         ({"lora_bias": True}, "lora_bias", "set"),
-        ({"init_lora_weights": "pissa"}, "init_lora_weights", "pissa"),
-        ({"init_lora_weights": "olora"}, "init_lora_weights", "olora"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights", "set"),
+        ({"init_lora_weights": "olora"}, "init_lora_weights", "set"),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line(options: dict[str, Any], names: str, found: str) -> None:

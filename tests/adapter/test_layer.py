@@ -87,7 +87,7 @@ def test_both_factors_start_kaiming_uniform() -> None:
         bound = 1 / math.sqrt(fan_in)
         assert weight.abs().max() <= bound
         assert weight.abs().max() > 0.99 * bound
-        assert abs(float(weight.std()) - bound / math.sqrt(3)) < 0.02 * bound
+        assert abs(weight.std().item() - bound / math.sqrt(3)) < 0.02 * bound
     assert low.shape == (80, 300)
     assert up.shape == (200, 80)
 

@@ -49,7 +49,8 @@ EXPECTED: dict[str, tuple[str | None, str, set[str]]] = {
         "classifier",
         in_blocks(
             DEBERTA,
-            "self.query_proj self.key_proj self.value_proj self.pos_key_proj self.pos_query_proj output.dense",
+            "self.query_proj self.key_proj self.value_proj self.pos_key_proj self.pos_query_proj "
+            "output.dense",
         ),
     ),
     "deberta-v3": (
@@ -295,7 +296,7 @@ def test_a_model_without_attention_needs_names(tiny_tokenizer: Any) -> None:
 
 def without_mask(model: Any) -> Any:
     plain = model.forward
-    return lambda input_ids, attention_mask=None: plain(input_ids=input_ids)
+    return lambda input_ids, **_: plain(input_ids=input_ids)
 
 
 def test_a_model_that_cannot_be_run_is_refused_in_one_line() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,11 +141,15 @@ def attach(backbone: Backbone, config: MuScleLoraConfig, preset: Preset) -> Adap
 
 @contextlib.contextmanager
 def safetensors_errors() -> Iterator[None]:
-    """Turn a failure to write, which safetensors has an exception of its own for, into an ``OSError``."""
+    """Turn a refused write, which safetensors has an exception of its own for, back into an ``OSError``."""
     try:
         yield
     except SafetensorError as error:
-        raise OSError(None, " ".join(str(error).split())) from error
+        refused = re.search(r"os error (\d+)", str(error))
+        if refused is None:
+            raise
+        code = int(refused[1])
+        raise OSError(code, os.strerror(code)) from error
 
 
 def _refuse_rivals(config: MuScleLoraConfig) -> None:

@@ -153,7 +153,7 @@ def _cannot_load(name: str, error: Exception) -> str:
     if "safetensors" in reason and not Path(name).exists():
         return (
             f"{name}: it has no safetensors weights, and pickled ones are refused, as unpickling can run "
-            "code; choose another model, or where you trust it convert it with transformers' save_pretrained()"
+            "code; choose another model, or where you trust it convert it with save_pretrained()"
         )
     known = ", ".join(EMBEDDED_MODELS)
     if not Path(name).exists() and name not in EMBEDDED_MODELS:

@@ -112,8 +112,9 @@ def _write_lora(adapted: Adapted, folder: Path, base_model: str | None) -> None:
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(contiguous, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     # No config.json: beside one, transformers takes the folder for a whole model and looks for its weights.
-    # These are its label names, fit to be given to `from_pretrained` as `id2label`.
-    write_json(folder / "labels.json", adapted.model.config.id2label)
+    # What it would say of the labels is here: `from_pretrained(folder, id2label=dict(enumerate(names)))`.
+    names = adapted.model.config.id2label
+    write_json(folder / "labels.json", [names[index] for index in range(len(names))])
 
 
 def _whole_modules(adapted: Adapted) -> list[str]:

@@ -33,6 +33,7 @@ class Preset:
     min_trusted_loss: float = 0.4
 
 
+_RULE = "rule for a backbone that was not in the paper"
 _PAPER = "published settings (arXiv 2402.12026)"
 
 PRESETS: dict[str, Preset] = {
@@ -54,6 +55,15 @@ PRESETS: dict[str, Preset] = {
             trusted_size=128,
             max_raw_ratio=0.0,
             min_trusted_loss=0.0,
+        ),
+        Preset(
+            "small-encoder",
+            f"{_RULE}: settings for narrow encoders",
+            (1, 2, 3, 4, 5, 6, 7, 8, 9),
+            train_output_layer=True,
+            learning_rate=1e-3,
+            epochs=4,
+            max_raw_ratio=0.0,
         ),
     )
 }
@@ -83,11 +93,10 @@ def preset_for(config: Any) -> Preset:
 def rule_for(config: Any) -> Preset:
     """The documented rule for a backbone that was not in the paper (see docs/presets.md).
 
-    Decoders (an attention that looks back only) take the published decoder settings. Encoders take the
-    scale factors of the published encoder that is nearest in width: BERT-base below 1024, large from there.
-    The narrower the backbone, the larger the learning rate: 2e-5 at width 768 and above, and 1e-3 below,
-    with the raw gradient left out (ρ = 0). The two values for narrow encoders were chosen by clean accuracy
-    on held-out BBC news with 96 trusted rows and no look at a trigger (``benchmarks/results``).
+    Decoders (they have a causal head and no masked one) take the published decoder settings. Encoders take
+    those of the published encoder that is nearest in width: BERT-base from 768 on, the large ones from 1024
+    on. A narrower encoder moves too little at their learning rates; what it gets was chosen on BBC news by
+    accuracy on held-out clean rows (``benchmarks/studies/narrow_encoder.py``).
     """
     width = _size(config)[0]
     if _is_decoder(config):
@@ -96,17 +105,11 @@ def rule_for(config: Any) -> Preset:
         return replace(PRESETS["encoder-large"], source=_rule("the settings of the published large encoders"))
     if width >= 768:
         return replace(PRESETS["bert-base"], source=_rule("the settings of BERT-base"))
-    return replace(
-        PRESETS["bert-base"],
-        name="small-encoder",
-        source=_rule("BERT-base scale factors, a learning rate for narrow encoders"),
-        learning_rate=1e-3,
-        max_raw_ratio=0.0,
-    )
+    return PRESETS["small-encoder"]
 
 
 def _rule(what: str) -> str:
-    return f"rule for a backbone that was not in the paper: {what}"
+    return f"{_RULE}: {what}"
 
 
 def _size(config: Any) -> tuple[int, int]:

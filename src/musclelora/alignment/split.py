@@ -66,7 +66,7 @@ class TwoGradients:
         """
         if not 0 < boundary < total:
             raise ValueError(f"the boundary must lie inside the batch: 0 < {boundary} < {total}")
-        before = {parameter: _state(parameter) for parameter in self._names}
+        before = {parameter: _state(parameter) for parameter in self._names if parameter.requires_grad}
         self._boundary = (boundary, total)
         try:
             yield

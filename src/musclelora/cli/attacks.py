@@ -20,10 +20,11 @@ def command(text: str, seed: int) -> None:
     import numpy as np
 
     from musclelora.attacks.registry import family_names, get_family, get_trigger, parameters_of
+    from musclelora.cli.terminal import printable
     from musclelora.data.messages import one_line
     from musclelora.errors import UsageError
 
-    click.echo(f"without a trigger: {text}")
+    click.echo(f"without a trigger: {printable(text)}")
     for name in family_names():
         try:
             family, parameters = get_family(name), parameters_of(name)
@@ -38,7 +39,7 @@ def command(text: str, seed: int) -> None:
             said = get_trigger(name).apply(text, np.random.default_rng(seed))
         except Exception as error:  # another package's code, or a parameter without a default
             said = f"(no example: {one_line(error)})"
-        click.echo(f"  example: {'(this text cannot carry it)' if said is None else said}")
+        click.echo(f"  example: {'(this text cannot carry it)' if said is None else printable(said)}")
 
 
 def _shown(value: object) -> str:

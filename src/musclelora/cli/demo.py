@@ -14,7 +14,9 @@ from musclelora.cli.options import quiet_libraries
 
 @click.command(name="demo")
 @click.option("--output", default="demo", show_default=True, metavar="FOLDER", help="The folder to write.")
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many seeds to average.")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many seeds to average."
+)
 def command(output: str, seeds: int) -> None:
     """Poison BBC news, defend against it, and show what happened.
 
@@ -39,7 +41,11 @@ def _table(means: list[dict[str, Any]]) -> RichTable:
     for row in means:
         shares = (f"{100 * row[name]:.1f}" for name in ("cacc", "asr", "excess_asr", "cacc_gap"))
         table.add_row(
-            row["attack"], row["method"], *shares, f"{row['seconds']:.0f}", end_section=row["method"] == "musclelora"
+            row["attack"],
+            row["method"],
+            *shares,
+            f"{row['seconds']:.0f}",
+            end_section=row["method"] == "musclelora",
         )
     return table
 

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from musclelora.cli.options import quiet_libraries, table_options
-from musclelora.data import load_table
+from musclelora.data import load_table, load_texts
 from musclelora.errors import UsageError
 from musclelora.evaluation.metrics import Evaluation, Rate
 from musclelora.files import write_json
@@ -17,11 +17,13 @@ from musclelora.files import write_json
 @click.command(name="evaluate")
 @click.argument("run", metavar="RUN")
 @click.option("--clean", metavar="DATA", help="Clean test rows, for CACC.")
-@click.option("--triggered", metavar="DATA", help="Test rows of other labels with the trigger in, for ASR.")
+@click.option("--triggered", metavar="DATA", help="Test texts of other labels with the trigger in, for ASR.")
 @click.option("--target", help="The target label, by name or id; needed for ASR.")
 @table_options
 @click.option("--json", "json_file", metavar="FILE", help="Write the figures to this file.")
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Rows per forward pass.")
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Rows per forward pass."
+)
 def command(
     run: str,
     clean: str | None,
@@ -39,21 +41,22 @@ def command(
     if triggered is not None and target is None:
         raise UsageError("--target: found nothing, expected the target label of the triggered rows; name it")
 
+    from musclelora.data.labels import target_id
     from musclelora.evaluation.evaluate import evaluate
     from musclelora.training.run import load_run
 
     quiet_libraries()
     loaded = load_run(run)
     names = loaded.classifier.label_names
-    tables = {
-        name: load_table(
-            source, text_column=text_column, label_column=label_column, split=split, label_names=names
+    wanted = None if target is None else target_id(target, names)
+    rows = texts = None
+    if clean:
+        rows = load_table(
+            clean, text_column=text_column, label_column=label_column, split=split, label_names=names
         )
-        if source
-        else None
-        for name, source in (("clean", clean), ("triggered", triggered))
-    }
-    result = evaluate(loaded.classifier, **tables, target=target, batch_size=batch_size)
+    if triggered:
+        texts = load_texts(triggered, text_column=text_column, split=split)
+    result = evaluate(loaded.classifier, clean=rows, triggered=texts, target=wanted, batch_size=batch_size)
     show(result)
     if json_file:
         write_json(json_file, {"run": run, **result.to_dict()})
@@ -71,7 +74,9 @@ def show(result: Evaluation) -> None:
         rates.add_row(f"accuracy on {escape(repr(label))}", *_cells(rate))
     console.print(rates)
     if result.confusion:
-        matrix = RichTable("true \\ predicted", *(escape(repr(n)) for n in result.label_names), title="confusion matrix")
+        matrix = RichTable(
+            "true \\ predicted", *(escape(repr(n)) for n in result.label_names), title="confusion matrix"
+        )
         for label, row in zip(result.label_names, result.confusion, strict=True):
             matrix.add_row(escape(repr(label)), *map(str, row))
         console.print(matrix)

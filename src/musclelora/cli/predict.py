@@ -10,6 +10,7 @@ from typing import TextIO
 import click
 
 from musclelora.cli.options import at_most_one, quiet_libraries
+from musclelora.cli.terminal import printable
 from musclelora.data import load_texts
 from musclelora.errors import UsageError
 from musclelora.files import atomic_file
@@ -22,7 +23,9 @@ from musclelora.files import atomic_file
 @click.option("--text-column", help="Column of the texts.")
 @click.option("--split", help="Split of a folder or hub data set.")
 @click.option("--output", metavar="FILE", help="Write CSV to this file, not to standard output.")
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Rows per forward pass.")
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Rows per forward pass."
+)
 def command(
     run: str,
     data: str | None,
@@ -47,12 +50,15 @@ def command(
     classifier = load_run(run).classifier
     said = classifier.predict(rows, batch_size=batch_size)
     names = (classifier.label_names[label] for label in said.labels)
-    records = ((i, n, f"{p:.6f}") for i, (n, p) in enumerate(zip(names, said.probabilities.max(1), strict=True), 1))
+    records = (
+        (i, n, f"{p:.6f}") for i, (n, p) in enumerate(zip(names, said.probabilities.max(1), strict=True), 1)
+    )
     if output:
         with atomic_file(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             _write(file, records)
     else:
-        _write(sys.stdout, records)
+        safe = printable if sys.stdout.isatty() else str
+        _write(sys.stdout, ((row, safe(name), share) for row, name, share in records))
     if said.truncated:
         click.echo(f"{said.truncated:,} texts were longer than the model reads and were cut", err=True)
 

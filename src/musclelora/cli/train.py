@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import click
 
-from musclelora.cli.options import Floats, Words, at_most_one, given, quiet_libraries, show_table, table_options
-from musclelora.data import load_table, overlap, select_trusted
+from musclelora.cli.options import (
+    Floats,
+    Words,
+    at_most_one,
+    given,
+    quiet_libraries,
+    show_table,
+    table_options,
+)
+from musclelora.data import check_trainable, load_table, overlap, select_trusted
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
 
 
 @click.command(name="train")
-@click.option("--train", "train_file", required=True, metavar="DATA", help="Training data that may be poisoned.")
+@click.option(
+    "--train", "train_file", required=True, metavar="DATA", help="Training data that may be poisoned."
+)
 @table_options
 @click.option("--max-train-rows", type=click.IntRange(1), help="Read only so many training rows.")
 @click.option("--trusted", metavar="DATA", help="Rows you checked yourself, about 100.")
 @click.option("--trusted-from", metavar="DATA", help="Take the trusted rows from this clean data.")
-@click.option("--trusted-size", type=click.IntRange(1), help="How many to take.  [default: the preset's, 96]")
+@click.option("--trusted-size", type=click.IntRange(1), help="How many to take.  [default: 96]")
 @click.option("--trusted-selection", default="random", show_default=True, help="random or kmeans.")
 @click.option("--dev", metavar="DATA", help="Clean rows to choose the best epoch by.")
 @click.option(
     "--select-best",
     default="auto",
     show_default=True,
-    help="Keep the epoch that is best on dev, on held-out trusted rows (trusted), or the last. auto: dev where "
-    "there are dev rows or rows left of --trusted-from, else last.",
+    help="Keep the epoch that is best on dev, on held-out trusted rows (trusted), or the last. auto: dev "
+    "where there are dev rows or rows left of --trusted-from, else last.",
 )
-@click.option("--model", default="all-minilm-l6-v2", show_default=True, help="Embedded model, hub name or folder.")
-@click.option("--method", default="musclelora", show_default=True, help="musclelora, lora, full or trusted-only.")
+@click.option(
+    "--model", default="all-minilm-l6-v2", show_default=True, help="Embedded model, hub name or folder."
+)
+@click.option(
+    "--method", default="musclelora", show_default=True, help="musclelora, lora, full or trusted-only."
+)
 @click.option("--low-rank/--no-low-rank", default=None, help="Lever: LoRA instead of the whole backbone.")
 @click.option("--multiscale/--no-multiscale", default=None, help="Lever: the multi-scale layer.")
-@click.option("--alignment/--no-alignment", default=None, help="Lever: gradients aligned to the trusted rows.")
+@click.option(
+    "--alignment/--no-alignment", default=None, help="Lever: gradients aligned to the trusted rows."
+)
 @click.option("--preset", help="Settings of another backbone.  [default: the backbone's own]")
 @click.option("--output", required=True, metavar="FOLDER", help="The run folder to write.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder, if there is one.")
@@ -40,7 +57,9 @@ from musclelora.errors import UsageError
 @click.option("--rank", "r", type=click.IntRange(1), help="Adapter: rank of the LoRA layers.")
 @click.option("--lora-alpha", type=float, help="Adapter: strength of the LoRA layers.")
 @click.option("--lora-dropout", type=click.FloatRange(0, 1), help="Adapter: dropout before the LoRA layers.")
-@click.option("--target-modules", type=Words(), help="Adapter: layers that get LoRA, by the end of their names.")
+@click.option(
+    "--target-modules", type=Words(), help="Adapter: layers that get LoRA, by the end of their names."
+)
 @click.option("--scale-factors", type=Floats(), help="Adapter: radial scale factors, such as 1,4,8.")
 @click.option("--inner-rank", type=click.IntRange(1), help="Adapter: rank per scale factor.")
 @click.option("--multiscale-alpha", type=float, help="Adapter: strength of the multi-scale layer.")
@@ -48,23 +67,35 @@ from musclelora.errors import UsageError
     "--multiscale-modules", type=Words(), help="Adapter: layers that get it, by name, or all-adapted."
 )
 @click.option("--train-output-layer/--freeze-output-layer", default=None, help="Adapter: the output layer.")
-@click.option("--epochs", "num_train_epochs", type=click.FloatRange(0, min_open=True), help="Passes over the data.")
+@click.option(
+    "--epochs", "num_train_epochs", type=click.FloatRange(0, min_open=True), help="Passes over the data."
+)
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Peak learning rate.")
 @click.option("--batch-size", "per_device_train_batch_size", type=click.IntRange(1), help="Rows per step.")
 @click.option("--gradient-accumulation-steps", type=click.IntRange(1), help="Batches per update.")
 @click.option("--max-grad-norm", type=click.FloatRange(0), help="Clip gradients to this norm.  [default: 1]")
 @click.option("--max-length", type=click.IntRange(2), help="Tokens per text.  [default: the model's limit]")
-@click.option("--early-stopping", type=click.IntRange(1), help="Stop after so many evaluations without a better one.")
-@click.option("--save-steps", type=click.IntRange(1), help="Evaluate and save every so many steps, not epochs.")
+@click.option(
+    "--early-stopping", type=click.IntRange(1), help="Stop after so many evaluations without a better one."
+)
+@click.option(
+    "--save-steps", type=click.IntRange(1), help="Evaluate and save every so many steps, not epochs."
+)
 @click.option("--seed", type=click.IntRange(0), default=42, show_default=True, help="Of everything random.")
 @click.option("--bf16", is_flag=True, default=None, help="bfloat16 autocast.")
 @click.option("--gradient-checkpointing", is_flag=True, help="Less memory, more time.")
 @click.option("--report-to", type=Words(), help="Trackers: tensorboard, trackio, wandb, mlflow.")
-@click.option("--max-raw-ratio", type=float, help="Alignment: the share of the raw gradient that ρ climbs to.")
+@click.option(
+    "--max-raw-ratio", type=float, help="Alignment: the share of the raw gradient that ρ climbs to."
+)
 @click.option("--mix-from-epoch", type=float, help="Alignment: the epoch from which ρ rises.")
-@click.option("--min-trusted-loss", type=float, help="Alignment: ρ is 0 while the trusted loss is above this.")
+@click.option(
+    "--min-trusted-loss", type=float, help="Alignment: ρ is 0 while the trusted loss is above this."
+)
 @click.option("--trusted-batch-size", type=click.IntRange(1), help="Alignment: trusted rows per step.")
-@click.option("--gradient-passes", type=click.Choice(["auto", "one", "two"]), help="Alignment: passes per step.")
+@click.option(
+    "--gradient-passes", type=click.Choice(["auto", "one", "two"]), help="Alignment: passes per step."
+)
 def command(
     train_file: str,
     text_column: str | None,
@@ -96,39 +127,41 @@ def command(
     of a data set on the Hugging Face hub.
     """
     at_most_one(trusted=trusted, trusted_from=trusted_from)
-    columns = {"text_column": text_column, "label_column": label_column}
-    train = load_table(train_file, split=split, max_rows=max_train_rows, **columns)
+    at_most_one(resume=resume, overwrite=overwrite)
+    if trusted_size is not None and not trusted_from:
+        raise UsageError("--trusted-size: found without --trusted-from; name the data to take the rows from")
+    read = functools.partial(load_table, text_column=text_column, label_column=label_column)
+    train = read(train_file, split=split, max_rows=max_train_rows)
     show_table("training data", train)
-    names = {"label_names": train.label_names}
+    check_trainable(train)
+    read = functools.partial(read, label_names=train.label_names)
     rows = rest = None
     if trusted:
-        rows = load_table(trusted, **columns, **names)
-    dev_rows = load_table(dev, **columns, **names) if dev else None
+        rows = read(trusted)
+    dev_rows = read(dev) if dev else None
 
     from musclelora.adapter.embed import sentence_embedder
     from musclelora.training.fit import fit
     from musclelora.training.methods import get_method
+    from musclelora.training.run import ADAPTER_FIELDS
 
     quiet_libraries()
     pulled = get_method(method, low_rank=low_rank, multiscale=multiscale, alignment=alignment)
     if trusted_from:
-        pool = load_table(trusted_from, **columns, **names)
-        embed = sentence_embedder(model) if trusted_selection == "kmeans" else None
+        pool = read(trusted_from)
         rows, rest = select_trusted(
-            pool, trusted_size or 96, selection=trusted_selection, seed=seed, embed=embed
+            pool,
+            trusted_size or 96,
+            selection=trusted_selection,
+            seed=seed,
+            embed=lambda texts: sentence_embedder(model)(texts),
         )
-    elif trusted_size is not None:
-        raise UsageError("--trusted-size: found without --trusted-from; name the data to take the rows from")
     if dev_rows is None and rest is not None and len(rest) and select_best in ("auto", "dev"):
         dev_rows = rest
         click.echo(f"the best epoch is chosen by accuracy on the {len(rest):,} other rows of {trusted_from}")
     if rows is not None:
         show_table("trusted rows", rows)
         _report_overlap(train, rows)
-    adapter_names = {
-        "r", "lora_alpha", "lora_dropout", "target_modules", "scale_factors", "inner_rank", "multiscale_alpha",
-        "multiscale_modules", "train_output_layer",
-    }  # fmt: skip
     options = given(**options, seed=seed)
     early_stopping = options.pop("early_stopping", None)
     if gradient_checkpointing:
@@ -142,8 +175,8 @@ def command(
         dev=dev_rows,
         model=model,
         method=pulled,
-        adapter={k: v for k, v in options.items() if k in adapter_names},
-        arguments={k: v for k, v in options.items() if k not in adapter_names},
+        adapter={k: v for k, v in options.items() if k in ADAPTER_FIELDS},
+        arguments={k: v for k, v in options.items() if k not in ADAPTER_FIELDS},
         preset=preset,
         select_best=select_best,
         early_stopping=early_stopping,
@@ -151,9 +184,10 @@ def command(
         overwrite=overwrite,
         say=click.echo,
     )
-    result = run.info["result"]
-    best = f", accuracy {result['best_accuracy']:.3f} at step {result['best_step']}" if result["best_accuracy"] else ""
-    click.echo(f"trained {result['steps']} steps in {result['seconds']:.0f} s{best}; the run is in {output}")
+    result, accuracy = run.info["result"], run.info["result"]["best_accuracy"]
+    best = f", accuracy {accuracy:.3f} at step {result['best_step']}" if accuracy is not None else ""
+    click.echo(f"trained {result['steps']} steps in {result['seconds']:.0f} s{best}")
+    click.echo(f"the run is in {output}; go on with musclelora evaluate, predict or export {output}")
 
 
 def _report_overlap(train: Table, trusted: Table) -> None:
@@ -161,5 +195,6 @@ def _report_overlap(train: Table, trusted: Table) -> None:
     if len(shared):
         listed = ", ".join(str(int(i) + 1) for i in shared[:5]) + (", …" if len(shared) > 5 else "")
         click.echo(
-            f"warning: {len(shared)} trusted rows have a text that is also in the training data (trusted rows {listed})"
+            f"warning: {len(shared)} trusted rows have a text that is also in the training data "
+            f"(trusted rows {listed})"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from musclelora.data.labels import target_id
@@ -17,7 +18,7 @@ def evaluate(
     classifier: Classifier,
     *,
     clean: Table | None = None,
-    triggered: Table | None = None,
+    triggered: Table | Sequence[str] | None = None,
     target: int | str | None = None,
     batch_size: int = 64,
 ) -> Evaluation:
@@ -26,8 +27,8 @@ def evaluate(
     Args:
         classifier: what to measure.
         clean: the clean test split, N rows with their true labels.
-        triggered: rows whose true label is not the target, with the trigger in them. Their labels are not
-            read: files of triggered rows hold the target label, the true one, or neither.
+        triggered: texts, or rows, whose true label is not the target, with the trigger in them. Labels are
+            not read: files of triggered rows hold the target label, the true one, or neither.
         target: the target label, as id or name; needed with `triggered`.
         batch_size: rows per forward pass.
 
@@ -47,7 +48,8 @@ def evaluate(
         )
     goal = None if triggered is None else target_id(target, classifier.label_names)
     clean_said = None if clean is None else classifier.predict(clean.texts, batch_size=batch_size)
-    triggered_said = None if triggered is None else classifier.predict(triggered.texts, batch_size=batch_size)
+    texts = triggered.texts if isinstance(triggered, Table) else triggered
+    triggered_said = None if texts is None else classifier.predict(texts, batch_size=batch_size)
     return score(
         classifier.label_names,
         clean=None if clean is None or clean_said is None else (clean.labels, clean_said.labels),

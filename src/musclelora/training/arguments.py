@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass, field
+from numbers import Real
 
 import torch
 from transformers import TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
 
 from musclelora.adapter.presets import Preset
 from musclelora.errors import UsageError
@@ -41,7 +43,7 @@ class MuScleTrainingArguments(TrainingArguments):
     num_train_epochs: float | None = field(default=None, metadata={"help": "None: the preset's"})  # type: ignore[assignment]
     per_device_train_batch_size: int | None = field(default=None, metadata={"help": "None: the preset's"})  # type: ignore[assignment]
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows per evaluation step"})
-    report_to: None | str | list[str] = field(default="none", metadata={"help": "Trackers to report to"})
+    report_to: str | list[str] | None = field(default="none", metadata={"help": "Trackers to report to"})
     alignment: bool = field(default=True, metadata={"help": "Align gradients to the trusted set"})
     max_raw_ratio: float | None = field(default=None, metadata={"help": "The ρ that the schedule climbs to"})
     mix_from_epoch: float | None = field(default=None, metadata={"help": "The epoch from which ρ rises"})
@@ -54,17 +56,35 @@ class MuScleTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         _in_range("max_raw_ratio", self.max_raw_ratio, 0.0, 1.0)
-        for name in ("learning_rate", "num_train_epochs", "mix_from_epoch", "min_trusted_loss"):
+        for name in (
+            "learning_rate",
+            "num_train_epochs",
+            "mix_from_epoch",
+            "min_trusted_loss",
+            "max_grad_norm",
+        ):
             _in_range(name, getattr(self, name), 0.0, math.inf)
         for name in ("per_device_train_batch_size", "trusted_batch_size", "max_length"):
-            _in_range(name, getattr(self, name), 1, math.inf)
+            _in_range(name, getattr(self, name), 1, math.inf, whole=True)
         if self.gradient_passes not in GRADIENT_PASSES:
             raise UsageError(
-                f"gradient_passes: found {self.gradient_passes!r}, expected one of {', '.join(GRADIENT_PASSES)}"
+                f"gradient_passes: found {self.gradient_passes!r}, "
+                f"expected one of {', '.join(GRADIENT_PASSES)}"
             )
+        self._check_trackers()
         if self.bf16 and not torch.accelerator.is_available():
             self.use_cpu = True  # transformers wants to be told that bf16 on a CPU is meant
         super().__post_init__()
+
+    def _check_trackers(self) -> None:
+        named = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
+        there = get_available_reporting_integrations()
+        for tracker in named:
+            if tracker not in (*there, "all", "none"):
+                raise UsageError(
+                    f"report_to: found {tracker!r}, expected none or trackers that are installed "
+                    f"({', '.join(there) or 'there is none'}); pip install {tracker} if it is one"
+                )
 
     def filled_in(self, preset: Preset) -> MuScleTrainingArguments:
         """A copy in which every None that a preset has a value for is that value."""
@@ -84,7 +104,11 @@ class MuScleTrainingArguments(TrainingArguments):
         return args
 
 
-def _in_range(name: str, value: float | None, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:
+def _in_range(name: str, value: float | None, low: float, high: float, *, whole: bool = False) -> None:
+    if value is None:
+        return
+    number = isinstance(value, Real) and math.isfinite(value) and not (whole and value != int(value))
+    if not (number and low <= value <= high):
+        kind = "whole" if whole else "finite"
         upper = "" if math.isinf(high) else f" to {high:g}"
-        raise UsageError(f"{name}: found {value}, expected a number from {low:g}{upper}")
+        raise UsageError(f"{name}: found {value!r}, expected a {kind} number from {low:g}{upper}")

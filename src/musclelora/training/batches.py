@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from musclelora.data.table import Table
@@ -44,7 +43,9 @@ def tokenize(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> dic
     if encoded.is_fast:
         truncated = sum(bool(encoding.overflowing) for encoding in encoded.encodings)
     else:
-        truncated = sum(len(ids) > max_length for ids in tokenizer(list(texts), truncation=False)["input_ids"])
+        truncated = sum(
+            len(ids) > max_length for ids in tokenizer(list(texts), truncation=False)["input_ids"]
+        )
     return {**encoded.data, "truncated": truncated}
 
 
@@ -54,12 +55,16 @@ def length_limit(tokenizer: Tokenizer, config: Any, wanted: int | None = None) -
     positions = getattr(config, "max_position_embeddings", None)
     if isinstance(positions, int) and positions > 0:
         # RoBERTa and its kin count positions from the padding id on.
-        offset = (getattr(config, "pad_token_id", 0) or 0) + 1 if config.model_type in _OFFSET_POSITIONS else 0
+        offset = (
+            (getattr(config, "pad_token_id", 0) or 0) + 1 if config.model_type in _OFFSET_POSITIONS else 0
+        )
         limits.append(positions - offset)
     return int(min(limits))
 
 
-_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "longformer", "mpnet", "roberta-prelayernorm"})
+_OFFSET_POSITIONS = frozenset(
+    {"roberta", "xlm-roberta", "camembert", "longformer", "mpnet", "roberta-prelayernorm"}
+)
 
 
 class TrustedBatches:
@@ -90,7 +95,9 @@ class TrustedBatches:
         return self._collate([self._rows[int(index)] for index in chosen])
 
 
-def join(first: Mapping[str, Tensor], second: Mapping[str, Tensor], tokenizer: Tokenizer) -> dict[str, Tensor]:
+def join(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], tokenizer: Tokenizer
+) -> dict[str, Tensor]:
     """Two padded batches as one: (n, l1) and (m, l2) become (n + m, max(l1, l2))."""
     fill = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
     left = tokenizer.padding_side == "left"
@@ -100,7 +107,9 @@ def join(first: Mapping[str, Tensor], second: Mapping[str, Tensor], tokenizer: T
         if parts[0].dim() > 1:
             width = max(part.shape[1] for part in parts)
             parts = [
-                F.pad(p, (width - p.shape[1], 0) if left else (0, width - p.shape[1]), value=fill.get(name, 0))
+                nn.functional.pad(
+                    p, (width - p.shape[1], 0) if left else (0, width - p.shape[1]), value=fill.get(name, 0)
+                )
                 for p in parts
             ]
         joined[name] = torch.cat(parts)

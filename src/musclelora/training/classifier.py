@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,8 @@ class Predictions:
     @property
     def labels(self) -> NDArray[np.int64]:
         """The most probable label of each text, shape (N,)."""
-        return self.probabilities.argmax(axis=1).astype(np.int64)
+        labels: NDArray[np.int64] = self.probabilities.argmax(axis=1).astype(np.int64)
+        return labels
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ class Classifier:
             batch_size: rows per forward pass.
             progress: called after each batch with the number of rows it held.
         """
-        encoded = tokenize(texts, self.tokenizer, self.max_length) if texts else {"truncated": 0, "input_ids": []}
+        encoded: dict[str, Any] = {"input_ids": [], "truncated": 0}
+        if texts:
+            encoded = tokenize(texts, self.tokenizer, self.max_length)
         truncated = encoded.pop("truncated")
         probabilities = np.zeros((len(texts), len(self.label_names)), dtype=np.float32)
         # Texts of like length share a batch, so that little of it is padding.

@@ -13,6 +13,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
 from musclelora.adapter import DEFAULT_MODEL, MuScleLoraConfig, load_backbone
 from musclelora.adapter.presets import PRESETS, Preset, preset_for
+from musclelora.data.embedded import EMBEDDED_MODELS
 from musclelora.data.splits import stratified_split
 from musclelora.data.summary import summarize
 from musclelora.data.table import Table
@@ -25,10 +26,12 @@ from musclelora.training.run import (
     WEIGHTS,
     Run,
     adapter_settings,
-    claim_folder,
+    check_folder,
+    clear_folder,
     fingerprint,
     load_run,
     preset_values,
+    remove_leftovers,
     write_info,
 )
 from musclelora.training.trainer import MuScleTrainer, last_checkpoint
@@ -36,7 +39,12 @@ from musclelora.training.trainer import MuScleTrainer, last_checkpoint
 SELECT_BEST = ("auto", "dev", "trusted", "last")
 _HELD_OUT = 0.25
 # Arguments of the Trainer that do not decide the result; a resumed run may change them.
-_FREE = frozenset({"output_dir", "disable_tqdm", "report_to", "logging_steps", "run_name"})
+_FREE = frozenset(
+    {
+        *("output_dir", "disable_tqdm", "report_to", "logging_steps", "run_name"),
+        "restore_callback_states_from_checkpoint",
+    }
+)
 
 
 def fit(
@@ -91,6 +99,8 @@ def fit(
             "pass --trusted FILE or --trusted-from FILE"
         )
     arguments = dict(arguments or {})
+    if Path(model).is_dir() and model not in EMBEDDED_MODELS:
+        model = str(Path(model).resolve())  # so that the run can be used from another folder
     seed = int(arguments.get("seed", 42))
     trusted, dev, select_best = _selection_rows(select_best, trusted, dev, seed)
     rows = trusted if method.trusted_only and trusted is not None else train
@@ -100,18 +110,27 @@ def fit(
     chosen = _preset(preset) if preset else preset_for(backbone.model.config)
     say(f"preset       {chosen.name}: {chosen.source}")
     config = _adapter_config(method, chosen, adapter or {})
+    if early_stopping:
+        arguments["restore_callback_states_from_checkpoint"] = True
     args = _trainer_arguments(folder, arguments, method, chosen, select_best)
     settings = {
         "method": method.name,
         "levers": {k: getattr(method, k) for k in ("low_rank", "multiscale", "alignment", "trusted_only")},
         "model": model,
-        "adapter": adapter_settings(config),
-        "arguments": {k: v for k, v in sorted(_plain(args).items()) if k not in _FREE},
         "select_best": select_best,
         "early_stopping": early_stopping,
-        "data": {name: fingerprint(table) for name, table in (("train", rows), ("trusted", trusted), ("dev", dev))},
+        "adapter": adapter_settings(config),
+        "arguments": {k: v for k, v in sorted(_plain(args).items()) if k not in _FREE},
+        "data": {
+            name: fingerprint(table) for name, table in (("train", rows), ("trusted", trusted), ("dev", dev))
+        },
     }
-    earlier = claim_folder(folder, settings, resume=resume, overwrite=overwrite)
+    if early_stopping and dev is None:
+        raise UsageError(
+            "--early-stopping: found with --select-best last, expected rows to evaluate on; "
+            "pass --dev FILE, choose --select-best trusted, or leave it out"
+        )
+    earlier = check_folder(folder, settings, resume=resume, overwrite=overwrite)
     if earlier is not None and earlier["status"] == "finished":
         say(f"{folder} holds this run, finished: nothing to do")
         return load_run(folder)
@@ -129,7 +148,9 @@ def fit(
     )
     for name, count in trainer.truncated.items():
         if count:
-            say(f"truncated    {count:,} texts of the {name} rows are longer than {trainer.max_length} tokens")
+            say(
+                f"truncated    {count:,} texts of the {name} rows are longer than {trainer.max_length} tokens"
+            )
     info = {
         "status": "training",
         "settings": settings,
@@ -144,6 +165,9 @@ def fit(
             if table is not None
         },
     }
+    if earlier is None:
+        clear_folder(folder)
+    remove_leftovers(folder)
     write_info(folder, info)
     checkpoint = last_checkpoint(folder / CHECKPOINTS) if resume else None
     if checkpoint is not None:
@@ -164,7 +188,9 @@ def _selection_rows(
     if select_best == "auto":
         select_best = "dev" if dev is not None else "last"
     if select_best == "dev" and dev is None:
-        raise UsageError("--select-best dev: no dev rows were given; pass --dev FILE or choose trusted or last")
+        raise UsageError(
+            "--select-best dev: no dev rows were given; pass --dev FILE or choose trusted or last"
+        )
     if select_best == "trusted" and trusted is not None:
         held_out = max(round(_HELD_OUT * len(trusted)), trusted.num_classes)
         classes = len(np.unique(trusted.labels))
@@ -209,6 +235,7 @@ def _trainer_arguments(
         "alignment": method.alignment,
         "logging_steps": 10,
         "dataloader_pin_memory": False,
+        "disable_tqdm": False,  # whatever the libraries' verbosity, which decides it otherwise
     }
     every = "steps" if "save_steps" in asked else "epoch"
     values["save_strategy"] = every
@@ -233,10 +260,10 @@ _TRUSTED_ONLY = {"learning_rate": 1e-4, "num_train_epochs": 12, "per_device_trai
 
 def _plain(args: MuScleTrainingArguments) -> dict[str, Any]:
     """The arguments that differ from their defaults, as JSON values."""
-    default = MuScleTrainingArguments(output_dir="")
+    default = MuScleTrainingArguments(output_dir="").to_dict()
     found: dict[str, Any] = {}
     for name, value in args.to_dict().items():
-        if value != default.to_dict().get(name) and not name.startswith(("_", "hub", "push")):
+        if value != default.get(name) and not name.startswith(("_", "hub", "push")):
             found[name] = value
     return found
 

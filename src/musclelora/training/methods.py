@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from musclelora.errors import UsageError
 
@@ -49,7 +50,7 @@ def get_method(
     """
     if name not in METHODS:
         raise UsageError(f"--method: found {name!r}, expected one of {', '.join(METHODS)}")
-    levers = {"low_rank": low_rank, "multiscale": multiscale, "alignment": alignment}
+    levers: dict[str, Any] = {"low_rank": low_rank, "multiscale": multiscale, "alignment": alignment}
     method = replace(METHODS[name], **{lever: on for lever, on in levers.items() if on is not None})
     if method.trusted_only and method.alignment:
         raise UsageError(

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from musclelora import __version__
 from musclelora.adapter import Adapted, Backbone, MuScleLoraConfig, attach, export, load_backbone
 from musclelora.adapter.presets import Preset
@@ -27,8 +29,9 @@ from musclelora.training.classifier import Classifier
 
 RUN = "run.json"
 WEIGHTS = "musclelora.safetensors"
+SUMS = "musclelora.json"
 CHECKPOINTS = "checkpoints"
-_ADAPTER_FIELDS = (
+ADAPTER_FIELDS = (
     "r",
     "lora_alpha",
     "lora_dropout",
@@ -61,7 +64,13 @@ class Run:
     adapted: Adapted
 
     def export(self, path: str | os.PathLike[str], *, format: str = "lora", overwrite: bool = False) -> None:  # noqa: A002
-        """Write it so that it loads without this package: see :func:`musclelora.adapter.export`."""
+        """Write it so that it loads without this package: see :func:`musclelora.adapter.export`.
+
+        Raises:
+            OutputError: `path` holds something else than an export, or cannot be written.
+            UsageError: the run has nothing of that format.
+        """
+        check_export(path, self.path, self.backbone.path)
         export(
             self.adapted,
             self.backbone.tokenizer,
@@ -70,6 +79,24 @@ class Run:
             base_model=self.backbone.path,
             overwrite=overwrite,
         )
+
+
+def check_export(path: str | os.PathLike[str], *inputs: str | os.PathLike[str]) -> None:
+    """Refuse to replace at `path` what is no export, or what the export is made from.
+
+    Raises:
+        OutputError: `path` is or holds one of the folders `inputs`, or holds files that no export wrote.
+    """
+    target = Path(path).resolve()
+    for source in inputs:
+        folder = Path(source).resolve()
+        if folder.is_dir() and (target == folder or target in folder.parents):
+            raise OutputError(f"{path}: the export is made from what is in it; name another output")
+    with output_errors(path):
+        if target.is_dir() and any(target.iterdir()):
+            marks = ("adapter_config.json", "config.json")
+            if not any((target / mark).is_file() for mark in marks):
+                raise OutputError(f"{path}: it holds files that no export wrote; name another output")
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:
@@ -88,9 +115,14 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         )
     model = info["model"]
     backbone = load_backbone(model["name"], info["label_names"], revision=model["revision"])
-    preset = Preset(**info["preset"])
-    adapted = attach(backbone, MuScleLoraConfig(**info["settings"]["adapter"]), preset)
+    try:
+        preset, config = Preset(**info["preset"]), MuScleLoraConfig(**info["settings"]["adapter"])
+    except (TypeError, UsageError) as error:
+        raise _damaged(folder / RUN, error) from error
+    adapted = attach(backbone, config, preset)
     adapted.load(folder / WEIGHTS)
+    if torch.accelerator.is_available():
+        adapted.model.to(torch.accelerator.current_accelerator())
     names = tuple(info["label_names"])
     classifier = Classifier(adapted.model, backbone.tokenizer, names, info["max_length"])
     return Run(folder, info, classifier, backbone, adapted)
@@ -105,61 +137,108 @@ def read_info(folder: Path) -> dict[str, Any] | None:
     file = folder / RUN
     try:
         info = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise ModelError(f"{file}: cannot be read ({error}); restore it or train again") from error
+        raise _damaged(file, error) from error
     if not isinstance(info, dict) or info.get("format") != 1:
         raise ModelError(
             f"{file}: not a run of a version that musclelora {__version__} reads; upgrade it or train again"
         )
+    wrong = [name for name, kind in _KINDS.items() if not isinstance(_entry(info, name), kind)]
+    if wrong:
+        raise _damaged(file, f"no {wrong[0]} in it")
     return info
 
 
-def claim_folder(folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> dict[str, Any] | None:
-    """Make `folder` ready for a run; what it holds is kept, gone on with or replaced, as was asked.
+# What the commands read of a run.json.
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "status": str,
+    "settings.method": str,
+    "settings.levers": dict,
+    "settings.adapter": dict,
+    "settings.adapter.scale_factors": list,
+    "model.name": str,
+    "preset.name": str,
+    "preset.source": str,
+    "label_names": list,
+    "max_length": int,
+    "data": dict,
+}
+
+
+def _entry(info: Any, name: str) -> Any:
+    for part in name.split("."):
+        info = info.get(part) if isinstance(info, dict) else None
+    return info
+
+
+def _damaged(file: Path, error: object) -> ModelError:
+    return ModelError(f"{file}: cannot be read ({error}); restore it or train again")
+
+
+def check_folder(
+    folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool
+) -> dict[str, Any] | None:
+    """Whether `folder` may hold a run with these settings; nothing is written.
 
     Args:
         folder: the run folder.
         settings: everything that decides the result; a resumed run must have the same.
         resume: go on with the run in it, where there is one.
-        overwrite: remove what is in it.
+        overwrite: replace the run in it.
 
     Returns:
         The ``run.json`` of the run to go on with, or None for a new one.
 
     Raises:
-        OutputError: it holds something and neither was asked, or it cannot be written.
+        OutputError: it holds something and neither was asked, or something that no run wrote.
         UsageError: the run in it has other settings.
     """
     if resume and overwrite:
         raise UsageError("--resume and --overwrite: found both, expected at most one of them")
     info = read_info(folder) if resume else None
     if info is not None:
-        for name, value in _flat(settings).items():
-            before = _flat(info["settings"]).get(name)
+        now, then = _flat(settings), _flat(info["settings"])
+        for name in {**now, **then}:
+            value, before = now.get(name), then.get(name)
             if before != value:
                 raise UsageError(
                     f"--resume: {name} is {_short(value)} now and was {_short(before)} in {folder}; "
                     "give the same settings, or --overwrite to start anew"
                 )
         return info
-    occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if occupied and not overwrite:
-        what = "a run" if (folder / RUN).is_file() else "other files"
+    with output_errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder}: found a file, expected a folder or nothing; name another output")
+        others = folder.is_dir() and any(not _leftover(path) for path in folder.iterdir())
+    if others and not (folder / RUN).is_file():
+        raise OutputError(f"{folder}: it holds files that no run wrote; name another output")
+    if others and not overwrite:
         raise OutputError(
-            f"{folder}: it already holds {what}; pass --resume to go on, --overwrite to replace it, "
+            f"{folder}: it already holds a run; pass --resume to go on, --overwrite to replace it, "
             "or name another output"
         )
-    with output_errors(folder):
-        if occupied and not (folder / RUN).is_file():
-            raise OutputError(
-                f"{folder}: it holds files that no run wrote; --overwrite replaces runs only, so name another output"
-            )
-        if occupied:
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
     return None
+
+
+def clear_folder(folder: Path) -> None:
+    """Make `folder`, empty; see :func:`check_folder`."""
+    with output_errors(folder):
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of a run that was killed while it wrote."""
+    for file in [*folder.glob(".*"), *folder.glob(f"{CHECKPOINTS}/checkpoint-*/.*")]:
+        if _leftover(file):
+            file.unlink(missing_ok=True)
+
+
+def _leftover(path: Path) -> bool:
+    return path.name.startswith((f".{RUN}.", f".{WEIGHTS}.", f".{SUMS}."))
 
 
 def write_info(folder: Path, info: dict[str, Any]) -> None:
@@ -169,15 +248,15 @@ def write_info(folder: Path, info: dict[str, Any]) -> None:
 
 def adapter_settings(config: MuScleLoraConfig) -> dict[str, Any]:
     """The fields of an adapter's configuration that are not PEFT's bookkeeping, as JSON values."""
-    values = {name: getattr(config, name) for name in _ADAPTER_FIELDS}
+    values = {name: getattr(config, name) for name in ADAPTER_FIELDS}
     return {name: sorted(value) if isinstance(value, set) else value for name, value in values.items()}
 
 
 def fingerprint(table: Table | None) -> str | None:
-    """SHA-256 of a table's texts and labels."""
+    """SHA-256 of a table's texts, labels and label names."""
     if table is None:
         return None
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(json.dumps(table.label_names).encode())
     for text, label in table:
         digest.update(json.dumps([text, label]).encode())
     return digest.hexdigest()

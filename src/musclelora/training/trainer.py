@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import DataCollatorWithPadding, EvalPrediction, Trainer, TrainerCallback, set_seed
-from transformers.utils import logging
+from transformers import (
+    DataCollatorWithPadding,
+    EvalPrediction,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    set_seed,
+)
 
-from musclelora.adapter import DEFAULT_MODEL, Adapted, Backbone, MuScleLoraConfig, attach, export, load_backbone
+from musclelora.adapter import (
+    DEFAULT_MODEL,
+    Adapted,
+    Backbone,
+    MuScleLoraConfig,
+    attach,
+    export,
+    load_backbone,
+)
 from musclelora.adapter.presets import Preset, preset_for
 from musclelora.alignment import NotSeparableError, TwoGradients, align_gradients, raw_ratio_at
 from musclelora.data.table import Table
+from musclelora.data.trusted import check_trainable, check_trusted
 from musclelora.errors import MuScleLoraError, OutputError, TrainingError, UsageError
+from musclelora.files import write_json
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.batches import TokenizedTable, TrustedBatches, join, length_limit
 from musclelora.training.classifier import Classifier
+from musclelora.training.run import SUMS, WEIGHTS, check_export
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
-WEIGHTS = "musclelora.safetensors"
 Batch = Mapping[str, Tensor]
 
 
@@ -60,9 +78,12 @@ class MuScleTrainer(Trainer):
         truncated: how many texts of each data set were cut, by its name.
 
     Raises:
-        UsageError: there is no trusted set to align to, or the sets' labels differ.
+        UsageError: an argument is of the wrong type, there is no trusted set to align to, or the sets' labels
+            differ.
+        DataError: the training rows are of a single class, or the trusted rows lack one of their classes.
         ModelError: see :func:`~musclelora.adapter.load_backbone`.
-        TrainingError: while training, when the loss is not finite; the last checkpoint stays.
+        TrainingError: while training, when the loss, a gradient or a parameter is not finite; the last
+            checkpoint stays, and none is written of such a model.
     """
 
     def __init__(
@@ -80,6 +101,13 @@ class MuScleTrainer(Trainer):
         optimizers: tuple[Any, Any] = (None, None),
     ) -> None:
         args = args or MuScleTrainingArguments(output_dir="musclelora-output")
+        _check_type("args", args, MuScleTrainingArguments)
+        _check_type("model", model, str, os.PathLike, Backbone, remedy="name it, or use load_backbone()")
+        _check_type("peft_config", peft_config, MuScleLoraConfig, None)
+        _check_type("preset", preset, Preset, None)
+        _check_type("train_dataset", train_dataset, Table, remedy="read it with load_table()")
+        for name, table in (("trusted_dataset", trusted_dataset), ("eval_dataset", eval_dataset)):
+            _check_type(name, table, Table, None, remedy="read it with load_table()")
         if args.alignment and trusted_dataset is None:
             raise UsageError(
                 "trusted_dataset: none was given, expected about 100 rows that were checked; "
@@ -91,6 +119,9 @@ class MuScleTrainer(Trainer):
                     f"{name}: its labels are {list(table.label_names)}, those of train_dataset "
                     f"{list(train_dataset.label_names)}; load it with label_names=train_dataset.label_names"
                 )
+        check_trainable(train_dataset)
+        if args.alignment and trusted_dataset is not None:
+            check_trusted(train_dataset, trusted_dataset)
         set_seed(args.seed)
         if not isinstance(model, Backbone):
             model = load_backbone(model, train_dataset.label_names)
@@ -124,8 +155,12 @@ class MuScleTrainer(Trainer):
         self._trusted_grads: dict[nn.Parameter, Tensor] = {}
         self._trusted_loss: list[Tensor] = []
         self._since_log: list[Tensor] = []
+        self.current_gradient_accumulation_steps = 1
         self._micro_step = 0
-        self._ratio = 0.0
+        self._last_batch: Batch = {}
+        self._resumed_from: Path | None = None
+        self._separable = False
+        self.add_callback(_Restore(self))
         if args.alignment:
             size = args.trusted_batch_size or len(rows["trusted"])
             seed = args.seed if args.data_seed is None else args.data_seed
@@ -136,22 +171,71 @@ class MuScleTrainer(Trainer):
         """The model as it is now, for predicting and evaluating."""
         return Classifier(self.adapted.model, self.backbone.tokenizer, self.label_names_, self.max_length)
 
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As in ``Trainer``; True resumes from the newest complete checkpoint."""
+        if resume_from_checkpoint is True:
+            found = last_checkpoint(self.args.output_dir)
+            if found is None:
+                raise UsageError(
+                    f"resume_from_checkpoint: {self.args.output_dir} holds no complete checkpoint; "
+                    "expected one; leave it out to start anew"
+                )
+            resume_from_checkpoint = str(found)
+        self._resumed_from = Path(resume_from_checkpoint) if resume_from_checkpoint else None
+        self._forget()
+        try:
+            with self._closing_bars():
+                output = super().train(resume_from_checkpoint or None, *args, **kwargs)
+            self._check_model()
+            return output
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop what an interrupted step left, and give the model's layers their own ``forward`` back."""
+        if self._split is not None:
+            self._split.close()
+            self._split = None
+        self._trusted_grads = {}
+        self._trusted_loss.clear()
+        self._since_log.clear()
+        self._micro_step = 0
+
+    @contextlib.contextmanager
+    def _closing_bars(self) -> Iterator[None]:
+        """End the lines of the progress bars when training is interrupted, so that the error starts one."""
+        try:
+            yield
+        except BaseException:
+            for callback in self.callback_handler.callbacks:
+                if isinstance(callback, ProgressCallback):
+                    for bar in (callback.prediction_bar, callback.training_bar):
+                        if bar is not None:
+                            bar.close()
+                    callback.prediction_bar = callback.training_bar = None
+            raise
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if not self.control.should_training_stop:  # a resumed run may have stopped already
+            super()._run_epoch(*args, **kwargs)
+
     # ---- a step -------------------------------------------------------------------------------------
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
         """Both gradients of one batch; at the last batch of an accumulated step, their alignment."""
+        self._last_batch = inputs
         if self._trusted is None:
-            loss = super().training_step(model, inputs, num_items_in_batch)
-            self._check_finite(loss)
+            loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+            self._check_finite("the loss", loss)
             return loss
         model.train()
         train = self._prepare_inputs(inputs)
         number = self.state.global_step * self.args.gradient_accumulation_steps + self._micro_step
         trusted = self._prepare_inputs(dict(self._trusted[number]))
         if self._split is None and self.args.gradient_passes != "two":
-            self._split = self._splitter(model, train, trusted)
+            self._split = TwoGradients(model) if self._separable else self._splitter(model, train, trusted)
         if self._split is not None:
             losses = self._one_pass(model, train, trusted)
         else:
@@ -171,7 +255,7 @@ class MuScleTrainer(Trainer):
             with self.compute_loss_context_manager():
                 logits = model(**joined).logits
                 losses = self._loss(logits[:rows], labels[:rows]), self._loss(logits[rows:], labels[rows:])
-            self._check_finite(*losses)
+            self._check_finite("the loss", *losses)
             self.accelerator.backward((losses[0] + losses[1]) / self.current_gradient_accumulation_steps)
         self._trusted_grads = self._split.trusted
         return losses[0].detach(), losses[1].detach()
@@ -192,25 +276,28 @@ class MuScleTrainer(Trainer):
         with self.compute_loss_context_manager():
             logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
             loss = self._loss(logits, labels)
-        self._check_finite(loss)
+        self._check_finite("the loss", loss)
         self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
         return loss.detach()
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self.args.label_smoothing_factor)
+        return nn.functional.cross_entropy(
+            logits.float(), labels, label_smoothing=self.args.label_smoothing_factor
+        )
 
     def _align(self, model: nn.Module) -> None:
         """Replace every gradient by its alignment to the trusted one, and forget the trusted one."""
         args = self.args
         trusted_loss = torch.stack(self._trusted_loss).mean()
-        self._ratio = raw_ratio_at(
+        scheduled = raw_ratio_at(
             int(self.state.epoch or 0),
-            args.num_train_epochs,
+            # Where max_steps says how long training is, num_train_epochs does not.
+            self.state.num_train_epochs if args.max_steps > 0 else args.num_train_epochs,
             max_raw_ratio=args.max_raw_ratio,
             mix_from_epoch=args.mix_from_epoch,
         )
         # Decided on the device: reading the loss here would make every step wait for it.
-        ratio = torch.where(trusted_loss > args.min_trusted_loss, 0.0, self._ratio)
+        ratio = torch.where(trusted_loss > args.min_trusted_loss, 0.0, scheduled)
         pairs = (
             (p.grad, self._trusted_grads[p])
             for p in model.parameters()
@@ -229,7 +316,8 @@ class MuScleTrainer(Trainer):
         self._split = split
         few = {k: v[:3] for k, v in train.items()}, {k: v[:2] for k, v in trusted.items()}
         state = torch.get_rng_state()
-        scale, self.current_gradient_accumulation_steps = self.current_gradient_accumulation_steps, 1
+        scale: int = self.current_gradient_accumulation_steps
+        self.current_gradient_accumulation_steps = 1
         kept = {p: p.grad for p in model.parameters() if p.requires_grad}
         model.eval()
         try:
@@ -241,6 +329,7 @@ class MuScleTrainer(Trainer):
                 found.append([grad for p in kept for grad in (p.grad, self._trusted_grads.get(p))])
             # Row mixing is no matter of digits: the tolerance only has to allow for bfloat16.
             if _distance(*found) < 0.05:
+                self.args.gradient_passes, self._separable = "one", True
                 return split
             reason = "the two gradients of one pass differ from those of two"
         except NotSeparableError as error:
@@ -251,25 +340,49 @@ class MuScleTrainer(Trainer):
             self._trusted_grads = {}
             split.clear()
             self._split = None
+            if not self._separable:
+                split.close()
             self.current_gradient_accumulation_steps = scale
             torch.set_rng_state(state)
             model.train()
-        split.close()
         if self.args.gradient_passes == "one":
             raise UsageError(f"gradient_passes: found 'one', but {reason}; pass 'auto' or 'two'")
         logger.warning("Two passes a step: this model mixes the rows of a batch (%s).", reason)
         self.args.gradient_passes = "two"
         return None
 
-    def _check_finite(self, *losses: Tensor) -> None:
-        if not all(bool(torch.isfinite(loss)) for loss in losses):
-            step = self.state.global_step + 1
-            kept = last_checkpoint(self.args.output_dir)
-            rest = f"the last good checkpoint is {kept}" if kept else "no checkpoint had been written"
-            raise TrainingError(
-                f"step {step}: the loss is not finite; training stopped, {rest}; lower --learning-rate "
-                "or the scale factors and train again"
-            )
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """As in ``Trainer``; a norm that is not finite stops training before it reaches the parameters."""
+        norm = super()._get_grad_norm(model, grad_norm)
+        if self.accelerator.scaler is None:  # a float16 scaler meets infinities, and skips the step
+            self._check_finite("the gradient", torch.as_tensor(norm))
+        return norm
+
+    def _check_finite(self, what: str, *values: Tensor) -> None:
+        if not all(bool(torch.isfinite(value).all()) for value in values):
+            self._stop(what, self.state.global_step + 1)
+
+    @torch.no_grad()
+    def _check_model(self) -> None:
+        """Raise when the model is not one to keep: a parameter or what it says of a batch is not finite."""
+        tensors = [*self.adapted.tensors().values()]
+        if self._last_batch:
+            training = self.model.training
+            self.model.eval()
+            with self.compute_loss_context_manager():
+                batch = self._prepare_inputs({k: v for k, v in self._last_batch.items() if k != "labels"})
+                tensors.append(self.model(**batch).logits)
+            self.model.train(training)
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+            self._stop("the model", self.state.global_step)
+
+    def _stop(self, what: str, step: int) -> None:
+        kept = last_checkpoint(self.args.output_dir)
+        rest = f"the last good checkpoint is {kept}" if kept else "no checkpoint had been written"
+        raise TrainingError(
+            f"step {step}: {what} is not finite; training stopped, {rest}; lower --learning-rate "
+            "or the scale factors and train again"
+        )
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """As in ``Trainer``; training logs also carry what the alignment saw since the last one."""
@@ -277,6 +390,8 @@ class MuScleTrainer(Trainer):
             mean = torch.stack(self._since_log).mean(0).tolist()
             logs |= dict(zip(("trusted_loss", "gradient_agreement", "raw_ratio"), mean, strict=True))
             self._since_log.clear()
+        if "train_loss" in logs:  # of the whole run, not of what came after it was resumed
+            logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
         super().log(logs, *args, **kwargs)
 
     # ---- checkpoints --------------------------------------------------------------------------------
@@ -288,7 +403,11 @@ class MuScleTrainer(Trainer):
             self.adapted.save(Path(output_dir or self.args.output_dir) / WEIGHTS)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        self._check_model()
         try:
+            if self.args.should_save:
+                folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
+                write_json(folder / SUMS, self._sums())
             super()._save_checkpoint(model, trial)
         except MuScleLoraError:
             raise
@@ -297,6 +416,32 @@ class MuScleTrainer(Trainer):
                 f"{self.args.output_dir}: a checkpoint cannot be written ({error}); "
                 "free some space and go on with --resume"
             ) from error
+
+    def _sums(self) -> dict[str, Any]:
+        """What the Trainer forgets when it resumes: what the next log is the mean of, what was decided."""
+        return {
+            "loss": self._tr_loss.item(),
+            "total_loss": self._total_loss_scalar,
+            "last_logged": self._globalstep_last_logged,
+            "since_log": [values.tolist() for values in self._since_log],
+            "gradient_passes": self.args.gradient_passes,
+            "stopped": self.control.should_training_stop,
+        }
+
+    def _restore_sums(self) -> bool:
+        """Take up what the checkpoint says of :meth:`_sums`; whether training had stopped there."""
+        file = self._resumed_from / SUMS if self._resumed_from else None
+        if file is None or not file.is_file():
+            return False
+        sums = json.loads(file.read_text(encoding="utf-8"))
+        self._tr_loss += sums["loss"]
+        self._total_loss_scalar = sums["total_loss"]
+        self._globalstep_last_logged = sums["last_logged"]
+        self._since_log.extend(torch.tensor(values, device=self.args.device) for values in sums["since_log"])
+        if sums["gradient_passes"] != "auto":  # as decided at the first step, by other rows
+            self.args.gradient_passes = sums["gradient_passes"]
+            self._separable = self.args.gradient_passes == "one"
+        return bool(sums["stopped"])
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         del model
@@ -311,6 +456,7 @@ class MuScleTrainer(Trainer):
 
         See :func:`musclelora.adapter.export`.
         """
+        check_export(path, self.args.output_dir, self.backbone.path)
         export(
             self.adapted,
             self.processing_class,
@@ -321,6 +467,17 @@ class MuScleTrainer(Trainer):
         )
 
 
+class _Restore(TrainerCallback):
+    """Goes on where the checkpoint was when training is resumed."""
+
+    def __init__(self, trainer: MuScleTrainer) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+        control.should_training_stop = self._trainer._restore_sums()
+        return control
+
+
 def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     """The newest complete checkpoint below `folder`, or None.
 
@@ -329,8 +486,9 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     """
     from transformers import TrainerState
 
-    found = Path(folder).glob("checkpoint-*")
-    for checkpoint in sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True):
+    steps = {path: path.name.rpartition("-")[2] for path in Path(folder).glob("checkpoint-*")}
+    found = [path for path, step in steps.items() if step.isdecimal()]
+    for checkpoint in sorted(found, key=lambda path: int(steps[path]), reverse=True):
         try:
             TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         except (OSError, ValueError, TypeError):
@@ -340,10 +498,20 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     return None
 
 
+def _check_type(name: str, value: object, *types: type | None, remedy: str = "see its documentation") -> None:
+    expected = tuple(kind for kind in types if kind is not None)
+    if not (isinstance(value, expected) or (value is None and None in types)):
+        raise UsageError(
+            f"{name}: found a {type(value).__name__}, expected a {expected[0].__name__}; {remedy}"
+        )
+
+
 def _distance(found: list[Tensor | None], expected: list[Tensor | None]) -> float:
     """‖found - expected‖ / ‖expected‖ over all tensors; None counts as zero."""
     pairs = list(zip(found, expected, strict=True))
     zero = torch.zeros(())
-    error = sum(float(((zero if a is None else a) - (zero if b is None else b)).square().sum()) for a, b in pairs)
+    error = sum(
+        float(((zero if a is None else a) - (zero if b is None else b)).square().sum()) for a, b in pairs
+    )
     length = sum(float(b.square().sum()) for b in expected if b is not None)
     return float((error / length) ** 0.5) if length else float(error > 0)

@@ -1,0 +1,8 @@
+"""Text that is safe on a terminal."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """`text` with everything that a terminal would obey or hide, such as ANSI escapes, written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
