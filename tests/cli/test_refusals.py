@@ -307,6 +307,7 @@ COMMANDS: dict[str, tuple[list[str], int, str]] = {
     "unknown target": (["evaluate", "RUN", "--triggered", "TEST", "--target", "great"], 2, "'great'"),
     "missing test file": (["evaluate", "RUN", "--clean", "gone.csv"], 3, "gone.csv"),
     "nothing to predict": (["predict", "RUN"], 2, "--text"),
+    "bytes to predict": (["predict", "RUN", "--text", "caf\udce9"], 2, "--text: found bytes"),
     "two things to predict": (["predict", "RUN", "TEST", "--text", "x"], 2, "--data and --text"),
     "a table without texts": (["predict", "RUN", "TEST", "--text-column", "body"], 3, "'body'"),
     "unknown format": (["export", "RUN", "--format", "onnx", "--output", "x"], 2, "onnx"),

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from musclelora.cli.options import quiet_libraries, table_options
+from musclelora.cli.options import progress_bar, quiet_libraries, table_options
 from musclelora.data import load_table, load_texts
 from musclelora.errors import UsageError
 from musclelora.evaluation.metrics import Evaluation, Rate
@@ -55,7 +55,15 @@ def command(
         )
     if triggered:
         texts = load_texts(triggered, text_column=text_column, split=split)
-    result = evaluate(loaded.classifier, clean=rows, triggered=texts, target=wanted, batch_size=batch_size)
+    with progress_bar("evaluating", len(rows or ()) + len(texts or ())) as progress:
+        result = evaluate(
+            loaded.classifier,
+            clean=rows,
+            triggered=texts,
+            target=wanted,
+            batch_size=batch_size,
+            progress=progress,
+        )
     show(result)
     if json_file:
         write_json(json_file, {"run": run, **result.to_dict()})

@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (BrokenPipeError, SystemExit):  # click makes the second of the first
         code = 0  # whoever read the output has enough of it
     except KeyboardInterrupt:
-        command = next((a for a in arguments if not a.startswith("-")), None)
+        command = next((a for a in arguments if not a.startswith("-")), "")
         code = _say(f"interrupted{_GOES_ON.get(command, '')}", 130)
     except Exception as error:
         if debug:
