@@ -24,6 +24,7 @@ def main() -> None:
     )
     parser.add_argument("demo", type=Path)
     parser.add_argument("output", type=Path)
+    parser.add_argument("--note", help="how the runs were made, where that matters")
     options = parser.parse_args()
     results = json.loads(options.demo.read_text())
     where = {
@@ -32,6 +33,8 @@ def main() -> None:
         "date": datetime.now(UTC).date().isoformat(),
         "command": f"musclelora demo --seeds {len(results['settings']['seeds'])}",
     }
+    if options.note:
+        where["note"] = options.note
     write_json(options.output, where | results)
     print(
         "| attack | method | CACC | ASR | excess ASR | CACC gap |\n| --- | --- | ---: | ---: | ---: | ---: |"

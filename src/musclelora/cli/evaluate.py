@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from musclelora.cli.hub import model_of, spare_the_hub
 from musclelora.cli.options import progress_bar, quiet_libraries, table_options
 from musclelora.data import load_table, load_texts
 from musclelora.errors import UsageError
@@ -41,6 +42,7 @@ def command(
     if triggered is not None and target is None:
         raise UsageError("--target: found nothing, expected the target label of the triggered rows; name it")
 
+    spare_the_hub(clean, triggered, model_of(run))
     from musclelora.evaluation.evaluate import evaluate, target_id
     from musclelora.training.run import load_run
 

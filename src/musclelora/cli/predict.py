@@ -9,6 +9,7 @@ from typing import TextIO
 
 import click
 
+from musclelora.cli.hub import model_of, spare_the_hub
 from musclelora.cli.options import at_most_one, progress_bar, quiet_libraries
 from musclelora.cli.terminal import printable
 from musclelora.data import load_texts
@@ -44,6 +45,7 @@ def command(
         raise UsageError("DATA: found nothing to predict, expected a table of texts or --text; name one")
     if not all(_is_unicode(text) for text in texts):
         raise UsageError("--text: found bytes that are not UTF-8, expected UTF-8 text; convert it")
+    spare_the_hub(data, model_of(run))
     rows = load_texts(data, text_column=text_column, split=split) if data else texts
 
     from musclelora.training.run import load_run
