@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.utils import find_adapter_config_file
@@ -47,8 +46,7 @@ def load_backbone(
 ) -> Backbone:
     """Load a pretrained model as a classifier over `label_names`.
 
-    Weights are read from safetensors only, and no code of the model's own is run. On a CPU, torch is told to
-    take numbers too small for a normalised float for zero.
+    Weights are read from safetensors only, and no code of the model's own is run.
 
     Args:
         name: an embedded model (``all-minilm-l6-v2``), a folder, or a hub name.
@@ -59,9 +57,6 @@ def load_backbone(
     Raises:
         ModelError: unknown, altered, without safetensors weights, an adapter, or not a text classifier.
     """
-    # A model that is sure of a row sends back gradients below 1e-38, and processors compute with such numbers
-    # a hundred times slower. Threads inherit the setting, so it comes before torch starts any.
-    torch.set_flush_denormal(True)
     name = os.fspath(name)
     path = model_path(name)
     labels = {

@@ -12,6 +12,7 @@ from musclelora.cli.options import (
     Floats,
     Words,
     at_most_one,
+    flush_denormals,
     given,
     quiet_libraries,
     show_table,
@@ -148,6 +149,7 @@ def command(
     from musclelora.training.run import ADAPTER_FIELDS
 
     quiet_libraries()
+    flush_denormals()
     pulled = get_method(method, low_rank=low_rank, multiscale=multiscale, alignment=alignment)
     if trusted_from:
         pool = read(trusted_from)
