@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import subprocess
@@ -82,3 +83,11 @@ def test_architecture_is_one_page_and_names_every_room() -> None:
     rooms = {path.name for path in (ROOT / "src" / "musclelora").iterdir() if (path / "__init__.py").exists()}
     assert len(text.splitlines()) < 80
     assert [room for room in rooms if f"`{room}/`" not in text] == []
+
+
+def test_the_table_of_the_readme_is_what_was_measured() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "demo.json").read_text())
+    for row in results["mean"]:
+        shares = (f"{100 * row[name]:.1f}" for name in ("cacc", "asr", "excess_asr", "cacc_gap"))
+        line = f"| {row['attack']} | {row['method']} | {' | '.join(shares)} |"
+        assert line in (ROOT / "README.md").read_text()

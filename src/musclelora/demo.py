@@ -7,6 +7,8 @@ a look at poison flags: the settings are the presets', the same for both attacks
 from __future__ import annotations
 
 import dataclasses
+import json
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,11 +68,21 @@ def short_corpus(words: int = WORDS) -> Table:
 
 
 def run_demo(
-    output: Path, *, seeds: Iterable[int] = (0,), say: Callable[[str], object] = print
+    output: Path,
+    *,
+    seeds: Iterable[int] = (0,),
+    bf16: bool | None = None,
+    say: Callable[[str], object] = print,
 ) -> list[dict[str, Any]]:
     """Train every method on every attack and seed, and measure it.
 
     Finished runs below `output` are kept: a demo that was interrupted goes on.
+
+    Args:
+        output: the folder to write.
+        seeds: of the drawn rows, the poisoning and the training.
+        bf16: train under bfloat16 autocast; None: as the demo in `output` does, else where it pays.
+        say: called with a line before each run.
 
     Returns:
         One row for each attack, method and seed: cacc, asr (rates), excess_asr, cacc_gap, seconds. They are
@@ -81,20 +93,28 @@ def run_demo(
     """
     if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / _MARK).exists())):
         raise OutputError(f"{output}: it holds something else than a demo; name another output")
-    write_json(output / _MARK, {"format": 1})
+    if bf16 is None:
+        begun = output / _MARK
+        bf16 = json.loads(begun.read_text())["bf16"] if begun.exists() else bf16_pays()
+    write_json(output / _MARK, {"format": 1, "bf16": bf16})
     seeds = tuple(seeds)
     cells = [(seed, attack, method) for seed in seeds for attack in ATTACKS for method in METHODS]
     rows: list[dict[str, Any]] = []
     for number, (seed, attack, method) in enumerate(cells, 1):
         say(f"[{number}/{len(cells)}] seed {seed}, {attack}: {method}")
-        row = {"attack": attack, "method": method, "seed": seed, **_measure(output, seed, attack, method)}
+        row = {
+            "attack": attack,
+            "method": method,
+            "seed": seed,
+            **_measure(output, seed, attack, method, bf16),
+        }
         # The oracle comes first for every seed and attack.
         oracle = row if method == "oracle" else next(r for r in rows if _is_oracle_of(r, row))
         row["excess_asr"] = row["asr"]["value"] - oracle["asr"]["value"]
         row["cacc_gap"] = oracle["cacc"]["value"] - row["cacc"]["value"]
         rows.append(row)
         write_json(
-            output / "results.json", {"settings": _settings(seeds), "mean": summary(rows), "rows": rows}
+            output / "results.json", {"settings": _settings(seeds, bf16), "mean": summary(rows), "rows": rows}
         )
     return rows
 
@@ -121,7 +141,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return means
 
 
-def _measure(output: Path, seed: int, attack: str, method: str) -> dict[str, Any]:
+def _measure(output: Path, seed: int, attack: str, method: str, bf16: bool) -> dict[str, Any]:
     from musclelora.evaluation import evaluate
     from musclelora.training import METHODS as TRAINING_METHODS
     from musclelora.training import fit
@@ -137,7 +157,13 @@ def _measure(output: Path, seed: int, attack: str, method: str) -> dict[str, Any
         train=split.train if method == "oracle" else poisoned,
         trusted=split.trusted if method in ("musclelora", "trusted-only") else None,
         method=TRAINING_METHODS[{"oracle": "full", "vanilla": "full"}.get(method, method)],
-        arguments={"seed": seed, "max_length": MAX_LENGTH, "logging_steps": 4, **_ARGUMENTS.get(method, {})},
+        arguments={
+            "seed": seed,
+            "max_length": MAX_LENGTH,
+            "logging_steps": 4,
+            "bf16": bf16,
+            **_ARGUMENTS.get(method, {}),
+        },
         select_best="last",
         resume=True,
     )
@@ -150,7 +176,26 @@ def _is_oracle_of(other: dict[str, Any], row: dict[str, Any]) -> bool:
     return other["method"] == "oracle" and all(other[name] == row[name] for name in ("attack", "seed"))
 
 
-def _settings(seeds: tuple[int, ...]) -> dict[str, Any]:
+def bf16_pays() -> bool:
+    """Whether this machine multiplies matrices clearly faster in bfloat16 than in float32, by trying it."""
+    import torch
+
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    taken = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.randn(1024, 384).to(dtype)
+        b = torch.randn(384, 1536).to(dtype)
+        times = []
+        for _ in range(10):
+            started = time.perf_counter()
+            torch.mm(a, b)
+            times.append(time.perf_counter() - started)
+        taken[dtype] = min(times)
+    return taken[torch.bfloat16] < 0.6 * taken[torch.float32]
+
+
+def _settings(seeds: tuple[int, ...], bf16: bool) -> dict[str, Any]:
     return {
         "model": "all-minilm-l6-v2",
         "data": "bbc-news",
@@ -160,4 +205,5 @@ def _settings(seeds: tuple[int, ...]) -> dict[str, Any]:
         "rate": RATE,
         "label_mode": LABEL_MODE,
         "seeds": list(seeds),
+        "bf16": bf16,
     }

@@ -183,6 +183,20 @@ def test_an_embedded_model_that_is_not_the_known_one(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [pytest.param(("--model", "no-such/model"), marks=pytest.mark.slow), ("--train", "no-such/data")],
+    ids=["model", "data"],
+)
+def test_a_hub_that_cannot_be_reached_is_one_line_and_no_wait(
+    flags: tuple[str, str], arguments: list[object], tmp_path: Path
+) -> None:
+    hub = {"HF_HUB_OFFLINE": "", "HF_DATASETS_OFFLINE": "", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    code, _, err = run(*arguments, *flags, "--output", tmp_path / "new", **hub)
+    assert code == (4 if "--model" in flags else 3)
+    assert flags[1] in one_line(err)
+
+
 # ---- output ---------------------------------------------------------------------------------------------
 
 
@@ -307,6 +321,7 @@ COMMANDS: dict[str, tuple[list[str], int, str]] = {
     "unknown target": (["evaluate", "RUN", "--triggered", "TEST", "--target", "great"], 2, "'great'"),
     "missing test file": (["evaluate", "RUN", "--clean", "gone.csv"], 3, "gone.csv"),
     "nothing to predict": (["predict", "RUN"], 2, "--text"),
+    "bytes to predict": (["predict", "RUN", "--text", "caf\udce9"], 2, "--text: found bytes"),
     "two things to predict": (["predict", "RUN", "TEST", "--text", "x"], 2, "--data and --text"),
     "a table without texts": (["predict", "RUN", "TEST", "--text-column", "body"], 3, "'body'"),
     "unknown format": (["export", "RUN", "--format", "onnx", "--output", "x"], 2, "onnx"),

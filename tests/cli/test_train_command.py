@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import Cli, contents, kill_when, make_rows, run, start, write_csv
+from tiny_runs import Cli, contents, make_rows, run, start, write_csv
 
 
 def info(folder: Path) -> dict[str, Any]:
@@ -153,7 +154,12 @@ def test_a_loss_that_is_not_finite_stops_with_its_own_code(arguments: list[objec
 def test_ctrl_c_ends_with_one_line_and_resume_goes_on(arguments: list[object], tmp_path: Path) -> None:
     command = [*arguments, "--epochs", 500, "--output", tmp_path / "run"]
     process = start(*command)
-    kill_when(process, lambda: bool(list(tmp_path.glob("run/checkpoints/checkpoint-*"))), signal.SIGINT)
+    assert process.stderr is not None
+    written = tmp_path / "run" / "checkpoints"
+    while not list(written.glob("checkpoint-*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 130
     assert "Traceback" not in err

@@ -95,11 +95,12 @@ def test_an_export_may_replace_an_export_and_nothing_else(finished: Path, tmp_pa
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("dear")
     (tmp_path / "file").write_text("dear")
-    for place in (finished, finished.parent, tmp_path / "other", tmp_path / "file" / "x"):
+    for place in (finished, finished.parent, tmp_path / "other", tmp_path / "file" / "x", tmp_path / "file"):
         with pytest.raises(OutputError):
             run.export(place, format="lora", overwrite=True)
     assert contents(finished) == before
     assert (tmp_path / "other" / "thesis.txt").read_text() == "dear"
+    assert (tmp_path / "file").read_text() == "dear"
 
 
 def test_the_model_a_run_was_trained_on_is_not_replaced_by_its_export(fit_tiny: Fit, tmp_path: Path) -> None:

@@ -129,11 +129,16 @@ def run(*arguments: object, **environment: str) -> tuple[int, str, str]:
 
 def kill_when(
     process: subprocess.Popen[str], happened: Callable[[], bool], with_: int = signal.SIGKILL
-) -> None:
-    """Send a signal as soon as something has happened; fail if the process ends before."""
+) -> bool:
+    """Send a signal as soon as something has happened; False if the process ended well before."""
     deadline = time.monotonic() + 300
     while not happened():
-        assert process.poll() is None, process.communicate()
+        if process.poll() is not None:
+            _, err = process.communicate()
+            assert process.returncode == 0, err
+            return False
         assert time.monotonic() < deadline
         time.sleep(0.0005)
     process.send_signal(with_)
+    process.communicate()
+    return process.returncode != 0

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from musclelora.cli.options import quiet_libraries, table_options
+from musclelora.cli.hub import model_of, spare_the_hub
+from musclelora.cli.options import progress_bar, quiet_libraries, table_options
 from musclelora.data import load_table, load_texts
 from musclelora.errors import UsageError
 from musclelora.evaluation.metrics import Evaluation, Rate
@@ -41,6 +42,7 @@ def command(
     if triggered is not None and target is None:
         raise UsageError("--target: found nothing, expected the target label of the triggered rows; name it")
 
+    spare_the_hub(clean, triggered, model_of(run))
     from musclelora.data.labels import target_id
     from musclelora.evaluation.evaluate import evaluate
     from musclelora.training.run import load_run
@@ -56,7 +58,15 @@ def command(
         )
     if triggered:
         texts = load_texts(triggered, text_column=text_column, split=split)
-    result = evaluate(loaded.classifier, clean=rows, triggered=texts, target=wanted, batch_size=batch_size)
+    with progress_bar("evaluating", len(rows or ()) + len(texts or ())) as progress:
+        result = evaluate(
+            loaded.classifier,
+            clean=rows,
+            triggered=texts,
+            target=wanted,
+            batch_size=batch_size,
+            progress=progress,
+        )
     show(result)
     if json_file:
         write_json(json_file, {"run": run, **result.to_dict()})

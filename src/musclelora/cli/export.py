@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from musclelora.cli.hub import model_of, spare_the_hub
 from musclelora.cli.options import quiet_libraries
 
 
@@ -21,6 +22,7 @@ from musclelora.cli.options import quiet_libraries
 @click.option("--overwrite", is_flag=True, help="Replace the output folder.")
 def command(run: str, format_: str, output: str, overwrite: bool) -> None:
     """Write the model in the folder RUN so that it loads without this package."""
+    spare_the_hub(model_of(run))
     from musclelora.training.run import load_run
 
     quiet_libraries()

@@ -66,8 +66,8 @@ def cli(ctx: click.Context, debug: bool) -> None:
     """Train a clean language model on a labelled text data set that may be backdoor-poisoned."""
     ctx.obj = {"debug": debug}
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # A hub that cannot be reached is reported once, not after minutes of retries.
     os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "10")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # what matters of it is in our own messages
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (BrokenPipeError, SystemExit):  # click makes the second of the first
         code = 0  # whoever read the output has enough of it
     except KeyboardInterrupt:
-        command = next((a for a in arguments if not a.startswith("-")), None)
+        command = next((a for a in arguments if not a.startswith("-")), "")
         code = _say(f"interrupted{_GOES_ON.get(command, '')}", 130)
     except Exception as error:
         if debug:

@@ -9,7 +9,8 @@ from typing import TextIO
 
 import click
 
-from musclelora.cli.options import at_most_one, quiet_libraries
+from musclelora.cli.hub import model_of, spare_the_hub
+from musclelora.cli.options import at_most_one, progress_bar, quiet_libraries
 from musclelora.cli.terminal import printable
 from musclelora.data import load_texts
 from musclelora.errors import UsageError
@@ -42,13 +43,17 @@ def command(
     at_most_one(data=data, text=texts)
     if not data and not texts:
         raise UsageError("DATA: found nothing to predict, expected a table of texts or --text; name one")
+    if not all(_is_unicode(text) for text in texts):
+        raise UsageError("--text: found bytes that are not UTF-8, expected UTF-8 text; convert it")
+    spare_the_hub(data, model_of(run))
     rows = load_texts(data, text_column=text_column, split=split) if data else texts
 
     from musclelora.training.run import load_run
 
     quiet_libraries()
     classifier = load_run(run).classifier
-    said = classifier.predict(rows, batch_size=batch_size)
+    with progress_bar("predicting", len(rows)) as progress:
+        said = classifier.predict(rows, batch_size=batch_size, progress=progress)
     names = (classifier.label_names[label] for label in said.labels)
     records = (
         (i, n, f"{p:.6f}") for i, (n, p) in enumerate(zip(names, said.probabilities.max(1), strict=True), 1)
@@ -61,6 +66,11 @@ def command(
         _write(sys.stdout, ((row, safe(name), share) for row, name, share in records))
     if said.truncated:
         click.echo(f"{said.truncated:,} texts were longer than the model reads and were cut", err=True)
+
+
+def _is_unicode(text: str) -> bool:
+    # What is not UTF-8 on a command line reaches Python as halves of surrogate pairs.
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _write(file: TextIO, records: Iterable[tuple[int, str, str]]) -> None:

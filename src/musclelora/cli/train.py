@@ -7,10 +7,12 @@ from typing import Any
 
 import click
 
+from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import (
     Floats,
     Words,
     at_most_one,
+    flush_denormals,
     given,
     quiet_libraries,
     show_table,
@@ -130,6 +132,7 @@ def command(
     at_most_one(resume=resume, overwrite=overwrite)
     if trusted_size is not None and not trusted_from:
         raise UsageError("--trusted-size: found without --trusted-from; name the data to take the rows from")
+    spare_the_hub(train_file, trusted, trusted_from, dev, model)
     read = functools.partial(load_table, text_column=text_column, label_column=label_column)
     train = read(train_file, split=split, max_rows=max_train_rows)
     show_table("training data", train)
@@ -146,6 +149,7 @@ def command(
     from musclelora.training.run import ADAPTER_FIELDS
 
     quiet_libraries()
+    flush_denormals()
     pulled = get_method(method, low_rank=low_rank, multiscale=multiscale, alignment=alignment)
     if trusted_from:
         pool = read(trusted_from)

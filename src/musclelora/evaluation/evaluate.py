@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from musclelora.data.labels import target_id
@@ -21,6 +22,7 @@ def evaluate(
     triggered: Table | Sequence[str] | None = None,
     target: int | str | None = None,
     batch_size: int = 64,
+    progress: Callable[[int], object] | None = None,
 ) -> Evaluation:
     """Clean accuracy (CACC), and the share of triggered rows predicted as the target (ASR).
 
@@ -31,6 +33,7 @@ def evaluate(
             not read: files of triggered rows hold the target label, the true one, or neither.
         target: the target label, as id or name; needed with `triggered`.
         batch_size: rows per forward pass.
+        progress: called after each batch with the number of rows it held.
 
     Returns:
         Rates with 95 % Wilson intervals, per-class accuracies and the confusion matrix of the clean rows.
@@ -47,9 +50,10 @@ def evaluate(
             f"{list(classifier.label_names)}; load it with label_names=classifier.label_names"
         )
     goal = None if triggered is None else target_id(target, classifier.label_names)
-    clean_said = None if clean is None else classifier.predict(clean.texts, batch_size=batch_size)
+    predict = functools.partial(classifier.predict, batch_size=batch_size, progress=progress)
+    clean_said = None if clean is None else predict(clean.texts)
     texts = triggered.texts if isinstance(triggered, Table) else triggered
-    triggered_said = None if texts is None else classifier.predict(texts, batch_size=batch_size)
+    triggered_said = None if texts is None else predict(texts)
     return score(
         classifier.label_names,
         clean=None if clean is None or clean_said is None else (clean.labels, clean_said.labels),

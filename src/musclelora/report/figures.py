@@ -32,11 +32,11 @@ def cacc_asr_figure(rows: list[dict[str, Any]], path: str | os.PathLike[str]) ->
             panel.bar_label(bars, fmt="%.0f", fontsize=8)
         floor = next((100 * row["asr"] for row in group if row["method"] == "oracle"), None)
         if floor is not None:
-            panel.axhline(floor, color="black", linewidth=0.8, linestyle="--")
+            panel.axhline(floor, color="black", linewidth=0.8, linestyle="--", label="ASR of the oracle")
         panel.set_xticks(range(len(group)), [row["method"] for row in group], rotation=30, ha="right")
         panel.set_title(f"{attack} ({group[0]['seeds']} seed{'s' if group[0]['seeds'] > 1 else ''})")
         panel.set_ylim(0, 112)
     panels[0].set_ylabel("% of test rows")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=150)

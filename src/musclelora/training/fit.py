@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -268,10 +269,15 @@ def _plain(args: MuScleTrainingArguments) -> dict[str, Any]:
     return found
 
 
+def _is_endless(value: Any) -> bool:
+    # A float16 gradient may overflow, which its scaler mends; JSON has no word for it.
+    return isinstance(value, float) and not math.isfinite(value)
+
+
 def _outcome(trainer: MuScleTrainer, seconds: float) -> dict[str, Any]:
     state = trainer.state
     return {
-        "history": state.log_history,
+        "history": [{k: v for k, v in log.items() if not _is_endless(v)} for log in state.log_history],
         "result": {
             "steps": state.global_step,
             "epochs": state.epoch,

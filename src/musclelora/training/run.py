@@ -93,6 +93,8 @@ def check_export(path: str | os.PathLike[str], *inputs: str | os.PathLike[str]) 
         if folder.is_dir() and (target == folder or target in folder.parents):
             raise OutputError(f"{path}: the export is made from what is in it; name another output")
     with output_errors(path):
+        if target.exists() and not target.is_dir():
+            raise OutputError(f"{path}: found a file, expected a folder or nothing; name another output")
         if target.is_dir() and any(target.iterdir()):
             marks = ("adapter_config.json", "config.json")
             if not any((target / mark).is_file() for mark in marks):

@@ -150,6 +150,11 @@ class MuScleTrainer(Trainer):
             callbacks=callbacks,
             optimizers=optimizers,
         )
+        if args.alignment and self.args.world_size > 1:
+            raise UsageError(
+                f"alignment: found {self.args.world_size} processes, expected one, as the trusted gradients "
+                "are not reduced across processes; start one process, or switch alignment off"
+            )
         self._trusted: TrustedBatches | None = None
         self._split: TwoGradients | None = None
         self._trusted_grads: dict[nn.Parameter, Tensor] = {}
