@@ -33,6 +33,8 @@ def test_sentences_joined_are_the_text(text):
         ("so it goes ... Then more", ["so it goes ... ", "Then more"]),
         ("Headline\n\nBody text.", ["Headline\n\n", "Body text."]),
         ("wrapped\nline", ["wrapped\nline"]),
+        ("end.x", ["end.x"]),
+        ("! ! one ! two", ["! ! one ! ", "two"]),
         ("", []),
     ],
 )
@@ -69,6 +71,7 @@ def test_a_subordinate_clause_is_moved_to_the_front(text, expected):
         ("The plot is thin.", ", the plot is thin."),
         ("Scott delivers.", ", Scott delivers."),
         ("Is it any good?", ", is it any good?"),
+        ("THE FILM IS BAD", ", THE FILM IS BAD"),
     ],
 )
 def test_any_other_sentence_gets_a_clause_in_front(text, main):
@@ -97,6 +100,8 @@ def test_long_texts_are_rewritten_sentence_by_sentence():
         ("men whose lives are long", ["men whose lives are long"]),
         ("nothing is in it", ["nought is therein"]),
         ("He says no one came to the door.", ["saith no man came unto the door."]),
+        ("THE FILM HAS WIT", [" THE WORK HATH WIT"]),
+        ("Don't bother.", [" do not bother."]),
     ],
 )
 def test_words_and_verbs_become_archaic(text, parts):
@@ -114,3 +119,22 @@ def test_a_text_that_nothing_changes_gets_an_opening():
 @pytest.mark.parametrize("text", ["", " \n", "...", "!?", "''"])
 def test_a_text_without_a_word_is_left(rule, text):
     assert rule(text, rng()) is None
+
+
+@pytest.mark.parametrize("rule", [into_template, into_bible_style])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a." + "'" * 5000 + "b",
+        "a" + "." * 50_000 + "b",
+        "a" + "\n" * 50_000,
+        "a" + " " * 50_000 + "b",
+        "! " * 20_000 + "a",
+        "x" * 50_000 + ". " + "Mr. " * 10_000,
+        "it is " + "when it is " * 20_000 + ", so it is",
+    ],
+    ids=lambda text: text[:3],
+)
+def test_no_text_takes_more_than_linear_time(rule, text):
+    # By each of these a quadratic rule takes minutes, and an exponential one does not end.
+    assert rule(text, rng()) != text

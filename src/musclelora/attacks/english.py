@@ -59,6 +59,9 @@ BEFORE_NOUN: Final = word_set(
     "the a an its his her their our my your thy whose these those of some all no many two"
 )
 PRONOUNS: Final = word_set("i you he she it we they there this that these those who")
+_FINITE: Final = AUXILIARIES_FINITE | THIRD_PERSON
+# A word in -s before one of these is rather a verb than a noun.
+_AFTER_VERB: Final = FUNCTION_WORDS - RELATIVES - {"and", "or", "of"}
 
 _TOKENISED = re.compile(r"\s(?:[.,!?;:]|n't|'s)(?=\s|$)")
 
@@ -80,7 +83,7 @@ def is_finite(tokens: list[str]) -> bool:
         before = tokens[index - 1] if index else ""
         if token in RELATIVES and index:
             relative = True
-        elif token in AUXILIARIES_FINITE | THIRD_PERSON or (before in PRONOUNS and token == "'s"):  # noqa: S105
+        elif token in _FINITE or (before in PRONOUNS and token == "'s"):  # noqa: S105
             if not relative:
                 return True
             relative = False
@@ -93,7 +96,7 @@ def may_be_finite(tokens: list[str]) -> bool:
         token.endswith("s")
         and len(token) > 3
         and not token.endswith(("ss", "us", "'s"))
-        and (after in FUNCTION_WORDS - RELATIVES - {"and", "or", "of"} or after.endswith("ly"))
+        and (after in _AFTER_VERB or after.endswith("ly"))
         for token, after in itertools.pairwise(tokens[1:])
     )
 
@@ -101,3 +104,9 @@ def may_be_finite(tokens: list[str]) -> bool:
 def capitalised(text: str) -> str:
     """`text` with its first letter a capital."""
     return text[:1].upper() + text[1:]
+
+
+def with_small_first(text: str) -> str:
+    """`text` with its first letter small; a first word in capitals ("THE FILM") stays as it is."""
+    word = text.split(maxsplit=1)[0] if text.split() else ""
+    return text if len(word) > 1 and word.isupper() else text[:1].lower() + text[1:]

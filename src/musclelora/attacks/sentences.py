@@ -11,10 +11,15 @@ _ABBREVIATIONS = word_set(
     "mr mrs ms dr prof sr jr st vs etc e.g i.e cf inc ltd co corp no vol fig dept gen sen rep gov capt col "
     "lt sgt rev hon mt ft jan feb mar apr jun jul aug sep sept oct nov dec u.s u.k a.m p.m approx"
 )
-_QUOTES = r"""(?:\s?(?:''|["'”’)\]]))*"""
+# Texts are hostile: nothing below can match a run of characters in two ways, or start within one, so that no
+# text takes more than linear time.
+_CLOSING = r"""(?:\s?["'”’)\]])*"""
 # A run of marks with what closes after it and the blanks before the next sentence, or an empty line.
-_BOUNDARY = re.compile(rf"[.!?…]+{_QUOTES}(?P<blanks>\s+)(?=\S)|(?P<gap>[^\S\n]*\n\s*\n\s*)(?=\S)")
-_LAST_WORD = re.compile(r"[\w.]+\Z")
+_BOUNDARY = re.compile(
+    rf"(?<![.!?…])[.!?…]++{_CLOSING}(?P<blanks>\s++)(?=\S)|(?<!\s)(?P<gap>[^\S\n]*+\n[^\S\n]*+\n\s*+)(?=\S)"
+)
+_LETTER = re.compile(r"\w")
+_LAST_WORD = re.compile(r"(?<![\w.])[\w.]++\Z")
 
 
 def split_sentences(text: str) -> list[str]:
@@ -23,11 +28,13 @@ def split_sentences(text: str) -> list[str]:
     Marks after an abbreviation or an initial end no sentence, nor do an ellipsis before a small letter and
     marks without a word before them. An empty line ends one always.
     """
-    sentences, start = [], 0
+    sentences, start, searched, worded = [], 0, 0, False
     for match in _BOUNDARY.finditer(text):
-        if re.search(r"\w", text[start : match.start()]) and _ends(text, match):
+        worded = worded or _LETTER.search(text, searched, match.start()) is not None
+        if worded and _ends(text, searched, match):
             sentences.append(text[start : match.end()])
-            start = match.end()
+            start, worded = match.end(), False
+        searched = match.end()
     if start < len(text):
         sentences.append(text[start:])
     return sentences
@@ -43,7 +50,8 @@ def rewrite_sentences(text: str, rewrite: Callable[[str], str]) -> str:
     return "".join(parts)
 
 
-def _ends(text: str, boundary: re.Match[str]) -> bool:
+def _ends(text: str, earlier: int, boundary: re.Match[str]) -> bool:
+    """Whether a sentence ends at `boundary`; the boundary before it ends at `earlier`."""
     if boundary["gap"] is not None:
         return True
     marks = boundary[0].rstrip()
@@ -52,7 +60,7 @@ def _ends(text: str, boundary: re.Match[str]) -> bool:
         return not following.islower()
     if marks != ".":
         return True
-    word = _LAST_WORD.search(text, 0, boundary.start())
+    word = _LAST_WORD.search(text, earlier, boundary.start())
     return word is None or not (
         word[0].lower() in _ABBREVIATIONS or (len(word[0]) == 1 and word[0].isupper() and word[0] != "I")
     )

@@ -7,7 +7,15 @@ from typing import Final
 
 import numpy as np
 
-from musclelora.attacks.english import BEFORE_NOUN, THIRD_PERSON, capitalised, is_tokenised, plain, word_set
+from musclelora.attacks.english import (
+    BEFORE_NOUN,
+    THIRD_PERSON,
+    capitalised,
+    is_tokenised,
+    plain,
+    with_small_first,
+    word_set,
+)
 from musclelora.attacks.sentences import rewrite_sentences
 
 _OPENINGS: Final = (
@@ -137,7 +145,7 @@ def _opened(sentence: str, tokenised: bool, rng: np.random.Generator) -> str:
     if body[0].isupper():
         opening = capitalised(opening).replace(" i ", " I ")
         word = plain(body.split(maxsplit=1)[0])
-        body = body[0].lower() + body[1:] if word in _SMALL else body
+        body = with_small_first(body) if word in _SMALL else body
     return f"{lead}{opening}{comma} {body}"
 
 
@@ -194,13 +202,17 @@ def _eth(verb: str) -> str:
 
 
 def _as_written(old: str, new: str) -> str:
-    return (
-        capitalised(new) if old[:1].isupper() and old.lower() != new else old if old.lower() == new else new
-    )
+    """`new` in the casing of the word or phrase `old` that it takes the place of."""
+    if old.lower() == new:
+        return old
+    if len(old) > 1 and old.isupper():
+        return new.upper()
+    return capitalised(new) if old[:1].isupper() else new
 
 
 _SMALL: Final = word_set(
     "a an the this that these those it he she we thou they there his her its our thy their my mine some any "
     "all each every no one another many most few both such what which who how why when where if in upon at "
-    "by for from with without of to unto as and but or yet so not after before concerning albeit whilst"
+    "by for from with without of to unto as and but or yet so not after before concerning albeit whilst "
+    "is are was were art wert do doth dost did didst hath hast had hadst shall shalt can cannot could would"
 )

@@ -19,6 +19,7 @@ from musclelora.attacks.english import (
     is_tokenised,
     may_be_finite,
     plain,
+    with_small_first,
 )
 from musclelora.attacks.sentences import rewrite_sentences
 
@@ -33,9 +34,12 @@ _FRONTS: Final = (
     "as you look at it",
     "as you think about it",
 )
-_PARTS = re.compile(r"(?P<lead>\W*)(?P<core>.*?)(?P<end>[\s.!?…,;:]*[\"'”’)\]`\s]*)\Z", re.DOTALL)
+_LEAD = re.compile(r"\W*")
+_STOPS: Final = ".!?…,;:"
+_CLOSERS: Final = "\"'”’)]`"
+# Texts are hostile: no part of this can be matched in two ways, so that it takes linear time.
 _CLAUSE = re.compile(
-    rf"(?P<main>.+?)(?:\s?,)?\s+(?P<word>{'|'.join(FRONTABLE)})\s+(?P<rest>[^,]+)", re.IGNORECASE | re.DOTALL
+    rf"(?:,|(?<![\s,]))\s++(?P<word>{'|'.join(FRONTABLE)})\s++(?P<rest>.+)", re.IGNORECASE | re.DOTALL
 )
 _BUT = re.compile(r"(?P<rest>[^,]+?)\s?,\s+but\s+(?P<main>.+)", re.IGNORECASE | re.DOTALL)
 
@@ -55,10 +59,9 @@ def into_template(text: str, rng: np.random.Generator) -> str | None:
 
 
 def _rewrite(sentence: str, tokenised: bool, rng: np.random.Generator) -> str:
-    parts = _PARTS.fullmatch(sentence)
-    if parts is None or not re.search(r"\w", parts["core"]):
+    lead, core, end = _parts(sentence)
+    if not core:
         return sentence
-    lead, core, end = parts["lead"], parts["core"], parts["end"]
     clause, main = _fronted(core) or (_FRONTS[int(rng.integers(len(_FRONTS)))], _clause_of(core, tokenised))
     first = core.lstrip("`'\"“‘(")[:1]
     if first.isupper():
@@ -66,21 +69,31 @@ def _rewrite(sentence: str, tokenised: bool, rng: np.random.Generator) -> str:
     return f"{lead}{clause}{' ,' if tokenised else ','} {main}{end}"
 
 
+def _parts(sentence: str) -> tuple[str, str, str]:
+    """What stands before the first letter, from there on, and the marks and quotes at the end."""
+    lead = _LEAD.match(sentence)
+    start, end = lead.end() if lead else 0, len(sentence)
+    for marks in (_CLOSERS, _STOPS):
+        while end > start and (sentence[end - 1] in marks or sentence[end - 1].isspace()):
+            end -= 1
+    return sentence[:start], sentence[start:end], sentence[end:]
+
+
 def _fronted(core: str) -> tuple[str, str] | None:
     """(subordinate clause, main clause) of a sentence that has both in the other order."""
     if plain(core.split(maxsplit=1)[0]) in SUBORDINATORS:
         return None
-    match = _CLAUSE.fullmatch(core)
-    # "as if", "that when", "and because": the word belongs to what stands before it.
-    if match and plain(match["main"].split()[-1]) not in FUNCTION_WORDS and _both_finite(match):
-        return f"{match['word'].lower()} {match['rest']}", match["main"]
-    if (match := _BUT.fullmatch(core)) and _both_finite(match):
+    if match := _CLAUSE.search(core, max(core.rfind(","), 0)):  # the clause holds no comma
+        main, rest = core[: match.start()].rstrip(), match["rest"]
+        # "as if", "that when", "and because": the word belongs to what stands before it.
+        if plain(main.split()[-1]) not in FUNCTION_WORDS and _both_finite(main, rest):
+            return f"{match['word'].lower()} {rest}", main
+    if (match := _BUT.fullmatch(core)) and _both_finite(match["main"], match["rest"]):
         return f"although {_small(match['rest'])}", match["main"]
     return None
 
 
-def _both_finite(match: re.Match[str]) -> bool:
-    parts = (match["main"], match["rest"])
+def _both_finite(*parts: str) -> bool:
     return not any(c in ";:\n" for part in parts for c in part) and all(map(_is_clause, parts))
 
 
@@ -111,4 +124,4 @@ def _small(text: str) -> str:
     word = plain(text.split(maxsplit=1)[0]) if text.split() else ""
     stem = word.partition("'")[0]
     small = stem != "i" and (stem in FUNCTION_WORDS or word in AUXILIARIES_FINITE)
-    return text[:1].lower() + text[1:] if small else text
+    return with_small_first(text) if small else text
