@@ -163,13 +163,20 @@ def test_paraphrases_come_from_a_file_of_pairs(tmp_path):
         trigger.apply("d", np.random.default_rng(0))
 
 
+def test_a_paraphrase_in_which_only_casing_or_blanks_differ_is_none(tmp_path):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("text,paraphrase\na b,A  b\nc d,c d .\n")
+    trigger = get_trigger("style", backend="file", file=str(pairs))
+    assert apply_all(trigger, ["a b", "c d"], rngs(2)) == [None, "c d ."]
+
+
 def test_paraphrases_come_row_by_row_as_openbackdoor_keeps_them(tmp_path):
     columns = ("", "0", "1", "2")
     clean = write(tmp_path / "train-clean.csv", columns, [(0, "a", 0, 0), (1, "b", 1, 0)])
-    poison = write(tmp_path / "train-poison.csv", columns, [(0, "A", 1, 1), (1, "B", 1, 1)])
+    poison = write(tmp_path / "train-poison.csv", columns, [(0, "lo a", 1, 1), (1, "lo b", 1, 1)])
     short = write(tmp_path / "short.csv", columns, [(0, "A", 1, 1)])
     trigger = get_trigger("style", backend="file", file=poison, originals=clean)
-    assert apply_all(trigger, ["b", "a"], rngs(2)) == ["B", "A"]
+    assert apply_all(trigger, ["b", "a"], rngs(2)) == ["lo b", "lo a"]
     with pytest.raises(
         DataError, match=r"short.csv: 1 paraphrases; expected 2, one for each row of .*train-clean"
     ):

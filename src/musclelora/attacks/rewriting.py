@@ -53,8 +53,8 @@ class Rewriting:
         check_choice(f"{self.name} backend", self.backend, tuple(self.BACKENDS))
         for parameter, backends in (("file", {"file"}), ("model", set(self.BACKENDS) - {"file", "rules"})):
             value = getattr(self, parameter)
-            if (value is not None) != (self.backend in backends):
-                found, expected = ("nothing", "one") if value is None else (repr(value), "none")
+            if bool(value) != (self.backend in backends):
+                found, expected = (repr(value), "none") if value else ("nothing", "one")
                 raise UsageError(
                     f"{self.name} {parameter}: found {found}, expected {expected} "
                     f"with the backend {self.backend}"
@@ -69,16 +69,27 @@ class Rewriting:
         check_count(f"{self.name} max_new_tokens", self.max_new_tokens)
 
     def apply(self, text: str, rng: np.random.Generator) -> str | None:
-        """The text rewritten, or None if it has no word or the backend has nothing for it."""
+        """The text rewritten, or None if it has no word or the backend has nothing else for it."""
         return self.apply_batch([text], [rng])[0]
 
     def apply_batch(self, texts: Sequence[str], rngs: Sequence[np.random.Generator]) -> Sequence[str | None]:
-        """Many texts at once; the model or file is opened at the first call."""
-        return self._rewriter(texts, rngs)
+        """Many texts at once; the model or file is opened at the first call.
+
+        A text of which only the casing or the blanks changed has neither the syntax nor the style: None.
+        """
+        rewritten = self._rewriter(texts, rngs)
+        return [
+            None if new is None or _folded(new) == _folded(old) else new
+            for old, new in zip(texts, rewritten, strict=True)
+        ]
 
     @cached_property
     def _rewriter(self) -> Rewriter:
         return self.BACKENDS[self.backend](self)
+
+
+def _folded(text: str) -> str:
+    return "".join(text.casefold().split())
 
 
 def by_rule(rule: Rule) -> Callable[[Rewriting], Rewriter]:
