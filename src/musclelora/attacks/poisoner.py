@@ -172,15 +172,16 @@ def plan_poison(
 def plan_test_set(
     rows: Rows, trigger: Trigger, *, target: int, seed: int, texts: MutableMapping[int, str] | None = None
 ) -> Plan:
-    """Trigger every row of another label than the target; errors as for :func:`trigger_test_set`."""
+    """Trigger every clean row of another label than the target; errors as for :func:`trigger_test_set`."""
     _check(rows, target, seed)
     texts = {} if texts is None else texts
-    others = np.flatnonzero(rows.labels != target)
+    clean = True if rows.poisoned is None else ~rows.poisoned
+    others = np.flatnonzero((rows.labels != target) & clean)
     chosen, failed = _choose(rows, others, len(others), trigger, seed, texts)
     if not len(chosen):
         raise DataError(
-            f"{rows.source}: no row with a label other than the target {rows.label_names[target]!r} can be "
-            f"triggered by {trigger.name}; the ASR needs at least one"
+            f"{rows.source}: no row with a label other than the target {shown(rows.label_names[target])} "
+            f"can be triggered by {trigger.name}; the ASR needs at least one"
         )
     carries = np.full(len(rows.labels), -1, dtype=np.int16)
     carries[chosen] = 0
@@ -222,11 +223,13 @@ def poison(
 def trigger_test_set(table: Table, trigger: Trigger, *, target: int, seed: int) -> Table:
     """The test set that measures the ASR: every row of another label, triggered, in the table's order.
 
+    Rows that are flagged as poisoned are left out: they carry another trigger already.
+
     Labels are set to the target, as in OpenBackdoor's ``test-poison.csv``, so accuracy on the result is the
     ASR. A row that the trigger cannot change is left out: it would count as an attack that never took place.
 
     Args:
-        table: clean test rows.
+        table: test rows.
         trigger: the attack.
         target: the target label, an index into ``table.label_names``.
         seed: a non-negative integer.
@@ -267,14 +270,17 @@ def _add_decoys(
 ) -> NDArray[np.int64]:
     if not isinstance(trigger, DecoyTrigger):
         return free[:0]
-    needed = round(trigger.decoys * triggered)
+    wanted = trigger.decoys * triggered
+    needed = round(
+        min(wanted, len(free) + 1)
+    )  # so many cannot be had, and a float may be too large for an int
     order = np.random.default_rng(seed).permutation(free)
     chosen, _ = _choose(rows, order, needed, _Decoy(trigger), seed, texts)
     if len(chosen) < needed:
         raise bad_data(
             rows.source,
             f"{len(chosen)} rows left for decoys of {trigger.name}",
-            f"{needed} ({trigger.decoys:g} for each of {triggered} triggered rows)",
+            f"{wanted:.0f} ({trigger.decoys:g} for each of {triggered} triggered rows)",
             "lower the rate, or set its parameter decoys lower (0: none)",
         )
     return chosen

@@ -109,7 +109,11 @@ def parse_attack(spec: str, settings: Mapping[str, str] | None = None) -> Trigge
 
 
 def parse_settings(settings: typing.Iterable[str]) -> dict[str, str]:
-    """``key=value`` texts as a mapping."""
+    """``key=value`` texts as a mapping.
+
+    Raises:
+        UsageError: a text is none.
+    """
     return dict(_key_value(text, "--set") for text in settings)
 
 
@@ -132,6 +136,8 @@ def _key_value(text: str, where: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UsageError(f"{where}: found {text!r}, expected key=value")
+    if any("\ud800" <= character <= "\udfff" for character in text):  # what no file can be written with
+        raise UsageError(f"{where}: found {text!r}, expected key=value in UTF-8")
     return key.strip(), value
 
 

@@ -29,33 +29,36 @@ class TableStream:
         labels: shape (N,), int64; each is an index into `label_names`.
         label_names: the C class names; index = label id.
         poisoned: shape (N,), bool, or None where the source has no flag.
+        columns: the names of the text and the label column.
     """
 
     source: str
     labels: NDArray[np.int64]
     label_names: tuple[str, ...]
     poisoned: NDArray[np.bool_] | None
+    columns: tuple[str, str]
     _raw: RawTable = field(repr=False)
-    _text: str = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def rows(self) -> Iterator[tuple[str, str]]:
-        """Text and trigger name of every row; the name is "" where the source has no column ``trigger``.
+        """Text and trigger name of every row; the name is "" where the source has no flag or no such column.
 
         Raises:
             DataError: the source changed since it was opened, or a text cannot be read.
         """
-        noted = _TRIGGER_COLUMN in self._raw.columns and self._text != _TRIGGER_COLUMN
-        columns = (self._text, _TRIGGER_COLUMN) if noted else (self._text,)
+        text, _ = self.columns
+        # Without a flag, a column of that name is none that this package wrote: anything may be in it.
+        noted = self.poisoned is not None and _TRIGGER_COLUMN in self._raw.columns and text != _TRIGGER_COLUMN
+        columns = (text, _TRIGGER_COLUMN) if noted else (text,)
         count, total = 0, len(self)
         for position, cells in self._raw.rows(columns):
             count += 1
             if count > total:
                 break
             yield (
-                self._text_of(cells[0], position, self._text),
+                self._text_of(cells[0], position, text),
                 (self._text_of(cells[1], position, _TRIGGER_COLUMN) if noted else ""),
             )
         if count != total:
@@ -136,6 +139,6 @@ def open_stream(
         labels=ids[np.frombuffer(codes, dtype=np.int64)],
         label_names=names.names,
         poisoned=None if flag is None else np.frombuffer(flags, dtype=np.int8).astype(np.bool_),
+        columns=(text, label),
         _raw=raw,
-        _text=text,
     )
