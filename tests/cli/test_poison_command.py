@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +86,9 @@ def test_the_manifest_has_everything(musclelora, data, tmp_path):
     (attack,) = manifest["attacks"]
     assert manifest["source"] == {
         "name": str(data),
+        "split": None,
+        "text_column": "text",
+        "label_column": "label",
         "sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
         "rows": ROWS,
     }
@@ -160,14 +165,45 @@ def test_poisoned_data_can_be_poisoned_again(musclelora, data, tmp_path):
     assert manifest_of(twice)["poisoned_rows"] == 8
 
 
-def test_integer_labels_stay_integers(musclelora, tmp_path):
+@pytest.mark.parametrize("labels", [(0, 1, 2, 3), (-1, 1)])
+def test_integer_labels_stay_integers(musclelora, tmp_path, labels):
     data = tmp_path / "data.jsonl"
-    data.write_text("".join(json.dumps({"text": f"row {row}", "label": row % 4}) + "\n" for row in range(12)))
+    given = [labels[row % len(labels)] for row in range(12)]
+    data.write_text("".join(json.dumps({"text": f"row {i}", "label": v}) + "\n" for i, v in enumerate(given)))
     output = tmp_path / "out.jsonl"
-    musclelora("poison", data, "--attack", "addsent", "--rate", 0.5, "--target", 3, "--output", output)
+    musclelora("poison", data, "--attack", "addsent", "--rate", 0.5, "--target", 1, "--output", output)
     rows = [json.loads(line) for line in output.read_text().splitlines()]
-    assert {type(row["label"]) for row in rows} == {int}
+    assert [row["label"] for row in rows] == [
+        1 if row["poisoned"] else value for row, value in zip(rows, given, strict=True)
+    ]
     assert sum(row["poisoned"] for row in rows) == 6
+
+
+def test_a_column_of_one_s_own_that_is_named_trigger_does_not_matter(musclelora, tmp_path):
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"text": "a", "label": "x", "trigger": {"k": 1}}\n{"text": "b", "label": "y"}\n')
+    code, _, said = musclelora(
+        *("poison", data, "--attack", "addsent", "--rate", 0.5, "--target", "x"),
+        *("--output", tmp_path / "out.jsonl"),
+    )
+    assert code == 0, said
+
+
+def test_an_asr_test_set_leaves_out_rows_with_another_trigger(musclelora, tmp_path):
+    data, output = tmp_path / "data.csv", tmp_path / "out.csv"
+    data.write_text("text,label,poisoned\na,sport,0\nb,tech,1\nc,tech,0\n")
+    musclelora("poison", data, "--attack", "addsent", "--for-asr", "--target", "sport", "--output", output)
+    (row,) = read(output)
+    assert row["text"].replace(AddSent().sentence, "").strip() == "c"
+    assert manifest_of(output)["attacks"][0]["eligible"] == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode elsewhere")
+def test_a_file_name_that_is_not_utf_8_is_no_hindrance(musclelora, data, tmp_path):
+    output = tmp_path / os.fsdecode(b"\xff.csv")
+    code, _, said = musclelora("poison", data, *GOOD, "--output", output)
+    assert code == 0, said
+    assert list(manifest_of(output)["files"]) == [output.name]
 
 
 def test_settings_take_values_with_commas(musclelora, data, tmp_path):
@@ -197,8 +233,28 @@ def test_the_openbackdoor_layout(musclelora, data, tmp_path):
     detect = load_table(folder, split="test-detect")
     assert detect.poisoned.tolist() == [False] * ROWS + [True] * 26
     assert (folder / "test-detect.csv").read_text().startswith(",0,1,2\n0,row 0 is here,1,0\n")
+    assert (folder / "mix" / "0.1" / "train.manifest.json").exists()
     files = json.loads((folder / "test.manifest.json").read_text())["files"]
     assert set(files) == {"test-clean.csv", "test-poison.csv", "test-detect.csv"}
+
+
+def test_an_openbackdoor_folder_takes_several_rates_of_the_same_rows(musclelora, data, tmp_path):
+    folder = tmp_path / "addsent"
+
+    def at(rate):
+        return musclelora(
+            *("poison", data, "--attack", "addsent", "--target", "tech", "--format", "openbackdoor"),
+            *("--output", folder, "--rate", rate),
+        )
+
+    assert [at(rate)[0] for rate in (0.1, 0.2, 0.2)] == [0, 0, 6]
+    manifests = sorted(folder.rglob("*.manifest.json"))
+    assert [json.loads(file.read_text())["poisoned_rows"] for file in manifests] == [4, 8]
+    before = sorted(folder.rglob("*"))
+    data.write_text(data.read_text().replace("row 0", "line 0"))
+    code, _, said = at(0.3)
+    assert (code, "train-clean.csv already exists with other rows" in said) == (6, True)
+    assert sorted(folder.rglob("*.csv")) == [path for path in before if path.suffix == ".csv"]
 
 
 @needs_sst2
@@ -286,6 +342,24 @@ def without(option):
             2,
             "--format openbackdoor: found 2 attacks",
         ),
+        ([*GOOD, "--part", "dev"], 2, "--part: found dev without --format openbackdoor"),
+        (
+            [*without("--rate"), "--for-asr", "--format", "openbackdoor", "--part", "train"],
+            2,
+            "--part: found train with --for-asr, expected dev or test",
+        ),
+        ([*without("--attack"), "--attack", "addsent:sentence=a\udcff"], 2, "expected key=value in UTF-8"),
+        (
+            [*GOOD, "--set", "sentence=\udcff"],
+            2,
+            "--set: found 'sentence=\\udcff', expected key=value in UTF-8",
+        ),
+        ([*without("--attack"), "--attack", "position:decoys=1e308"], 3, "expected inf (1e+308 for each"),
+        (
+            [*without("--attack"), "--attack", "style:backend=file,file="],
+            2,
+            "style file: found nothing, expected one",
+        ),
         ([*GOOD, "--label-column", "kind"], 3, "no column 'kind'"),
         ([*GOOD, "--perplexity-model", "no/such"], 4, "no/such: cannot be loaded as a causal-lm model"),
         (
@@ -331,6 +405,8 @@ def test_an_output_that_exists_stays_as_it_was(musclelora, data, tmp_path, exist
 def test_an_unknown_format_or_a_folder_is_refused(musclelora, data, tmp_path):
     code, _, error = musclelora("poison", data, *GOOD, "--output", tmp_path / "out.docx")
     assert (code, "expected a file of one of .csv, .tsv, .jsonl" in error) == (2, True)
+    code, _, error = musclelora("poison", data, *GOOD, "--output", "/", "--format", "csv")
+    assert (code, "--output: found '/', expected a file" in error) == (2, True)
     code, _, error = musclelora("poison", data, *GOOD, "--output", tmp_path, "--format", "csv", "--overwrite")
     assert (code, "already exists" in error) == (6, True)
 

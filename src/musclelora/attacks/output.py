@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from musclelora.files import atomic_file
 
 COLUMNS: Final = ("text", "label", "poisoned", "trigger")
 OPENBACKDOOR: Final = "openbackdoor"
+_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)  # of 64 bits, in the one plain writing
 FORMATS: Final = ("csv", "tsv", "jsonl", "parquet", OPENBACKDOOR)
 
 
@@ -41,6 +43,8 @@ class Request:
         format: one of `FORMATS`; None: by the suffix of `output`.
         part: the split's name in the OpenBackdoor layout: "train", "dev" or "test".
         overwrite: replace files that exist.
+        split: the split of the source that was read, for the manifest.
+        perplexity_model: what the perplexities are of, for the manifest.
         sample: texts of each attack for the perplexity.
     """
 
@@ -51,6 +55,8 @@ class Request:
     format: str | None = None
     part: str = "train"
     overwrite: bool = False
+    split: str | None = None
+    perplexity_model: str | None = None
     sample: int = 256
 
 
@@ -76,7 +82,7 @@ def write_poisoned(
         OutputError: a file exists, or cannot be written.
     """
     layout = _layout(source, request)
-    _refuse_existing([*layout, manifest_path(request)], overwrite=request.overwrite)
+    _refuse_existing([*layout, manifest_path(request)], request)
     with TextSpool() as spool, contextlib.ExitStack() as stack:
         if request.for_asr:
             (attack,) = request.attacks
@@ -93,18 +99,22 @@ def write_poisoned(
         for path, write in layout.items():
             temporary = stack.enter_context(atomic_file(path))
             write(plan, temporary)
-            with temporary.open("rb") as file:
-                hashes[path] = hashlib.file_digest(file, "sha256").hexdigest()
+            hashes[path] = _sha256(temporary)
+            if path.exists() and not request.overwrite and _sha256(path) != hashes[path]:
+                raise OutputError(
+                    f"{path} already exists with other rows; name another output or pass --overwrite"
+                )
         manifest = _manifest(source, request, plan, figures, hashes)
         text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False, default=str)
-        manifest_file.write_text(text + "\n", encoding="utf-8")
+        # A name that is not UTF-8 becomes \udcff, which is an escape of JSON as well.
+        manifest_file.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     return manifest
 
 
 def manifest_path(request: Request) -> Path:
-    """Where the manifest goes: beside the file, or into the OpenBackdoor folder."""
+    """Where the manifest goes: beside the file, in the OpenBackdoor layout beside the triggered rows."""
     if request.format == OPENBACKDOOR:
-        return request.output / f"{request.part}.manifest.json"
+        return _poison_folder(request) / f"{request.part}.manifest.json"
     return request.output.with_name(f"{request.output.name}.manifest.json")
 
 
@@ -116,7 +126,7 @@ def _layout(source: TableStream, request: Request) -> Layout:
     if request.format == OPENBACKDOOR:
         return _openbackdoor(source, request)
     suffix = f".{request.format}" if request.format else request.output.suffix.lower()
-    if suffix not in WRITERS:
+    if suffix not in WRITERS or not request.output.name:
         raise UsageError(
             f"--output: found {str(request.output)!r}, expected a file of one of {', '.join(WRITERS)}; "
             "or name a --format"
@@ -134,8 +144,6 @@ def _openbackdoor(source: TableStream, request: Request) -> Layout:
             f"--format openbackdoor: found {len(request.attacks)} attacks, expected one; "
             "its layout has a folder for each"
         )
-    (attack,) = request.attacks
-    folder, part = request.output, request.part
 
     def clean(_: Plan, path: Path) -> None:
         write_split(path, _clean(source))
@@ -148,18 +156,32 @@ def _openbackdoor(source: TableStream, request: Request) -> Layout:
             path, (row for rows in (_clean(source), _triggered(source, plan, every=False)) for row in rows)
         )
 
-    if not request.for_asr:
-        return {
-            folder / f"{part}-clean.csv": clean,
-            folder / attack.label_mode / str(float(attack.rate)) / f"{part}-poison.csv": poisoned,
-        }
-    files: Layout = {folder / f"{part}-clean.csv": clean, folder / f"{part}-poison.csv": poisoned}
-    return files | ({folder / f"{part}-detect.csv": detect} if part == "test" else {})
+    files: Layout = {
+        _clean_path(request): clean,
+        _poison_folder(request) / f"{request.part}-poison.csv": poisoned,
+    }
+    if request.for_asr and request.part == "test":
+        files[request.output / "test-detect.csv"] = detect
+    return files
 
 
-def _refuse_existing(paths: Sequence[Path], *, overwrite: bool) -> None:
+def _clean_path(request: Request) -> Path:
+    return request.output / f"{request.part}-clean.csv"
+
+
+def _poison_folder(request: Request) -> Path:
+    """The folder of the triggered rows in the OpenBackdoor layout, such as ``mix/0.1``."""
+    if request.for_asr:
+        return request.output
+    (attack,) = request.attacks
+    return request.output / attack.label_mode / str(float(attack.rate))
+
+
+def _refuse_existing(paths: Sequence[Path], request: Request) -> None:
+    # The clean split of the OpenBackdoor layout is the same for every rate and mode, and may be there.
+    allowed = _clean_path(request) if request.format == OPENBACKDOOR else None
     for path in paths:
-        if path.is_dir() or (path.exists() and not overwrite):
+        if path.is_dir() or (path.exists() and path != allowed and not request.overwrite):
             raise OutputError(f"{path} already exists; name another output or pass --overwrite")
 
 
@@ -188,9 +210,9 @@ def _triggered(source: TableStream, plan: Plan, *, every: bool) -> Iterator[tupl
 
 def _named(source: TableStream, request: Request, plan: Plan) -> Iterator[tuple[str, str | int, int, str]]:
     """Rows of `COLUMNS`: labels are names, or integers where all names are."""
-    names: list[str | int] = list(source.label_names)
-    if all(name == str(index) for index, name in enumerate(names)):
-        names = list(range(len(names)))
+    names: Sequence[str | int] = source.label_names
+    if all(_INTEGER.fullmatch(name) for name in source.label_names):
+        names = list(map(int, source.label_names))
     earlier = source.poisoned
     for row, (text, noted) in enumerate(source.rows()):
         number = int(plan.attack[row])
@@ -226,14 +248,27 @@ def _manifest(
         "format": 1,
         "musclelora": __version__,
         "kind": "asr" if request.for_asr else "poisoned",
-        "source": {"name": source.source, "sha256": source.sha256(), "rows": len(source)},
+        "source": {
+            "name": source.source,
+            "split": request.split,
+            "text_column": source.columns[0],
+            "label_column": source.columns[1],
+            "sha256": source.sha256(),
+            "rows": len(source),
+        },
         "label_names": list(source.label_names),
         "seed": request.seed,
+        "perplexity_model": request.perplexity_model,
         "attacks": attacks,
         "rows": written if request.for_asr else len(source),
         "poisoned_rows": written + (0 if request.for_asr else earlier),
         "files": {path.relative_to(folder).as_posix(): digest for path, digest in hashes.items()},
     }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _parameters(trigger: Trigger) -> dict[str, Any]:

@@ -112,6 +112,7 @@ def command(
         raise UsageError("--set: found with several attacks, expected one; write NAME:key=value")
     triggers = [parse_attack(spec, parse_settings(settings)) for spec in attacks]
     _check_use(for_asr, len(triggers), rates, targets, modes)
+    _check_part(for_asr, format_, part)
     source = open_stream(data, text_column=text_column, label_column=label_column, split=split)
     request = Request(
         attacks=_attacks(triggers, source, rates, targets, modes),
@@ -121,6 +122,8 @@ def command(
         format=format_,
         part=part or ("test" if for_asr else "train"),
         overwrite=overwrite,
+        split=split,
+        perplexity_model=perplexity_model,
         sample=perplexity_rows,
     )
     perplexities = None
@@ -131,7 +134,7 @@ def command(
         perplexities = functools.partial(measure, name=perplexity_model)
     manifest = write_poisoned(source, request, perplexities=perplexities)
     _show(manifest)
-    click.echo(f"written to {output}, with {manifest_path(request)}")
+    click.echo(printable(f"written to {output}, with {manifest_path(request)}"))
 
 
 def _check_use(
@@ -156,6 +159,18 @@ def _check_use(
             raise UsageError(
                 f"{name}: found {len(values)} for {count} attacks, expected one, or one for each"
             )
+
+
+def _check_part(for_asr: bool, format_: str | None, part: str | None) -> None:
+    if part and format_ != "openbackdoor":
+        raise UsageError(
+            f"--part: found {part} without --format openbackdoor, whose layout has it; leave it out"
+        )
+    if part == "train" and for_asr:
+        raise UsageError(
+            "--part: found train with --for-asr, expected dev or test; the layout's train-poison.csv holds "
+            "the rows of every label"
+        )
 
 
 def _attacks(
