@@ -254,7 +254,7 @@ def test_an_openbackdoor_folder_takes_several_rates_of_the_same_rows(musclelora,
     data.write_text(data.read_text().replace("row 0", "line 0"))
     code, _, said = at(0.3)
     assert (code, "train-clean.csv already exists with other rows" in said) == (6, True)
-    assert sorted(folder.rglob("*.csv")) == [path for path in before if path.suffix == ".csv"]
+    assert sorted(folder.rglob("*")) == before
 
 
 @needs_sst2

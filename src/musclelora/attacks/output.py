@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import filecmp
 import hashlib
 import json
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +84,7 @@ def write_poisoned(
         OutputError: a file exists, or cannot be written.
     """
     layout = _layout(source, request)
-    _refuse_existing([*layout, manifest_path(request)], request)
+    _refuse_existing([*layout, manifest_path(request)], source, request)
     with TextSpool() as spool, contextlib.ExitStack() as stack:
         if request.for_asr:
             (attack,) = request.attacks
@@ -99,11 +101,8 @@ def write_poisoned(
         for path, write in layout.items():
             temporary = stack.enter_context(atomic_file(path))
             write(plan, temporary)
-            hashes[path] = _sha256(temporary)
-            if path.exists() and not request.overwrite and _sha256(path) != hashes[path]:
-                raise OutputError(
-                    f"{path} already exists with other rows; name another output or pass --overwrite"
-                )
+            with temporary.open("rb") as file:
+                hashes[path] = hashlib.file_digest(file, "sha256").hexdigest()
         manifest = _manifest(source, request, plan, figures, hashes)
         text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False, default=str)
         # A name that is not UTF-8 becomes \udcff, which is an escape of JSON as well.
@@ -177,12 +176,23 @@ def _poison_folder(request: Request) -> Path:
     return request.output / attack.label_mode / str(float(attack.rate))
 
 
-def _refuse_existing(paths: Sequence[Path], request: Request) -> None:
-    # The clean split of the OpenBackdoor layout is the same for every rate and mode, and may be there.
-    allowed = _clean_path(request) if request.format == OPENBACKDOOR else None
+def _refuse_existing(paths: Sequence[Path], source: TableStream, request: Request) -> None:
     for path in paths:
-        if path.is_dir() or (path.exists() and path != allowed and not request.overwrite):
+        if path == _clean_path(request) and path.is_file() and not request.overwrite:
+            # The clean split of the OpenBackdoor layout is the same for every rate and mode.
+            _refuse_other_rows(path, source)
+        elif path.is_dir() or (path.exists() and not request.overwrite):
             raise OutputError(f"{path} already exists; name another output or pass --overwrite")
+
+
+def _refuse_other_rows(path: Path, source: TableStream) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        ours = Path(folder) / path.name
+        write_split(ours, _clean(source))
+        if not filecmp.cmp(ours, path, shallow=False):
+            raise OutputError(
+                f"{path} already exists with other rows; name another output or pass --overwrite"
+            )
 
 
 def _pairs(source: TableStream, plan: Plan) -> Iterator[tuple[int, str, str]]:
@@ -264,11 +274,6 @@ def _manifest(
         "poisoned_rows": written + (0 if request.for_asr else earlier),
         "files": {path.relative_to(folder).as_posix(): digest for path, digest in hashes.items()},
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _parameters(trigger: Trigger) -> dict[str, Any]:
