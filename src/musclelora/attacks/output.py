@@ -30,7 +30,6 @@ from musclelora.files import atomic_file
 COLUMNS: Final = ("text", "label", "poisoned", "trigger")
 OPENBACKDOOR: Final = "openbackdoor"
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)  # of 64 bits, in the one plain writing
-FORMATS: Final = ("csv", "tsv", "jsonl", "parquet", OPENBACKDOOR)
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Request:
         seed: a non-negative integer.
         output: the file, or the folder of the OpenBackdoor layout.
         for_asr: a test set, every row of another label triggered, instead of a training set.
-        format: one of `FORMATS`; None: by the suffix of `output`.
+        format: a suffix of `WRITERS` without its dot, or `OPENBACKDOOR`; None: by the suffix of `output`.
         part: the split's name in the OpenBackdoor layout: "train", "dev" or "test".
         overwrite: replace files that exist.
         split: the split of the source that was read, for the manifest.

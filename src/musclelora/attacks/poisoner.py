@@ -27,7 +27,6 @@ _ELIGIBLE: Final[dict[str, Callable[[NDArray[np.int64], int], Any]]] = {
     "dirty": operator.ne,
     "mix": lambda labels, _target: np.ones(labels.shape, dtype=np.bool_),
 }
-LABEL_MODES: Final = tuple(_ELIGIBLE)
 # Texts in memory at a time, and what a trigger of batches gets at once.
 _CHUNK = 1024
 
