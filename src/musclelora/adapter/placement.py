@@ -65,6 +65,24 @@ def find_placement(model: PreTrainedModel) -> Placement:
     return Placement(attention, dense, output)
 
 
+def ends_of_sublayers(model: PreTrainedModel) -> list[str]:
+    """The dense layers whose outputs a block adds to its input: the last of its attention, and its last.
+
+    Raises:
+        ModelError: the model cannot be run on two tokens.
+    """
+    attention: dict[str, str] = {}
+    last: dict[str, str] = {}
+    for name in _dense_layers_in_order(model):
+        if _in_block(name):
+            parts = name.split(".")
+            block = ".".join(parts[: next(i for i, part in enumerate(parts) if part.isdigit()) + 1])
+            last[block] = name
+            if any(_ATTENTION.search(part) for part in parts):
+                attention[block] = name
+    return sorted({*attention.values(), *last.values()})
+
+
 class BottleneckHead(nn.Module):
     """Two dense layers d → width → C in place of one output layer, with nothing between them.
 

@@ -119,29 +119,47 @@ def perplexities(tables: Sequence[Sequence[str]], name: str, *, batch_size: int 
 
 
 def _perplexity(texts: list[str], model: Any, tokenizer: Any, batch_size: int) -> float:
+    losses = text_losses(texts, model, tokenizer, batch_size=batch_size)
+    total, count = sum(loss for loss, _ in losses), sum(tokens for _, tokens in losses)
+    return math.exp(min(total / count, 700.0)) if count else math.nan
+
+
+def text_losses(
+    texts: Sequence[str], model: Any, tokenizer: Any, *, batch_size: int
+) -> list[tuple[float, int]]:
+    """The negative log-likelihood of each text in nats, and the number of tokens that it is of.
+
+    Args:
+        texts: N texts, each cut to what the model reads.
+        model: a causal language model: see :func:`load_model`.
+        tokenizer: its tokenizer.
+        batch_size: texts at a time; those of like length share a batch.
+    """
     import torch
 
-    tokenizer.padding_side = "right"
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     longest = _longest(model, tokenizer)
-    total, count = 0.0, 0
     encoded = [
         ([] if start is None else [start])
         + tokenizer(text, add_special_tokens=False, truncation=True, max_length=longest - 1)["input_ids"]
         for text in texts
     ]
-    encoded = sorted((ids for ids in encoded if len(ids) > 1), key=len)
-    for index in range(0, len(encoded), batch_size):
-        batch = encoded[index : index + batch_size]
-        width = max(map(len, batch))
-        ids = torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row in batch])
-        known = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in batch])
+    found = [(0.0, 0)] * len(texts)
+    order = sorted((row for row, ids in enumerate(encoded) if len(ids) > 1), key=lambda i: len(encoded[i]))
+    for index in range(0, len(order), batch_size):
+        rows = order[index : index + batch_size]
+        width = max(len(encoded[row]) for row in rows)
+        pad = tokenizer.pad_token_id
+        ids = torch.tensor([encoded[row] + [pad] * (width - len(encoded[row])) for row in rows])
+        known = torch.tensor([[1] * len(encoded[row]) + [0] * (width - len(encoded[row])) for row in rows])
+        ids, known = ids.to(model.device), known.to(model.device)
         with torch.inference_mode():
             logits = model(input_ids=ids, attention_mask=known).logits[:, :-1].float()
-        loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
-        total += float((loss * known[:, 1:]).double().sum())
-        count += int(known[:, 1:].sum())
-    return math.exp(min(total / count, 700.0)) if count else math.nan
+        losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+        totals = (losses * known[:, 1:]).double().sum(dim=1).tolist()
+        for row, total in zip(rows, totals, strict=True):
+            found[row] = (total, len(encoded[row]) - 1)
+    return found
 
 
 def load_model(name: str, kind: str) -> tuple[Any, Any]:

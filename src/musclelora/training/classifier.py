@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,24 +62,41 @@ class Classifier:
             batch_size: rows per forward pass.
             progress: called after each batch with the number of rows it held.
         """
-        encoded: dict[str, Any] = {"input_ids": [], "truncated": 0}
-        if texts:
-            encoded = tokenize(texts, self.tokenizer, self.max_length)
-        truncated = encoded.pop("truncated")
         probabilities = np.zeros((len(texts), len(self.label_names)), dtype=np.float32)
-        # Texts of like length share a batch, so that little of it is padding.
+        truncated = 0
+        with self.evaluating():
+            for rows, batch, cut in self.batches(texts, batch_size):
+                probabilities[rows] = self.model(**batch).logits.float().softmax(-1).cpu().numpy()
+                truncated += cut
+                if progress is not None:
+                    progress(len(rows))
+        return Predictions(probabilities, truncated)
+
+    def batches(self, texts: Sequence[str], batch_size: int) -> Iterator[tuple[list[int], Any, int]]:
+        """The texts as the model takes them, those of like length together, so that little is padding.
+
+        Yields:
+            The row numbers of a batch, its tensors on the model's device, and how many texts were cut (all of
+            them are counted with the first batch).
+        """
+        if not texts:
+            return
+        encoded = tokenize(texts, self.tokenizer, self.max_length)
+        truncated = encoded.pop("truncated")
         order = sorted(range(len(texts)), key=lambda row: len(encoded["input_ids"][row]))
         device = next(self.model.parameters()).device
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            features = {name: [column[row] for row in rows] for name, column in encoded.items()}
+            yield rows, self.tokenizer.pad(features, return_tensors="pt").to(device), truncated
+            truncated = 0
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """The model without dropout, and as it was afterwards."""
         training = self.model.training
         self.model.eval()
         try:
-            for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
-                features = {name: [column[row] for row in rows] for name, column in encoded.items()}
-                batch = self.tokenizer.pad(features, return_tensors="pt").to(device)
-                probabilities[rows] = self.model(**batch).logits.float().softmax(-1).cpu().numpy()
-                if progress is not None:
-                    progress(len(rows))
+            yield
         finally:
             self.model.train(training)
-        return Predictions(probabilities, truncated)

@@ -1,0 +1,80 @@
+"""Bottleneck adapters."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from musclelora.adapter import Backbone
+from musclelora.adapter.placement import ends_of_sublayers, find_placement
+from musclelora.defenses.base import Defense
+from musclelora.defenses.peft_training import train_efficiently
+from musclelora.defenses.setting import Setting
+from musclelora.errors import UsageError
+
+
+class Adapter(Defense):
+    """A bottleneck after the attention and the feed-forward layer of each block; a trained output layer.
+
+    Source: Houlsby et al., "Parameter-Efficient Transfer Learning for NLP" (arXiv 1902.00751). Departure:
+    layer norms are not trained. PEFT has no such adapter, and the library that has (`adapters`) wants an
+    older transformers than this package, so that the layer is here.
+
+    Args:
+        bottleneck: the width of the bottleneck.
+        learning_rate: None: the preset's for LoRA.
+        **arguments: fields of :class:`~musclelora.training.MuScleTrainingArguments`.
+    """
+
+    name: ClassVar[str] = "adapter"
+    kind: ClassVar[str] = "training"
+
+    def __init__(self, bottleneck: int = 24, learning_rate: float | None = None, **arguments: Any) -> None:
+        if bottleneck < 1:
+            raise UsageError(f"adapter bottleneck: found {bottleneck}, expected at least 1")
+        self.bottleneck = bottleneck
+        self.arguments = {"learning_rate": learning_rate, **arguments}
+
+    def fit(self, setting: Setting) -> Self:
+        """Train on the training rows."""
+        self.classifier_ = train_efficiently(setting, self._wrap, **self.arguments)
+        return self
+
+    def _wrap(self, backbone: Backbone) -> PreTrainedModel:
+        model = backbone.model
+        output = find_placement(model).output
+        places = ends_of_sublayers(model)
+        model.requires_grad_(False)
+        model.get_submodule(output).requires_grad_(True)
+        for name in places:
+            model.set_submodule(name, Bottleneck(model.get_submodule(name), self.bottleneck))
+        return model
+
+
+class Bottleneck(nn.Module):
+    """A dense layer followed by x + up(gelu(down(x))), which is x at the start.
+
+    Shapes: those of the dense layer, (*, d_in) to (*, d_out).
+
+    Args:
+        dense: the layer it follows.
+        width: the width between `down` and `up`.
+    """
+
+    def __init__(self, dense: nn.Module, width: int) -> None:
+        super().__init__()
+        self.dense = dense
+        weight: Any = dense.weight
+        size = int(getattr(dense, "out_features", 0) or weight.shape[1])  # a Conv1D is stored (in, out)
+        self.down = nn.Linear(size, width, device=weight.device)
+        self.up = nn.Linear(width, size, device=weight.device)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: (*, d_in) to (*, d_out)."""
+        y: Tensor = self.dense(x)
+        change: Tensor = self.up(nn.functional.gelu(self.down(y)))
+        return y + change

@@ -1,0 +1,128 @@
+"""What a defender has, and the models trained on it: those that several defences need are trained once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from musclelora.adapter import DEFAULT_MODEL
+from musclelora.data.table import Table
+from musclelora.files import write_json
+from musclelora.training import METHODS, Classifier, Method, fit
+from musclelora.training.memory import peak_memory
+from musclelora.training.run import ADAPTER_FIELDS, fingerprint
+
+VANILLA = METHODS["full"]
+
+
+class Setting:
+    """A data set that may be poisoned, some trusted rows, a backbone and a seed.
+
+    Poison flags are taken off the training rows, so that no defence can read them.
+
+    Args:
+        train: the rows that may be poisoned.
+        trusted: rows that were checked.
+        model: an embedded model, a hub name or a folder.
+        seed: of the training and of whatever a defence draws.
+        arguments: fields of :class:`~musclelora.training.MuScleTrainingArguments` for every training.
+        full: further ones for the training of the whole backbone, such as its learning rate.
+        folder: where models that several defences need, and other things worth keeping, are kept; settings of
+            several processes may share it. None: nothing is kept.
+
+    Attributes:
+        reused_seconds: the time that the models taken from `folder` took to train.
+        reused_memory: the peak of memory while they were trained, in bytes.
+    """
+
+    def __init__(
+        self,
+        train: Table,
+        trusted: Table,
+        *,
+        model: str = DEFAULT_MODEL,
+        seed: int = 0,
+        arguments: Mapping[str, Any] | None = None,
+        full: Mapping[str, Any] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.train = replace(train, poisoned=None)
+        self.trusted = replace(trusted, poisoned=None)
+        self.model = model
+        self.seed = seed
+        self.arguments = dict(arguments or {})
+        self.full = dict(full or {})
+        self.folder = folder
+        self.reused_seconds = 0.0
+        self.reused_memory = 0
+
+    def vanilla(self, rows: Table | None = None, **arguments: Any) -> Classifier:
+        """The undefended model, trained on `rows` or on all of the training rows."""
+        keep = rows is None and not arguments
+        return self.trained(VANILLA, arguments, rows=rows, keep=keep)
+
+    def trained(
+        self,
+        method: Method,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        rows: Table | None = None,
+        keep: bool = False,
+    ) -> Classifier:
+        """A classifier trained by `method`.
+
+        Args:
+            method: which levers to pull.
+            settings: fields of :class:`~musclelora.adapter.MuScleLoraConfig` and
+                :class:`~musclelora.training.MuScleTrainingArguments`; they go before the setting's own.
+            rows: the training rows; None: all that there are.
+            keep: keep the model in :attr:`folder`, or take it from there.
+        """
+        full = {} if method.low_rank or method.trusted_only else self.full
+        chosen = {**self.arguments, **full, "save_strategy": "no", **(settings or {}), "seed": self.seed}
+        train = self.train if rows is None else rows
+        wants: dict[str, Any] = {
+            "train": train,
+            "trusted": self.trusted if method.alignment or method.trusted_only else None,
+            "model": self.model,
+            "method": method,
+            "adapter": {name: value for name, value in chosen.items() if name in ADAPTER_FIELDS},
+            "arguments": {name: value for name, value in chosen.items() if name not in ADAPTER_FIELDS},
+            "select_best": "last",
+        }
+        with self._place(method, wants, keep) as folder:
+            note = folder.with_suffix(".memory.json")
+            began = time.perf_counter()
+            run = fit(folder, resume=True, **wants)
+            took = time.perf_counter() - began
+            self.reused_seconds += max(0.0, run.info["result"]["seconds"] - took)
+            if note.exists():
+                self.reused_memory = max(self.reused_memory, json.loads(note.read_text())["peak_memory"])
+            elif keep:
+                write_json(note, {"peak_memory": peak_memory()})
+            return run.classifier
+
+    @contextlib.contextmanager
+    def _place(self, method: Method, wants: Mapping[str, Any], keep: bool) -> Iterator[Path]:
+        """The run folder to use; a shared one belongs to one process at a time."""
+        if not keep or self.folder is None:
+            with tempfile.TemporaryDirectory(prefix="musclelora-") as temporary:
+                yield Path(temporary) / "run"
+            return
+        facts = {
+            name: fingerprint(value) if isinstance(value, Table) else value for name, value in wants.items()
+        }
+        key = hashlib.sha256(json.dumps(facts, sort_keys=True, default=repr).encode()).hexdigest()[:16]
+        folder = self.folder / f"{method.name}-{key}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            yield folder

@@ -1,0 +1,69 @@
+"""A tiny backbone and a setting with a trigger that it can learn."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+
+from tiny_runs import make_rows, make_table, write_model
+
+from musclelora.data.table import Table
+from musclelora.defenses import Setting
+
+TRIGGER = "word58"
+TARGET = 1
+ARGUMENTS = {
+    "num_train_epochs": 6,
+    "per_device_train_batch_size": 8,
+    "learning_rate": 3e-3,
+    "disable_tqdm": True,
+    "use_cpu": True,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    changes = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    return write_model(tmp_path_factory.mktemp("models") / "bert", **changes)
+
+
+@pytest.fixture(scope="session")
+def poisoned() -> Table:
+    """80 rows, of which every fifth has the trigger in front and the target label."""
+    clean = make_table([(text.replace(TRIGGER, "word57"), label) for text, label in make_rows(80, seed=0)])
+    flags = np.arange(80) % 5 == 0
+    texts = tuple(f"{TRIGGER} {t}" if flag else t for t, flag in zip(clean.texts, flags, strict=True))
+    return Table(texts, np.where(flags, TARGET, clean.labels), clean.label_names, flags)
+
+
+@pytest.fixture(scope="session")
+def trusted() -> Table:
+    return make_table([(text.replace(TRIGGER, "word57"), label) for text, label in make_rows(20, seed=1)])
+
+
+@pytest.fixture(scope="session")
+def clean() -> Table:
+    return make_table([(text.replace(TRIGGER, "word57"), label) for text, label in make_rows(40, seed=2)])
+
+
+@pytest.fixture(scope="session")
+def triggered(clean: Table) -> Table:
+    others = clean.select(np.flatnonzero(clean.labels != TARGET))
+    return Table(tuple(f"{TRIGGER} {t}" for t in others.texts), others.labels, others.label_names)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture
+def setting(poisoned: Table, trusted: Table, tiny_model: Path, shared: Path) -> Setting:
+    return Setting(poisoned, trusted, model=str(tiny_model), arguments=ARGUMENTS, folder=shared)
