@@ -61,9 +61,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=2)
     parser.add_argument("--learning-rate", type=float, default=5e-5)
     parser.add_argument("--families", default=",".join(sorted(TRIGGERS)), help="separated by commas")
+    parser.add_argument("--bf16", action="store_true", help="train under bf16 autocast")
     parser.add_argument("--threads", type=int, help="torch threads; default: torch's own")
     parser.add_argument("--json", type=Path, required=True, help="write the results to this file")
     options = parser.parse_args()
+    torch.set_flush_denormal(True)
     if options.threads:
         torch.set_num_threads(options.threads)
     settings = {
@@ -74,6 +76,7 @@ def main() -> None:
         "label_mode": LABEL_MODE,
         "epochs": options.epochs,
         "learning_rate": options.learning_rate,
+        "bf16": options.bf16,
         "train_rows": options.rows,
         "test_rows": options.test_rows,
     }
@@ -143,6 +146,7 @@ def train_encoder(folder: Path, train: Table, options: argparse.Namespace, seed:
         "seed": seed,
         "learning_rate": options.learning_rate,
         "num_train_epochs": options.epochs,
+        "bf16": options.bf16,
         "disable_tqdm": True,
     }
     run = fit(

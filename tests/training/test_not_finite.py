@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 from musclelora.data.table import Table
 from musclelora.errors import TrainingError
 from musclelora.training import MuScleTrainer, MuScleTrainingArguments
-from musclelora.training.trainer import last_checkpoint
+from musclelora.training.checkpoints import last_checkpoint
 
 
 class Spoil(TrainerCallback):

@@ -13,7 +13,7 @@ from tiny_runs import Fit, contents, history, kill_when, make_rows, make_table, 
 from transformers import TrainerCallback
 
 from musclelora.errors import ModelError, OutputError, UsageError
-from musclelora.training.trainer import last_checkpoint
+from musclelora.training.checkpoints import last_checkpoint
 
 WEIGHTS = "musclelora.safetensors"
 # ρ above 0, so that the schedule counts, and logs that do not fall together with the checkpoints.

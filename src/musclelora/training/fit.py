@@ -21,6 +21,7 @@ from musclelora.data.table import Table
 from musclelora.data.trusted import check_trainable, check_trusted
 from musclelora.errors import DataError, UsageError
 from musclelora.training.arguments import MuScleTrainingArguments
+from musclelora.training.checkpoints import last_checkpoint
 from musclelora.training.methods import METHODS, Method
 from musclelora.training.run import (
     CHECKPOINTS,
@@ -35,7 +36,7 @@ from musclelora.training.run import (
     remove_leftovers,
     write_info,
 )
-from musclelora.training.trainer import MuScleTrainer, last_checkpoint
+from musclelora.training.trainer import MuScleTrainer
 
 SELECT_BEST = ("auto", "dev", "trusted", "last")
 _HELD_OUT = 0.25

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -12,13 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     DataCollatorWithPadding,
     EvalPrediction,
     ProgressCallback,
-    Trainer,
     TrainerCallback,
     set_seed,
 )
@@ -36,12 +33,12 @@ from musclelora.adapter.presets import Preset, preset_for
 from musclelora.alignment import NotSeparableError, TwoGradients, align_gradients, raw_ratio_at
 from musclelora.data.table import Table
 from musclelora.data.trusted import check_trainable, check_trusted
-from musclelora.errors import MuScleLoraError, OutputError, TrainingError, UsageError
-from musclelora.files import write_json
+from musclelora.errors import UsageError
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.batches import TokenizedTable, TrustedBatches, join, length_limit
+from musclelora.training.checkpoints import CheckpointTrainer, last_checkpoint
 from musclelora.training.classifier import Classifier
-from musclelora.training.run import SUMS, WEIGHTS, check_export
+from musclelora.training.run import check_export
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +50,7 @@ def accuracy(prediction: EvalPrediction) -> dict[str, float]:
     return {"accuracy": float(np.mean(prediction.predictions.argmax(-1) == prediction.label_ids))}
 
 
-class MuScleTrainer(Trainer):
+class MuScleTrainer(CheckpointTrainer):
     """Fine-tunes a classifier on a data set that may be poisoned.
 
     It is a ``transformers.Trainer``: callbacks, logging, evaluation, checkpoints and resuming work as they do
@@ -162,10 +159,7 @@ class MuScleTrainer(Trainer):
         self._since_log: list[Tensor] = []
         self.current_gradient_accumulation_steps = 1
         self._micro_step = 0
-        self._last_batch: Batch = {}
-        self._resumed_from: Path | None = None
         self._separable = False
-        self.add_callback(_Restore(self))
         if args.alignment:
             size = args.trusted_batch_size or len(rows["trusted"])
             seed = args.seed if args.data_seed is None else args.data_seed
@@ -219,10 +213,6 @@ class MuScleTrainer(Trainer):
                             bar.close()
                     callback.prediction_bar = callback.training_bar = None
             raise
-
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        if not self.control.should_training_stop:  # a resumed run may have stopped already
-            super()._run_epoch(*args, **kwargs)
 
     # ---- a step -------------------------------------------------------------------------------------
 
@@ -367,28 +357,6 @@ class MuScleTrainer(Trainer):
         if not all(bool(torch.isfinite(value).all()) for value in values):
             self._stop(what, self.state.global_step + 1)
 
-    @torch.no_grad()
-    def _check_model(self) -> None:
-        """Raise when the model is not one to keep: a parameter or what it says of a batch is not finite."""
-        tensors = [*self.adapted.tensors().values()]
-        if self._last_batch:
-            training = self.model.training
-            self.model.eval()
-            with self.compute_loss_context_manager():
-                batch = self._prepare_inputs({k: v for k, v in self._last_batch.items() if k != "labels"})
-                tensors.append(self.model(**batch).logits)
-            self.model.train(training)
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
-            self._stop("the model", self.state.global_step)
-
-    def _stop(self, what: str, step: int) -> None:
-        kept = last_checkpoint(self.args.output_dir)
-        rest = f"the last good checkpoint is {kept}" if kept else "no checkpoint had been written"
-        raise TrainingError(
-            f"step {step}: {what} is not finite; training stopped, {rest}; lower --learning-rate "
-            "or the scale factors and train again"
-        )
-
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """As in ``Trainer``; training logs also carry what the alignment saw since the last one."""
         if "loss" in logs and self._since_log:
@@ -399,62 +367,19 @@ class MuScleTrainer(Trainer):
             logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
         super().log(logs, *args, **kwargs)
 
-    # ---- checkpoints --------------------------------------------------------------------------------
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Save what the run owns, exactly; the backbone is not copied, and nothing is pickled."""
-        del state_dict
-        if self.args.should_save:
-            self.adapted.save(Path(output_dir or self.args.output_dir) / WEIGHTS)
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        self._check_model()
-        try:
-            if self.args.should_save:
-                folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
-                write_json(folder / SUMS, self._sums())
-            super()._save_checkpoint(model, trial)
-        except MuScleLoraError:
-            raise
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise OutputError(
-                f"{self.args.output_dir}: a checkpoint cannot be written ({error}); "
-                "free some space and go on with --resume"
-            ) from error
-
     def _sums(self) -> dict[str, Any]:
-        """What the Trainer forgets when it resumes: what the next log is the mean of, what was decided."""
         return {
-            "loss": self._tr_loss.item(),
-            "total_loss": self._total_loss_scalar,
-            "last_logged": self._globalstep_last_logged,
+            **super()._sums(),
             "since_log": [values.tolist() for values in self._since_log],
             "gradient_passes": self.args.gradient_passes,
-            "stopped": self.control.should_training_stop,
         }
 
-    def _restore_sums(self) -> bool:
-        """Take up what the checkpoint says of :meth:`_sums`; whether training had stopped there."""
-        file = self._resumed_from / SUMS if self._resumed_from else None
-        if file is None or not file.is_file():
-            return False
-        sums = json.loads(file.read_text(encoding="utf-8"))
-        self._tr_loss += sums["loss"]
-        self._total_loss_scalar = sums["total_loss"]
-        self._globalstep_last_logged = sums["last_logged"]
+    def _restore_sums(self, sums: dict[str, Any]) -> None:
+        super()._restore_sums(sums)
         self._since_log.extend(torch.tensor(values, device=self.args.device) for values in sums["since_log"])
         if sums["gradient_passes"] != "auto":  # as decided at the first step, by other rows
             self.args.gradient_passes = sums["gradient_passes"]
             self._separable = self.args.gradient_passes == "one"
-        return bool(sums["stopped"])
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        del model
-        self.adapted.load(Path(resume_from_checkpoint) / WEIGHTS)
-
-    def _load_best_model(self) -> None:
-        if self.state.best_model_checkpoint:
-            self.adapted.load(Path(self.state.best_model_checkpoint) / WEIGHTS)
 
     def export(self, path: str | os.PathLike[str], *, format: str = "lora", overwrite: bool = False) -> None:  # noqa: A002
         """Write the trained classifier so that it loads without this package.
@@ -470,37 +395,6 @@ class MuScleTrainer(Trainer):
             base_model=self.backbone.path,
             overwrite=overwrite,
         )
-
-
-class _Restore(TrainerCallback):
-    """Goes on where the checkpoint was when training is resumed."""
-
-    def __init__(self, trainer: MuScleTrainer) -> None:
-        self._trainer = trainer
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:  # noqa: ARG002
-        control.should_training_stop = self._trainer._restore_sums()
-        return control
-
-
-def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
-    """The newest complete checkpoint below `folder`, or None.
-
-    ``trainer_state.json`` is the last file that the Trainer writes into one: a checkpoint without it, or with
-    half of it, is what a kill left behind.
-    """
-    from transformers import TrainerState
-
-    steps = {path: path.name.rpartition("-")[2] for path in Path(folder).glob("checkpoint-*")}
-    found = [path for path, step in steps.items() if step.isdecimal()]
-    for checkpoint in sorted(found, key=lambda path: int(steps[path]), reverse=True):
-        try:
-            TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        except (OSError, ValueError, TypeError):
-            continue
-        if (checkpoint / WEIGHTS).is_file():
-            return checkpoint
-    return None
 
 
 def _check_type(name: str, value: object, *types: type | None, remedy: str = "see its documentation") -> None:
