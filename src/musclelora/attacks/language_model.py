@@ -125,7 +125,7 @@ def _perplexity(texts: list[str], model: Any, tokenizer: Any, batch_size: int) -
 
 
 def text_losses(
-    texts: Sequence[str], model: Any, tokenizer: Any, *, batch_size: int
+    texts: Sequence[str], model: Any, tokenizer: Any, *, batch_size: int, bf16: bool = False
 ) -> list[tuple[float, int]]:
     """The negative log-likelihood of each text in nats, and the number of tokens that it is of.
 
@@ -134,6 +134,7 @@ def text_losses(
         model: a causal language model: see :func:`load_model`.
         tokenizer: its tokenizer.
         batch_size: texts at a time; those of like length share a batch.
+        bf16: under bfloat16 autocast: faster on many machines, and about 1 % off in perplexity.
     """
     import torch
 
@@ -153,9 +154,11 @@ def text_losses(
         ids = torch.tensor([encoded[row] + [pad] * (width - len(encoded[row])) for row in rows])
         known = torch.tensor([[1] * len(encoded[row]) + [0] * (width - len(encoded[row])) for row in rows])
         ids, known = ids.to(model.device), known.to(model.device)
-        with torch.inference_mode():
-            logits = model(input_ids=ids, attention_mask=known).logits[:, :-1].float()
-        losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+        with torch.inference_mode(), torch.autocast(ids.device.type, torch.bfloat16, enabled=bf16):
+            logits = model(input_ids=ids, attention_mask=known).logits[:, :-1]
+        # The vocabulary is large: one pass over the logits, and no copy in another layout.
+        said = logits.gather(2, ids[:, 1:, None]).squeeze(2).float()
+        losses = logits.float().logsumexp(dim=2) - said
         totals = (losses * known[:, 1:]).double().sum(dim=1).tolist()
         for row, total in zip(rows, totals, strict=True):
             found[row] = (total, len(encoded[row]) - 1)

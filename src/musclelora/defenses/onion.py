@@ -61,7 +61,13 @@ class ONION(Defense):
     def fit(self, setting: Setting) -> Self:
         """Train the undefended model; then find the threshold on the trusted rows."""
         self.classifier_ = setting.vanilla()
-        self._drops = WordDrops(self.language_model, self.max_words, self.batch_size, folder=setting.folder)
+        self._drops = WordDrops(
+            self.language_model,
+            self.max_words,
+            self.batch_size,
+            bf16=bool(setting.arguments.get("bf16")),
+            folder=setting.folder,
+        )
         trusted = setting.trusted
         drops = self._drops(trusted.texts)
         before = np.mean(self.classifier_.predict(trusted.texts).labels == trusted.labels)

@@ -28,13 +28,17 @@ class WordDrops:
         name: the language model: a hub name, a folder, or an embedded one.
         max_words: words of a text that are tried.
         batch_size: texts that the model reads at a time.
+        bf16: under bfloat16 autocast.
         folder: keeps what was found, for other processes and other times; None: nothing is kept.
     """
 
-    def __init__(self, name: str, max_words: int, batch_size: int, *, folder: Path | None = None) -> None:
+    def __init__(
+        self, name: str, max_words: int, batch_size: int, *, bf16: bool = False, folder: Path | None = None
+    ) -> None:
         self.name = name
         self.max_words = max_words
         self.batch_size = batch_size
+        self.bf16 = bf16
         self.file = None if folder is None else folder / "word-drops.sqlite"
         self._loaded: tuple[Any, Any] | None = None
 
@@ -60,7 +64,10 @@ class WordDrops:
             self._loaded = load_model(self.name, "causal-lm")
         groups = [[text, *without_each_word(text, self.max_words)] for text in texts]
         losses = text_losses(
-            [text for group in groups for text in group], *self._loaded, batch_size=self.batch_size
+            [text for group in groups for text in group],
+            *self._loaded,
+            batch_size=self.batch_size,
+            bf16=self.bf16,
         )
         # A text without a token to predict has no perplexity: leaving its word out changes nothing.
         values = np.exp(np.minimum([total / count if count else np.nan for total, count in losses], 80.0))
@@ -73,7 +80,7 @@ class WordDrops:
 
     def _key(self, text: str) -> str:
         return hashlib.sha256(
-            f"{self.name}\0{self.max_words}\0{text}".encode(errors="surrogatepass")
+            f"{self.name}\0{self.bf16}\0{self.max_words}\0{text}".encode(errors="surrogatepass")
         ).hexdigest()
 
     @contextlib.contextmanager
