@@ -60,6 +60,8 @@ def make_row(defense: str, *, cacc: float, asr: float, **other: Any) -> dict[str
         "oracle_asr": 0.1,
     }
     row |= other
+    if kind == "oracle":  # it is trained on neither poisoned nor trusted rows
+        row |= {"rate": None, "trusted_size": None, "label_mode": None}
     row["cell"] = "-".join(str(row[name]) for name in ("attack", "rate", "defense", "trusted_size", "seed"))
     if row["status"] == "failed":
         measured = ("cacc", "asr", "rejected", "auroc", "dropped", "fit", "predict", "peak")

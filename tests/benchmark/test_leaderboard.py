@@ -174,13 +174,22 @@ def test_where_the_oracle_of_one_seed_failed() -> None:
     assert (cells["asr"].seeds, cells["excess_asr"].seeds) == (3, 2)
 
 
-def test_the_oracle_is_known_from_what_is_joined_where_its_cell_is_in_another_group() -> None:
-    rows = make_rows(rates=(0.1, 0.2))
-    rows = [row for row in rows if row["kind"] != "oracle" or row["rate"] == 0.1]
+def test_one_oracle_is_that_of_every_rate_and_label_mode() -> None:
+    rows = make_rows(rates=(0.1, 0.2), attacks=("badnets",))
+    rows += [row | {"label_mode": "clean"} for row in rows if row["kind"] != "oracle"]
+    rows = list({row["cell"]: row for row in rows if row["kind"] == "oracle"}.values()) + [
+        row for row in rows if row["kind"] != "oracle"
+    ]
     for group in leaderboard(rows):
-        oracle = lines(group.boards[0])["oracle"]
-        assert oracle.cells["cacc"].mean == pytest.approx(0.9)
-    rows = [row for row in rows if row["kind"] != "oracle"]
+        for board in group.boards:
+            oracle = lines(board)["oracle"]
+            assert oracle.seeds == 3
+            assert oracle.cells["cacc"].mean == pytest.approx(0.9)
+            assert oracle.cells["fit_seconds"].mean == 12.5
+
+
+def test_the_oracle_is_known_from_what_is_joined_where_its_cell_is_not_there() -> None:
+    rows = [row for row in make_rows() if row["kind"] != "oracle"]
     oracle = lines(leaderboard(rows)[0].boards[0])["oracle"]
     assert oracle.cells["asr"].mean == pytest.approx(0.1)
     assert oracle.cells["fit_seconds"].mean is None

@@ -81,7 +81,7 @@ def group_key(row: Row) -> tuple[Any, ...]:
 
 def _group(key: tuple[Any, ...], everything: Sequence[Row]) -> Group:
     rows = [row for row in everything if row["kind"] != "oracle" and group_key(row) == key]
-    # The oracle saw neither poisoned nor trusted rows: whichever rate its cell has, it is everyone's.
+    # The oracle saw neither poisoned nor trusted rows: it is that of every rate and trusted-set size.
     oracles = [row for row in everything if row["kind"] == "oracle" and group_key(row)[:2] == key[:2]]
     attacks = list(dict.fromkeys(_attack(row) for row in rows))
     seeds = list(dict.fromkeys(row["seed"] for row in rows))
@@ -113,10 +113,11 @@ def _oracle_cells(rows: Sequence[Row], oracles: Sequence[Row]) -> Cells:
                 name: row[name] for name in ("cacc_n", "asr_n")
             }
             cells.setdefault((_attack(row), row["seed"]), known | joined)
-    wanted = {(_attack(row), row["seed"]) for row in rows}
-    for row in oracles:
-        if row["status"] == "done" and (_attack(row), row["seed"]) in wanted:
-            cells[_attack(row), row["seed"]] = row
+    # An oracle has no label mode: it is that of every mode of its attack.
+    own = {(row["attack"], row["seed"]): row for row in oracles if row["status"] == "done"}
+    for row in rows:
+        if (row["attack"], row["seed"]) in own:
+            cells[_attack(row), row["seed"]] = own[row["attack"], row["seed"]]
     return cells
 
 

@@ -136,9 +136,15 @@ def _posterior(share: Share) -> Draws:
 
 @functools.lru_cache(maxsize=256)
 def _beta(successes: float, rows: int) -> Draws:
+    from scipy.special import expit, logit  # type: ignore[import-untyped]
     from scipy.stats import beta
 
-    draws: Draws = beta.ppf(_levels(), successes + 0.5, rows - successes + 0.5)
+    # The quantile is smooth in the logit of its level: between 401 points a straight line is off by less
+    # than a ten-thousandth of a standard deviation, and much sooner drawn than 16,384 quantiles.
+    nodes = np.linspace(-11, 11, 401)
+    draws: Draws = np.interp(
+        logit(_levels()), nodes, beta.ppf(expit(nodes), successes + 0.5, rows - successes + 0.5)
+    )
     draws.setflags(write=False)
     return draws
 

@@ -1,0 +1,89 @@
+"""How figures look, black and white included, and how they are written."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from musclelora.benchmark.comparison import Cell, Line
+from musclelora.benchmark.drawing import Drawing
+from musclelora.benchmark.leaderboard import Group
+from musclelora.benchmark.wording import plain
+from musclelora.files import atomic_file
+
+_MARKERS = "os^Dvp<h>8PXd"
+_DASHES = ("-", "--", "-.", ":")
+_COLORS = ("#000000", "#0072B2", "#D55E00", "#007A58", "#A03C7A", "#4C6A00", "#7A4A00")
+_FILLS = {"training": "none", "filtering": "full", "inference": "bottom"}
+_LONGEST_NAME = 34
+
+
+@contextlib.contextmanager
+def plain_text() -> Iterator[None]:
+    """Draw labels as they are: a dollar sign is no formula. Figures come out the same each time."""
+    with mpl.rc_context({"text.usetex": False, "text.parse_math": False, "svg.hashsalt": "musclelora"}):
+        yield
+
+
+def styles(groups: Sequence[Group]) -> dict[str, dict[str, Any]]:
+    """A marker, colour and dash for each defence, the same in every figure; the fill tells the kind."""
+    found: dict[str, dict[str, Any]] = {}
+    for group in groups:
+        # As the first table has them, so that a legend reads from best to worst.
+        for line in group.boards[0].lines:
+            if line.reference or line.defense in found:
+                continue
+            number = len(found)
+            color = _COLORS[number % len(_COLORS)]
+            found[line.defense] = {
+                "marker": _MARKERS[number % len(_MARKERS)],
+                "color": color,
+                "linestyle": _DASHES[number % len(_DASHES)],
+                "fillstyle": _FILLS.get(line.kind, "none"),
+                "markerfacecoloralt": "white",
+                "markersize": 8,
+            }
+    return found
+
+
+def name(text: str) -> str:
+    """A label that fits beside a mark."""
+    shown = plain(text)
+    return shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 1] + "…"
+
+
+def errors(cells: Sequence[Cell]) -> list[list[float]]:
+    """The two lengths of each cell's error bar, in per cent: shape (2, N)."""
+    below = [100 * ((cell.mean or 0) - (cell.low or 0)) for cell in cells]
+    above = [100 * ((cell.high or 0) - (cell.mean or 0)) for cell in cells]
+    return [below, above]
+
+
+def measured(line: Line) -> bool:
+    """Whether the line has a CACC and an ASR to draw."""
+    return line.cells["cacc"].mean is not None and line.cells["asr"].mean is not None
+
+
+def legend(figure: Figure, handles: Sequence[Any], names: Sequence[str], note: str) -> None:
+    """A legend to the right of all panels, with what the fills mean."""
+    figure.legend(
+        handles, names, loc="outside right upper", frameon=False, fontsize=9, title=note, title_fontsize=8
+    )
+
+
+def save(figure: Figure, folder: Path, file: str, *, title: str, alt: str) -> Drawing:
+    """Write FILE.png and FILE.svg into `folder`.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    paths = {suffix: folder / f"{file}.{suffix}" for suffix in ("png", "svg")}
+    for suffix, path in paths.items():
+        with atomic_file(path) as temporary:
+            figure.savefig(temporary, dpi=150, metadata={"Date": None} if suffix == "svg" else None)
+    return Drawing(title, alt, paths["png"], paths["svg"])

@@ -1,0 +1,322 @@
+"""`musclelora benchmark report` on folders whose cells are made up."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from result_rows import SKILLS, make_row, make_rows
+from results_folder import write_results
+
+from musclelora.benchmark.markdown import escape
+from musclelora.cli.main import main
+
+SMALL = {name: SKILLS[name] for name in ("oracle", "vanilla", "trusted-only", "cube")}
+HOSTILE = "<script>alert('x')</script> | `rm` **b** [a](http://x.org) $\\frac{$ \"&amp;\n# no"
+
+
+class Page(HTMLParser):
+    """The elements of a page, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(["benchmark", "report", *map(str, arguments)])
+    printed = capsys.readouterr()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, printed.out, printed.err
+
+
+def one_line(err: str) -> str:
+    assert err.startswith("musclelora: ")
+    assert len(err.splitlines()) == 1
+    return err
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_results(tmp_path / "results", make_rows(skills=SMALL, seeds=2))
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_finished_grid(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, folder)
+    assert (code, err) == (0, "")
+    report = folder / "report"
+    figures = {"cacc-asr-1.png", "cacc-asr-1.svg"}
+    assert names(report) == {"index.html", "leaderboard.md", "results.csv", "report.json", *figures}
+    assert f"written to {report / 'index.html'}" in out
+    assert "mean over 2 attacks" in out
+    assert "16 cells finished of 16, 0 failed" in out
+    with (report / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 16
+    assert {row["defense"] for row in rows} == set(SMALL)
+
+
+def test_the_page_stands_alone_and_is_accessible(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, folder)
+    text = (folder / "report" / "index.html").read_text()
+    page = Page(text)
+    assert page.open == []
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.elements}
+    images = page.all("img")
+    assert images
+    for image in images:
+        assert str(image["src"]).startswith("data:image/svg+xml;base64,")
+        assert image["alt"]
+    assert len(page.all("caption")) == len(page.all("table")) == 3
+    assert all(cell["scope"] in ("row", "col") for cell in page.all("th"))
+    assert page.all("html") == [{"lang": "en"}]
+    assert not re.search(r"(src|href)=\"(?!data:)", text)
+    assert "url(" not in text
+    assert "mean over 2 attacks" in page.text
+    assert "cube" in page.text
+
+
+def test_the_markdown_has_a_row_for_each_defence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, folder)
+    text = (folder / "report" / "leaderboard.md").read_text()
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert [len(table) for table in tables] == [6, 6, 6]
+    assert [line.split(" | ")[0] for line in tables[0]] == [
+        "| defence",
+        "| ---",
+        "| *oracle* (reference)",
+        "| cube",
+        "| trusted-only",
+        "| vanilla",
+    ]
+    assert len({line.count("|") for line in tables[0]}) == 1
+    assert "**" in tables[0][3]
+    assert "†" in text
+    assert "](cacc-asr-1.png)" in text
+
+
+def test_an_unfinished_grid_says_how_much_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = make_rows(skills=SMALL, seeds=1)
+    failed = make_row("onion", cacc=0, asr=0, status="failed", error="ModelError: gone")
+    write_results(tmp_path / "r", [*rows, failed], planned=["a", "b", "c"])
+    code, out, _ = run(capsys, tmp_path / "r")
+    assert code == 0
+    said = "8 cells finished of 12, 1 failed, 3 missing: the grid has not finished"
+    assert said in out
+    assert "failed: badnets, onion, seed 0: ModelError: gone" in out
+    for name in ("index.html", "leaderboard.md"):
+        text = (tmp_path / "r" / "report" / name).read_text()
+        assert said in text
+        assert "ModelError: gone" in text
+        assert "with one seed they say nothing of what another seed would give" in text
+
+
+def test_a_second_report_replaces_the_first(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, folder)
+    first = {path.name: path.read_bytes() for path in (folder / "report").iterdir()}
+    run(capsys, folder)
+    assert {path.name: path.read_bytes() for path in (folder / "report").iterdir()} == first
+    code, _, _ = run(capsys, folder, "--format", "markdown")
+    assert code == 0
+    assert "index.html" not in names(folder / "report")
+    assert "leaderboard.md" in names(folder / "report")
+
+
+def test_another_output(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, _ = run(capsys, folder, "--output", tmp_path / "a" / "b", "--format", "html")
+    assert code == 0
+    assert {"index.html", "results.csv"} <= names(tmp_path / "a" / "b")
+    assert "leaderboard.md" not in names(tmp_path / "a" / "b")
+    assert "report" not in names(folder)
+
+
+def test_without_matplotlib_there_are_pages_without_figures(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in [name for name in sys.modules if name.startswith("musclelora.benchmark.fig")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delattr("musclelora.benchmark.figures", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, _, err = run(capsys, folder)
+    assert code == 0
+    assert "matplotlib is not installed" in err
+    assert names(folder / "report") == {"index.html", "leaderboard.md", "results.csv", "report.json"}
+
+
+# ---- hostile text ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    rows = [
+        row | {"data": HOSTILE, "model": HOSTILE, "attack": HOSTILE, "machine": HOSTILE}
+        for row in make_rows(skills=SMALL | {HOSTILE: (0.8, 0.3)}, seeds=1, attacks=("badnets",))
+    ]
+    error = f"DataError: {HOSTILE}"
+    rows.append(rows[-1] | {"defense": "broken", "status": "failed", "error": error})
+    rows.append(rows[1] | {"defense": "_hidden", "parameters": HOSTILE})
+    return write_results(tmp_path / "hostile", rows, name=HOSTILE)
+
+
+def test_hostile_text_is_inert_in_html(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, hostile)
+    assert (code, err) == (0, "")
+    page = Page((hostile / "report" / "index.html").read_text())
+    shown = " ".join(HOSTILE.split())
+    assert page.open == []
+    assert page.text.count(shown) >= 4
+    allowed = {"scope", "class", "role", "aria-label", "tabindex", "src", "alt", "title", "lang", "charset"}
+    allowed |= {"name", "content", "http-equiv"}
+    assert {key for _, attributes in page.elements for key in attributes} <= allowed
+    assert not {"script", "a", "b"} & {tag for tag, _ in page.elements}
+
+
+def test_hostile_text_is_inert_in_figures(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, hostile)
+    svg = (hostile / "report" / "cacc-asr-1.svg").read_text()
+    assert "<script" not in svg
+    assert (hostile / "report" / "cacc-asr-1.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_hostile_text_is_inert_in_markdown(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, hostile)
+    text = (hostile / "report" / "leaderboard.md").read_text()
+    assert "<" not in text
+    assert not re.search(r"(?<!\\)`", text)
+    assert not re.search(r"(?<!\\)\]\(http", text)
+    assert "http:" not in text
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    for table in tables:
+        assert len({line.count("|") for line in table}) == 1
+    assert [line for line in text.splitlines() if line.startswith("# ")] == [f"# Benchmark {escape(HOSTILE)}"]
+
+
+def test_hostile_text_is_inert_on_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x1b[31mred[/bold]\u202e[red]"
+    rows = make_rows(skills={"oracle": (0.9, 0.1), evil: (0.9, 0.2)}, seeds=1)
+    rows.append(rows[-1] | {"status": "failed", "error": evil, "seed": 1})
+    _, out, _ = run(capsys, write_results(tmp_path / "r", rows))
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+    assert "[/bold]" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("a|b", "a&#124;b"),
+        ("a\n\nb\r", "a b"),
+        ("*a* _b_", "\\*a\\* \\_b\\_"),
+        ("<b>&`", "&lt;b&gt;&amp;&#96;"),
+        ("[a](http://b)", "\\[a\\](http&#58;//b)"),
+        ("\x00\x1b", "\ufffd\ufffd"),
+        ("\\|", "\\\\&#124;"),
+        ("$x$", "\\$x\\$"),
+    ],
+)
+def test_escaping(text: str, escaped: str) -> None:
+    assert escape(text) == escaped
+
+
+# ---- bad input ------------------------------------------------------------------------------------------
+
+
+def test_no_results_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, tmp_path / "gone")
+    assert (code, out) == (6, "")
+    assert "gone" in one_line(err)
+    assert not (tmp_path / "gone").exists()
+
+
+def test_results_of_another_version(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    begun: dict[str, Any] = json.loads((folder / "grid.json").read_text())
+    (folder / "grid.json").write_text(json.dumps(begun | {"format": 99}))
+    code, _, err = run(capsys, folder)
+    assert code == 6
+    assert "99" in one_line(err)
+    assert not (folder / "report").exists()
+
+
+def test_no_finished_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [make_row("cube", cacc=0, asr=0, status="failed", error="x")]
+    for number, (given, planned) in enumerate([(rows, []), ([], ["a", "b"])]):
+        code, _, err = run(capsys, write_results(tmp_path / str(number), given, planned=planned))
+        assert code == 3
+        assert "0 finished cells of" in one_line(err)
+        assert not (tmp_path / str(number) / "report").exists()
+
+
+def test_only_oracles_have_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_results(tmp_path / "r", [make_row("oracle", cacc=0.9, asr=0.1)], planned=["a"])
+    code, out, _ = run(capsys, tmp_path / "r")
+    assert code == 0
+    assert "1 missing" in out
+
+
+@pytest.mark.parametrize("place", ["file", "below a file", "other files", "read-only"])
+def test_an_output_that_cannot_be_a_report(
+    place: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x").mkdir()
+    thesis = tmp_path / "x" / "thesis.txt"
+    thesis.write_text("dear")
+    output = {
+        "file": thesis,
+        "below a file": thesis / "report",
+        "other files": tmp_path / "x",
+        "read-only": Path("/proc/report"),
+    }[place]
+    code, _, err = run(capsys, folder, "--output", output)
+    assert code == 6, err
+    assert str(output) in one_line(err)
+    assert names(tmp_path / "x") == {"thesis.txt"}
+
+
+def test_an_unknown_format(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, folder, "--format", "pdf")
+    assert code == 2
+    assert "pdf" in one_line(err)
+
+
+def test_an_earlier_report_names_no_file_elsewhere(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "precious").write_text("dear")
+    (folder / "report").mkdir()
+    mark = {"format": 1, "files": ["../../precious", str(tmp_path / "precious"), "..", 3]}
+    (folder / "report" / "report.json").write_text(json.dumps(mark))
+    assert run(capsys, folder)[0] == 0
+    assert (tmp_path / "precious").read_text() == "dear"
