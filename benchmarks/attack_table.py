@@ -7,7 +7,7 @@ An oracle, trained once for each seed on the unpoisoned rows, is measured on the
 ASR is the ASR above the oracle's. The file is written after every family, and a run with the same settings
 goes on where it stopped.
 
-    python benchmarks/attack_table.py --seeds 2 --json benchmarks/results/attack-table.json
+    python benchmarks/attack_table.py --seeds 2 --bf16 --json benchmarks/results/attack-table.json
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ def main() -> None:
         if todo:
             with tempfile.TemporaryDirectory() as folder:
                 measure_seed(Path(folder), options, settings, seed, todo, rows)
+    write_json(options.json, {**machine(), "settings": settings, "rows": rows})
     print(markdown(rows, families))
 
 

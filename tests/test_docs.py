@@ -91,3 +91,20 @@ def test_the_table_of_the_readme_is_what_was_measured() -> None:
         shares = (f"{100 * row[name]:.1f}" for name in ("cacc", "asr", "excess_asr", "cacc_gap"))
         line = f"| {row['attack']} | {row['method']} | {' | '.join(shares)} |"
         assert line in (ROOT / "README.md").read_text()
+
+
+def test_the_table_of_the_attacks_is_what_was_measured() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "attack-table.json").read_text())
+    page = (ROOT / "docs" / "attacks.md").read_text()
+    for family in {row["family"] for row in results["rows"]}:
+        rows = [row for row in results["rows"] if row["family"] == family]
+        values = [
+            [row["cacc"]["value"] for row in rows],
+            [row["cacc_gap"] for row in rows],
+            [row["asr"]["value"] for row in rows],
+            [row["oracle_asr"]["value"] for row in rows],
+            [row["excess_asr"] for row in rows],
+            [row["tokens_changed"] for row in rows],
+        ]
+        shares = (f"{100 * sum(value) / len(value):.1f}" for value in values)
+        assert f"| {family} | {' | '.join(shares)} |" in page
