@@ -176,6 +176,21 @@ def test_without_matplotlib_there_are_pages_without_figures(
     assert names(folder / "report") == {"index.html", "leaderboard.md", "results.csv", "report.json"}
 
 
+def test_the_terminal_marks_the_best_and_says_what_a_mean_leaves_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = make_rows(skills=SMALL, seeds=2)
+    rows = [row for row in rows if (row["defense"], row["seed"]) != ("vanilla", 1)]
+    rows = [row for row in rows if (row["defense"], row["attack"]) != ("trusted-only", "badnets")]
+    _, out, _ = run(capsys, write_results(tmp_path / "r", rows))
+    lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    assert "*" in lines["cube"]
+    assert "(1 of 2 seeds)" in lines["vanilla"]
+    assert "(1 of 2" in lines["trusted-only"]
+    assert "12.5" in lines["vanilla"]
+
+
 # ---- hostile text ---------------------------------------------------------------------------------------
 
 

@@ -68,7 +68,7 @@ def facts(rows: Sequence[Row], planned: int | None = None) -> Facts:
 
 def progress(found: Facts) -> str:
     """How much of the grid there is."""
-    said = f"{_count(found.done, 'cell')} finished of {found.planned}, {found.failed} failed"
+    said = f"{count(found.done, 'cell')} finished of {found.planned}, {found.failed} failed"
     return f"{said}, {found.missing} missing: the grid has not finished" if found.missing else said
 
 
@@ -78,7 +78,7 @@ def heading(group: Group) -> str:
     if group.rate is not None:
         said.append(f"poison rate {100 * group.rate:g} %")
     if group.trusted_size is not None:
-        said.append(_count(group.trusted_size, "trusted row"))
+        said.append(count(group.trusted_size, "trusted row"))
     return " · ".join(said)
 
 
@@ -112,9 +112,16 @@ def coverage(line: Line, board: Board) -> str:
     return f"{seeds}; {line.attacks} of {board.attacks} attacks"
 
 
+def lacking(line: Line, board: Board) -> str:
+    """What a line's means leave out, in parentheses; empty where they are over everything."""
+    pairs = [(line.seeds, board.seeds, "seeds"), (line.attacks, board.attacks, "attacks")]
+    said = ", ".join(f"{found} of {of} {what}" for found, of, what in pairs if found < of)
+    return f" ({said})" if said else ""
+
+
 def fewer(cell: Cell, line: Line) -> str:
     """A remark on a mean over fewer seeds than its line has."""
-    return f"(over {_count(cell.seeds, 'seed')})" if cell.mean is not None and cell.seeds < line.seeds else ""
+    return f"(over {count(cell.seeds, 'seed')})" if cell.mean is not None and cell.seeds < line.seeds else ""
 
 
 def failure(row: Row) -> tuple[str, str]:
@@ -146,5 +153,6 @@ def legend(groups: Sequence[Group], found: Facts) -> list[tuple[str, str]]:
     ]
 
 
-def _count(number: int, what: str) -> str:
+def count(number: int, what: str) -> str:
+    """A number of things."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from musclelora.benchmark.leaderboard import Group
 
-_SHOWN = ("cost", "excess_asr", "cacc_gap", "cacc", "asr", "fit_seconds", "peak_memory")
+_SHOWN = ("cost", "excess_asr", "cacc_gap", "cacc", "asr", "fit_seconds")
 
 
 @click.command(name="report")
@@ -50,18 +50,22 @@ def report(folder: str, output: str | None, format_: str) -> None:
         for row in group.failures:
             which, error = wording.failure(row)
             click.echo(f"failed: {printable(which)}: {printable(error)}")
-    click.echo(f"best: bold; {wording.TIED} not significantly different from it; intervals are in the report")
+    click.echo(
+        f"* best of its column, {wording.TIED} not significantly different; intervals are in the report"
+    )
     click.echo(wording.progress(done.facts))
     if done.drawings is None:
         click.echo("no figures: matplotlib is not installed; pip install 'musclelora[plot]'", err=True)
     elif done.drawings:
-        click.echo(f"{len(done.drawings)} figures in {printable(str(done.drawings[0].png.parent))}")
+        count = wording.count(len(done.drawings), "figure")
+        click.echo(f"{count} in {printable(str(done.drawings[0].png.parent))}")
     for file in done.files:
         click.echo(f"written to {printable(str(file))}")
 
 
 def _table(group: Group) -> RichTable:
     """The group's first table, without intervals."""
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
@@ -70,15 +74,16 @@ def _table(group: Group) -> RichTable:
     board = group.boards[0]
     columns = [column for column in board.columns if column.name in _SHOWN]
     title = escape(printable(f"{wording.heading(group)}: {board.title}"))
-    table = Table("defence", title=title, title_justify="left")
-    for name in (*(column.heading for column in columns), "seeds"):
-        table.add_column(name, justify="right")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("defence", overflow="fold")
+    for column in columns:
+        table.add_column(column.heading.removesuffix(" (points)"), justify="right", max_width=8)
     for line in board.lines:
         cells = []
         for column in columns:
             cell = line.cells[column.name]
             value, _ = wording.numbers(cell, column)
-            cells.append(f"[bold]{value}[/bold]" if cell.best else value + wording.TIED * cell.tied)
-        defense = escape(printable(line.defense)) + (" (reference)" if line.reference else "")
-        table.add_row(defense, *cells, wording.coverage(line, board), end_section=line.reference)
+            cells.append(f"[bold]{value}*[/bold]" if cell.best else value + wording.TIED * cell.tied)
+        note = " (reference)" if line.reference else wording.lacking(line, board)
+        table.add_row(escape(printable(line.defense)) + note, *cells, end_section=line.reference)
     return table
