@@ -21,6 +21,7 @@ _COMMANDS = {
     "export": "Write a trained model so that it loads without this package.",
     "poison": "Plant triggers in data, to try a defence on it.",
     "attacks": "List the trigger families, their parameters and examples.",
+    "benchmark": "Compare defences on a grid of data, attacks, models and seeds.",
     "demo": "Poison BBC news, defend against it, and show what happened.",
     "info": "Show versions and devices, or what is in a run.",
 }
@@ -28,6 +29,7 @@ _COMMANDS = {
 _GOES_ON = {
     "train": "; the same command with --resume goes on from the last checkpoint",
     "demo": "; the same command goes on with it",
+    "benchmark": "; the same command goes on with the cells that are left",
 }
 
 

@@ -1,0 +1,184 @@
+"""How long cells take, roughly: to order the time left by, and for a dry run.
+
+The unit is one training row seen once by the whole backbone. What a cell costs in it is guessed from the kind
+of its defence; what the unit costs in seconds is measured, with a few steps of training on this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from musclelora.benchmark.plan import ORACLE, Cell
+from musclelora.benchmark.tables import draw, read_tables
+from musclelora.data.table import Table
+from musclelora.defenses import DEFENSES
+
+FORWARD: Final = 1 / 3
+"""A row that is only predicted."""
+LOW_RANK: Final = 0.8
+"""A row seen by a backbone of which an adapter alone is trained."""
+ALIGNED: Final = 2.0
+"""A row with a trusted row beside it."""
+PASSES: Final = {ORACLE: 1, "training": 1, "filtering": 1, "inference": 8}
+"""Predictions of every test row, by kind."""
+LOOKS: Final = {"filtering": 0.5}
+"""Predictions of every training row for each of its words, by kind."""
+START: Final = 4.0
+"""Seconds to start a process and load a model."""
+
+_STEPS = 6
+_LANGUAGE_MODEL = 135e6  # parameters of the one that is embedded
+_EPOCHS_FULL, _EPOCHS = 3.0, 4.0  # where neither the grid nor a preset says
+
+
+class Sizes(NamedTuple):
+    """What a data set comes to in a cell."""
+
+    train: int
+    test: int
+    triggered: int
+    words: float
+    rows: Table
+
+
+def sizes_of(cells: Sequence[Cell]) -> dict[str, Sizes]:
+    """The sizes of every data set that `cells` are of, by its name."""
+    found: dict[str, Sizes] = {}
+    for cell in cells:
+        if cell.data.name not in found:
+            split = draw(cell.data, read_tables(cell.data), seed=cell.seed, trusted_size=None)
+            words = float(np.mean([min(len(text.split()), 128) for text in split.train.texts]))
+            others = len(split.test) - int(np.bincount(split.test.labels).min())
+            found[cell.data.name] = Sizes(len(split.train), len(split.test), others, words, split.train)
+    return found
+
+
+def costs(cells: Sequence[Cell], sizes: Mapping[str, Sizes]) -> dict[str, float]:
+    """What each cell costs, by its id, in rows that the whole backbone sees once."""
+    configs = {model: _config(model) for model in {cell.model for cell in cells}}
+    paid: set[tuple[Any, ...]] = set()
+    found = {}
+    for cell in cells:
+        size = sizes[cell.data.name]
+        cost = PASSES[cell.kind] * FORWARD * (size.test + size.triggered)
+        cost += LOOKS.get(cell.kind, 0.0) * FORWARD * size.train * size.words
+        # A model that cells share is paid for once.
+        if _trained_for(cell) not in paid:
+            cost += _training(cell, size, configs[cell.model])
+            paid.add(_trained_for(cell))
+        if cell.defense is not None and "language_model" in DEFENSES[cell.defense.name].parameters():
+            # Each text without each of its words; clean and trusted texts are kept for the next attack.
+            ratio = _LANGUAGE_MODEL / _parameters(configs[cell.model])
+            known = (cell.data.name, cell.seed, cell.label)
+            texts = size.triggered + (0 if known in paid else size.test + (cell.trusted_size or 0))
+            paid.add(known)
+            cost += FORWARD * ratio * texts * size.words
+        found[cell.id] = cost
+    return found
+
+
+def seconds_per_row(cell: Cell, sizes: Mapping[str, Sizes]) -> float:
+    """Measure the unit: seconds to train the whole backbone on one row, by a few steps of it.
+
+    Raises:
+        ModelError, TrainingError, UsageError: the model cannot be trained.
+    """
+    from musclelora.training import METHODS, fit
+
+    rows = sizes[cell.data.name].rows
+    asked = {**cell.training, **cell.full}
+    with (
+        tempfile.TemporaryDirectory(prefix="musclelora-") as folder,
+        contextlib.redirect_stdout(io.StringIO()),  # without its bar, the Trainer prints its log
+    ):
+        run = fit(
+            Path(folder) / "run",
+            train=rows,
+            trusted=None,
+            model=cell.model,
+            method=METHODS["full"],
+            arguments={**asked, "max_steps": _STEPS, "save_strategy": "no", "disable_tqdm": True, "seed": 0},
+            select_best="last",
+        )
+    (log,) = [log for log in run.info["history"] if "train_runtime" in log]
+    batch = int(run.info["settings"]["arguments"].get("per_device_train_batch_size", 8))
+    return float(log["train_runtime"]) / (_STEPS * min(batch, len(rows)))
+
+
+def from_finished(cells: Sequence[Cell], rows: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Seconds of cells by their ids, from finished ones of the same data, model, defence and trusted size."""
+
+    def alike(cell: Cell) -> tuple[Any, ...]:
+        return cell.data.name, cell.model, cell.label, cell.trusted_size
+
+    taken = defaultdict[tuple[Any, ...], list[float]](list)
+    for cell in cells:
+        row = rows.get(cell.id, {})
+        if row.get("status") == "done" and "seconds" in row:
+            taken[alike(cell)].append(float(row["seconds"]))
+    return {cell.id: float(np.mean(taken[alike(cell)])) for cell in cells if alike(cell) in taken}
+
+
+def _trained_for(cell: Cell) -> tuple[Any, ...]:
+    """What the model that a cell trains or takes depends on; cells of which it is the same share one."""
+    about = (cell.data.name, cell.model, cell.seed)
+    method = _method(cell)
+    if cell.defense is None:
+        return (*about, ORACLE)
+    if method is not None and method.trusted_only:
+        return (*about, cell.trusted_size)
+    if cell.shares or cell.kind == "inference":
+        return (*about, cell.attack.name, cell.rate)
+    return (cell.id,)
+
+
+def _method(cell: Cell) -> Any:
+    """The levers that the defence pulls, where it is one of ours."""
+    return None if cell.defense is None else getattr(DEFENSES[cell.defense.name], "method", None)
+
+
+def _training(cell: Cell, size: Sizes, config: Any) -> float:
+    method = _method(cell)
+    own: Mapping[str, Any] = {} if cell.defense is None else cell.defense.parameters
+    full = cell.kind != "training" if method is None else not method.low_rank
+    given = {**cell.training, **(cell.full if full else {}), **own}
+    epochs = given.get("num_train_epochs") or (_EPOCHS_FULL if full else _preset_epochs(config))
+    rows = size.train
+    if method is not None and method.trusted_only:
+        rows, epochs = cell.trusted_size or 0, own.get("num_train_epochs", 12)
+    factor = (1.0 if full else LOW_RANK) * (ALIGNED if method is not None and method.alignment else 1.0)
+    return float(rows * epochs * factor)
+
+
+def _config(model: str) -> Any:
+    from transformers import AutoConfig
+
+    from musclelora.data import EMBEDDED_MODELS, embedded_model_path
+
+    try:
+        return AutoConfig.from_pretrained(embedded_model_path(model) if model in EMBEDDED_MODELS else model)
+    except Exception:  # what is wrong with it is said when it is trained
+        return None
+
+
+def _preset_epochs(config: Any) -> float:
+    from musclelora.adapter import preset_for
+
+    try:
+        return float(preset_for(config).epochs)
+    except Exception:  # as above
+        return _EPOCHS
+
+
+def _parameters(config: Any) -> float:
+    """The parameters of a transformer's blocks, roughly."""
+    layers, width = getattr(config, "num_hidden_layers", 12), getattr(config, "hidden_size", 768)
+    return 12.0 * layers * width**2

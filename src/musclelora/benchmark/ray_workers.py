@@ -1,0 +1,106 @@
+"""Cells on a Ray cluster: what runs in a process of this machine runs as a task there."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from musclelora.benchmark.local_workers import Work
+from musclelora.benchmark.plan import Cell
+from musclelora.errors import UsageError
+
+Row = dict[str, Any]
+
+_INSTALL = "pip install 'musclelora[benchmark,ray]'"
+_SECONDS = 5.0
+_RETRIES = 3
+
+
+def connect() -> None:
+    """Join the cluster at ``RAY_ADDRESS``, or start one on this machine.
+
+    Raises:
+        UsageError: Ray is not installed, or there is no cluster at the address.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--workers ray: no package ray; expected it installed; {_INSTALL}") from error
+    if ray.is_initialized():
+        return
+    address = os.environ.get("RAY_ADDRESS", "").strip()
+    _check_reachable(address)
+    try:
+        # Cells print nothing that is for the person who waits; what they say is in their rows.
+        ray.init(address=address or "local", log_to_driver=False, logging_level="error")
+    except Exception as error:  # of many kinds, by what is missing
+        said = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"RAY_ADDRESS: found {address or 'nothing'}, but no Ray cluster can be used ({said}); "
+            "start one with ray start --head, or unset it to use this machine alone"
+        ) from error
+
+
+def ray_rows(
+    cells: Sequence[Cell], *, kept: Path, cpus: float, gpus: float, work: Work, retries: int = _RETRIES
+) -> Iterator[Row]:
+    """Run cells as tasks of the cluster that :func:`connect` joined, and yield each one's row as it ends.
+
+    A task whose node or process is lost runs again elsewhere; the row of a cell comes once all the same. A
+    process does one cell, so that its peak of memory is the cell's own.
+
+    Args:
+        cells: in the order to start them.
+        kept: the folder for models and tables that several cells need; where a node cannot write it, its
+            cells keep nothing.
+        cpus: processors that each cell is given.
+        gpus: GPUs that each cell is given.
+        work: what makes a row of a cell.
+        retries: times that a cell whose node or process is lost is tried again.
+    """
+    import ray
+
+    from musclelora.benchmark.cell import failed_row
+
+    task = ray.remote(
+        num_cpus=cpus, num_gpus=gpus, max_retries=retries, max_calls=1, scheduling_strategy="SPREAD"
+    )(_work)
+    running = {task.remote(work, cell, kept.resolve(), max(1, int(cpus))): cell for cell in cells}
+    try:
+        while running:
+            (ended,), _ = ray.wait(list(running), num_returns=1)
+            cell = running.pop(ended)
+            try:
+                row: Row = ray.get(ended)
+            except Exception as error:  # the task has been given up: its node or process was lost too often
+                said = " ".join(str(error).split())
+                row = failed_row(cell, f"{type(error).__name__}: {said[:300]}", str(error))
+            yield row
+    finally:
+        for task_ in running:
+            ray.cancel(task_, force=True)
+
+
+def _work(work: Work, cell: Cell, kept: Path, threads: int) -> Row:
+    import torch
+
+    # A model that is sure sends back gradients with which a processor computes many times slower.
+    torch.set_flush_denormal(True)
+    return work(cell, kept=kept, threads=threads)
+
+
+def _check_reachable(address: str) -> None:
+    """Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"RAY_ADDRESS: found {address}, but nothing answers there ({error}); "
+            "start a cluster with ray start --head, or unset it to use this machine alone"
+        ) from error

@@ -1,0 +1,214 @@
+"""The folder of a grid's results.
+
+=====================================  ==========================================================
+``grid.yaml``, ``grid.json``           the grid as it was given; its format, its cells and what they are
+``cells/<id>.json``                    one finished or failed cell, whole or not at all
+``results.parquet``, ``results.csv``   one tidy table of them, in the order of the grid
+``shared/``                            models and tables that several cells need; may be deleted
+=====================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from filelock import FileLock, Timeout
+
+from musclelora import __version__
+from musclelora.errors import OutputError
+from musclelora.files import atomic_file, output_errors, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from musclelora.benchmark.plan import Cell
+    from musclelora.benchmark.schema import Grid
+
+Row = dict[str, Any]
+
+FORMAT: Final = 1
+GRID, CELLS, SHARED, LOCK = "grid.json", "cells", "shared", ".lock"
+
+_TEXT, _REAL, _WHOLE = "str", "float64", "Int64"
+COLUMNS: Final[dict[str, str]] = {
+    **dict.fromkeys(("cell", "data", "attack", "label_mode"), _TEXT),
+    "rate": _REAL,
+    **dict.fromkeys(("model", "defense", "kind"), _TEXT),
+    **dict.fromkeys(("trusted_size", "seed"), _WHOLE),
+    **dict.fromkeys(("status", "error"), _TEXT),
+    **dict.fromkeys(("cacc", "cacc_low", "cacc_high"), _REAL),
+    "cacc_n": _WHOLE,
+    **dict.fromkeys(("asr", "asr_low", "asr_high"), _REAL),
+    "asr_n": _WHOLE,
+    **dict.fromkeys(("oracle_cacc", "oracle_asr", "excess_asr", "cacc_gap"), _REAL),
+    **dict.fromkeys(("rejected_clean", "rejected_triggered", "auroc"), _REAL),
+    **dict.fromkeys(("dropped_poisoned", "dropped_clean", "fit_seconds", "predict_seconds"), _REAL),
+    "peak_memory": _WHOLE,
+    **dict.fromkeys(("parameters", "scale_factors"), _TEXT),
+    "r": _WHOLE,
+    **dict.fromkeys(("musclelora", "torch", "machine", "date"), _TEXT),
+}
+"""The columns of the results and their types in pandas."""
+
+
+class Store:
+    """A results folder that this process alone writes; made by :func:`open_store`."""
+
+    def __init__(self, folder: Path, cells: Sequence[str]) -> None:
+        self.folder = folder
+        self.rows = read_rows(folder, cells)
+        self._cells = tuple(cells)
+
+    @property
+    def shared(self) -> Path:
+        """Where cells keep what others need."""
+        return self.folder / SHARED
+
+    def is_done(self, cell: str) -> bool:
+        """Whether a cell has its result; one that failed has not."""
+        return self.rows.get(cell, {}).get("status") == "done"
+
+    def write(self, row: Row) -> None:
+        """Keep the row of a cell, at once and whole."""
+        write_json(self.folder / CELLS / f"{row['cell']}.json", row)
+        self.rows[row["cell"]] = row
+        self.write_table()
+
+    def write_table(self) -> None:
+        """Write the table of all cells that have a row."""
+        table = as_table([self.rows[cell] for cell in self._cells if cell in self.rows])
+        with atomic_file(self.folder / "results.parquet") as temporary:
+            table.to_parquet(temporary, index=False)
+        with atomic_file(self.folder / "results.csv") as temporary:
+            table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+@contextlib.contextmanager
+def open_store(
+    folder: Path, source: Path, grid: Grid, cells: Sequence[Cell], *, bf16: bool
+) -> Iterator[Store]:
+    """Make `folder` the results folder of a grid, or go on with what is in it.
+
+    A folder goes on with a grid that has all the cells it was begun with: seeds, defences and so on may be
+    added. Its finished cells stay, for their ids say all that decides a result.
+
+    Args:
+        folder: the results folder.
+        source: the grid's file, of which a copy is kept.
+        grid: the grid.
+        cells: its cells.
+        bf16: what ``bf16: auto`` means in this folder.
+
+    Raises:
+        OutputError: another run is at work in it, it holds something else, results of another grid or of a
+            version that cannot be read, or it cannot be written.
+    """
+    with output_errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder}: found a file, expected a folder or nothing; name another output")
+        others = folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
+        if others and not (folder / GRID).exists():
+            raise OutputError(f"{folder}: it holds files that no benchmark wrote; name another output")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise OutputError(
+                f"{folder}: another run is at work in it; wait for it, stop it, or name another output"
+            ) from error
+    try:
+        ids = [cell.id for cell in cells]
+        begun = read_begun(folder)
+        missing = [] if begun is None else [cell for cell in begun["cells"] if cell not in set(ids)]
+        if begun is not None and missing:
+            raise OutputError(
+                f"{folder}: it holds results of another grid ({len(missing)} of its {len(begun['cells'])} "
+                "cells are not in this one); name another output, or give the grid that it was begun with"
+            )
+        (folder / CELLS).mkdir(exist_ok=True)
+        for leftover in [*folder.glob(".*.*.*"), *(folder / CELLS).glob(".*")]:  # what a kill left behind
+            leftover.unlink(missing_ok=True)
+        with atomic_file(folder / "grid.yaml") as temporary:
+            temporary.write_bytes(source.read_bytes())
+        facts = {"format": FORMAT, "musclelora": __version__, "bf16": bf16}
+        write_json(folder / GRID, {**facts, "grid": grid.model_dump(mode="json"), "cells": ids})
+        yield Store(folder, ids)
+    finally:
+        lock.release()
+
+
+def read_begun(folder: Path) -> dict[str, Any] | None:
+    """What ``grid.json`` holds: the grid, its cells and ``bf16``; None where there is none.
+
+    Raises:
+        OutputError: it is damaged, or of a version that cannot be read.
+    """
+    try:
+        begun: Any = json.loads((folder / GRID).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"{folder / GRID}: cannot be read ({error}); restore it or name another output"
+        ) from error
+    if not isinstance(begun, dict) or begun.get("format") != FORMAT:
+        found = begun.get("format") if isinstance(begun, dict) else None
+        raise OutputError(
+            f"{folder}: its results are of format {found}, expected {FORMAT} (musclelora {__version__}); "
+            "use the version that wrote them or name another output"
+        )
+    if not (isinstance(begun.get("cells"), list) and isinstance(begun.get("grid"), dict)):
+        raise OutputError(f"{folder / GRID}: no cells in it; restore it or name another output")
+    return begun
+
+
+def read_rows(folder: Path, cells: Sequence[str]) -> dict[str, Row]:
+    """The rows that there are of `cells`, by id; what cannot be read is as if it had not run."""
+    rows: dict[str, Row] = {}
+    for cell in cells:
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            row = json.loads((folder / CELLS / f"{cell}.json").read_text(encoding="utf-8"))
+            if isinstance(row, dict) and row.get("cell") == cell:
+                rows[cell] = row
+    return rows
+
+
+def results_table(folder: Path) -> pd.DataFrame:
+    """The results in a folder, one row a cell, with the columns :data:`COLUMNS`.
+
+    Raises:
+        OutputError: there are none, or of a version that cannot be read.
+    """
+    begun = read_begun(folder)
+    if begun is None:
+        raise OutputError(
+            f"{folder}: no {GRID} in it; expected a folder that `musclelora benchmark run` wrote"
+        )
+    rows = read_rows(folder, begun["cells"])
+    return as_table(list(rows.values()))
+
+
+def as_table(rows: Sequence[Row]) -> pd.DataFrame:
+    """Rows as a table, each with the oracle of its data, attack, model and seed."""
+    import pandas as pd
+
+    def key(row: Row) -> tuple[Any, ...]:
+        return row["data"], row["attack"], row["model"], row["seed"]
+
+    oracles = {key(row): row for row in rows if row["kind"] == "oracle" and row["status"] == "done"}
+    joined = []
+    for row in rows:
+        oracle = oracles.get(key(row), {})
+        more = {"oracle_cacc": oracle.get("cacc"), "oracle_asr": oracle.get("asr")}
+        if oracle and row["status"] == "done":
+            more |= {"excess_asr": row["asr"] - oracle["asr"], "cacc_gap": oracle["cacc"] - row["cacc"]}
+        joined.append(row | more)
+    columns = {
+        name: pd.Series([row.get(name) for row in joined], dtype=kind) for name, kind in COLUMNS.items()
+    }
+    return pd.DataFrame(columns)

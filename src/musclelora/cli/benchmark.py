@@ -1,0 +1,245 @@
+"""``musclelora benchmark``."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from musclelora.cli.hub import spare_the_hub
+from musclelora.cli.options import quiet_libraries
+from musclelora.cli.terminal import printable
+from musclelora.errors import UsageError
+
+if TYPE_CHECKING:
+    from musclelora.benchmark.estimate import Sizes
+    from musclelora.benchmark.plan import Cell
+    from musclelora.benchmark.runner import Start
+    from musclelora.benchmark.store import Row
+
+_MAY_BE_ON_THE_HUB = ("train", "test", "trusted", "models", "model", "language_model")
+_INSTALL = "pip install 'musclelora[benchmark]'"
+
+
+class _Group(click.Group):
+    """Its commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return ["run", "report"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "report":
+            try:
+                from musclelora.cli.benchmark_report import report
+            except ModuleNotFoundError as error:
+                message = f"benchmark report: no package {error.name}; expected it installed; {_INSTALL}"
+                raise UsageError(message) from error
+            command: click.Command = report
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(name="benchmark", cls=_Group)
+def command() -> None:
+    """Compare defences on a grid of data, attacks, models and seeds."""
+
+
+class _Workers(click.ParamType):  # type: ignore[type-arg]
+    """A number of processes, or "ray"."""
+
+    name = "N|ray"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == "ray":
+            return "ray"
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"found {value!r}, expected a number of processes from 1, or ray", param, ctx)
+        return int(value)
+
+
+@command.command(name="run")
+@click.argument("grid_file", metavar="GRID", type=click.Path(path_type=Path))
+@click.option(
+    "--output", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="The results folder."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Say how many cells there are and how long they take, and stop."
+)
+@click.option(
+    "--workers", type=_Workers(), default=1, show_default=True, help="Processes at a time, or a Ray cluster."
+)
+@click.option(
+    "--cpus-per-cell",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Ray: processors that a cell is given.",
+)
+@click.option(
+    "--gpus-per-cell",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Ray: GPUs that a cell is given.",
+)
+def run(
+    grid_file: Path,
+    output: Path,
+    dry_run: bool,
+    workers: int | str,
+    cpus_per_cell: float,
+    gpus_per_cell: float,
+) -> None:
+    """Run the cells of the grid in the YAML file GRID.
+
+    Every cell is kept as it ends. The same command goes on where it was stopped, and tries failed
+    cells again. With --workers ray the cells run on the Ray cluster at RAY_ADDRESS, or on a local one.
+    """
+    try:
+        from musclelora.benchmark.marked_yaml import load_yaml
+
+        spare_the_hub(*_names(load_yaml(grid_file).value, grid_file.parent))
+        from musclelora.benchmark import estimate
+        from musclelora.benchmark.grid import load_grid
+        from musclelora.benchmark.plan import plan
+        from musclelora.benchmark.runner import run_cells
+        from musclelora.benchmark.store import open_store, read_begun, read_rows
+    except ModuleNotFoundError as error:
+        raise UsageError(f"benchmark: no package {error.name}; expected it installed; {_INSTALL}") from error
+
+    quiet_libraries()
+    grid = load_grid(grid_file)
+    begun = read_begun(output)
+    bf16 = _bf16(grid.training, begun)
+    cells = plan(grid, bf16=bf16)
+    sizes = estimate.sizes_of(cells)
+    costs = estimate.costs(cells, sizes)
+    if dry_run:
+        _forecast(output, cells, sizes, costs, read_rows(output, [cell.id for cell in cells]), workers)
+        return
+    start = _start(workers, cpus_per_cell, gpus_per_cell)
+    with open_store(output, grid_file, grid, cells, bf16=bf16) as store:
+        todo = [cell for cell in cells if not store.is_done(cell.id)]
+        click.echo(
+            f"{grid.name}: {len(cells)} cells, {len(cells) - len(todo)} of them finished before", err=True
+        )
+        with _progress(sum(costs[cell.id] for cell in todo)) as (say, advance):
+            counts = run_cells(cells, store, start, costs=costs, say=say, advance=advance)
+    failed = f", {counts['failed']} failed (the same command tries them again)" if counts["failed"] else ""
+    click.echo(f"{counts['run']} cells run: {counts['done']} of {len(cells)} done{failed}")
+    click.echo(f"written to {output}/results.csv and {output}/results.parquet")
+
+
+def _names(value: Any, folder: Path) -> list[str]:
+    """The texts in a grid that may be names on the hub."""
+    entries: list[Any] = [value]
+    if isinstance(value, dict):
+        for key in ("data", "attacks", "defenses"):
+            entries += value[key] if isinstance(value.get(key), list) else []
+    found: list[Any] = []
+    for entry in entries:
+        for key in _MAY_BE_ON_THE_HUB if isinstance(entry, dict) else ():
+            given = entry.get(key)
+            found += given if isinstance(given, list) else [given]
+    return [name for name in found if isinstance(name, str) and not (folder / name).exists()]
+
+
+def _bf16(training: dict[str, Any], begun: dict[str, Any] | None) -> bool:
+    """What ``bf16: auto`` means: what it meant when the folder was begun, or what pays on this machine."""
+    if training.get("bf16", "auto") != "auto":
+        return bool(training["bf16"])
+    if begun is not None:
+        return bool(begun["bf16"])
+    from musclelora.demo import bf16_pays
+
+    return bf16_pays()
+
+
+def _start(workers: int | str, cpus: float, gpus: float) -> Start:
+    from musclelora.benchmark.cell import run_cell
+
+    if workers == "ray":
+        from musclelora.benchmark.ray_workers import connect, ray_rows
+
+        connect()
+        return functools.partial(_called, ray_rows, {"cpus": cpus, "gpus": gpus, "work": run_cell})
+    from musclelora.benchmark.local_workers import local_rows
+
+    return functools.partial(_called, local_rows, {"workers": workers, "work": run_cell})
+
+
+def _called(
+    rows: Callable[..., Iterator[Row]], options: dict[str, Any], cells: Any, kept: Path
+) -> Iterator[Row]:
+    return rows(cells, kept=kept, **options)
+
+
+@contextlib.contextmanager
+def _progress(total: float) -> Iterator[tuple[Callable[[str], object], Callable[[float], object]]]:
+    """Yields how to say a line and how to move the bar, which is only there on a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda line: click.echo(printable(line), err=True), lambda _: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("cells", total=total)
+
+        def say(line: str) -> None:
+            bar.console.print(printable(line), markup=False, highlight=False)
+
+        yield say, lambda cost: bar.advance(task, cost)
+
+
+def _forecast(
+    output: Path,
+    cells: Sequence[Cell],
+    sizes: Mapping[str, Sizes],
+    costs: Mapping[str, float],
+    rows: Mapping[str, Row],
+    workers: int | str,
+) -> None:
+    """Print what a run would do and how long that takes."""
+    from musclelora.benchmark.estimate import START, from_finished, seconds_per_row
+    from musclelora.benchmark.runner import shown_time
+
+    todo = [cell for cell in cells if rows.get(cell.id, {}).get("status") != "done"]
+    oracles = sum(cell.defense is None for cell in cells)
+    click.echo(f"cells     {len(cells):,}, {oracles:,} of them oracles")
+    for name, size in sizes.items():
+        click.echo(
+            f"data      {printable(name)}: {size.train:,} training rows, {size.test:,} clean and up to "
+            f"{size.triggered:,} triggered test rows"
+        )
+    failed = sum(row.get("status") == "failed" for row in rows.values())
+    click.echo(f"finished  {len(cells) - len(todo):,} in {output}, {failed:,} failed and will be tried again")
+    if not todo:
+        return
+    known = from_finished(cells, rows)
+    unknown = [cell for cell in todo if cell.id not in known]
+    units = dict.fromkeys((cell.model for cell in unknown), 0.0)
+    for model in units:
+        cell = next(cell for cell in unknown if cell.model == model)
+        units[model] = seconds_per_row(cell, sizes)
+    seconds = {cell.id: known.get(cell.id) or START + costs[cell.id] * units[cell.model] for cell in todo}
+    by_label: dict[str, list[float]] = {}
+    for cell in todo:
+        by_label.setdefault(cell.label, []).append(seconds[cell.id])
+    for label, taken in by_label.items():
+        click.echo(
+            f"  {printable(label):<24} {len(taken):>4} cells, {shown_time(sum(taken) / len(taken)):>7} each"
+        )
+    total = sum(seconds.values())
+    how = "from cells that are finished" if not unknown else "from a few training steps on this machine"
+    click.echo(f"estimate  about {shown_time(total)} one cell at a time, within a factor of 2: {how}")
+    if isinstance(workers, int) and workers > 1:
+        click.echo(
+            f"          {workers} workers share this machine's cores: {shown_time(total / workers)} at best"
+        )
