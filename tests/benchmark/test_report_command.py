@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
 import sys
@@ -15,6 +16,7 @@ from result_rows import SKILLS, make_row, make_rows
 from results_folder import write_results
 
 from musclelora.benchmark.markdown import escape
+from musclelora.benchmark.report import write_report
 from musclelora.cli.main import main
 
 SMALL = {name: SKILLS[name] for name in ("oracle", "vanilla", "trusted-only", "cube")}
@@ -67,6 +69,14 @@ def folder(tmp_path: Path) -> Path:
     return write_results(tmp_path / "results", make_rows(skills=SMALL, seeds=2))
 
 
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a finished grid, which no test may change."""
+    folder = tmp_path_factory.mktemp("finished") / "results"
+    write_report(write_results(folder, make_rows(skills=SMALL, seeds=2)))
+    return folder / "report"
+
+
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
@@ -86,9 +96,8 @@ def test_a_finished_grid(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert {row["defense"] for row in rows} == set(SMALL)
 
 
-def test_the_page_stands_alone_and_is_accessible(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(capsys, folder)
-    text = (folder / "report" / "index.html").read_text()
+def test_the_page_stands_alone_and_is_accessible(report: Path) -> None:
+    text = (report / "index.html").read_text()
     page = Page(text)
     assert page.open == []
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.elements}
@@ -106,9 +115,8 @@ def test_the_page_stands_alone_and_is_accessible(folder: Path, capsys: pytest.Ca
     assert "cube" in page.text
 
 
-def test_the_markdown_has_a_row_for_each_defence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(capsys, folder)
-    text = (folder / "report" / "leaderboard.md").read_text()
+def test_the_markdown_has_a_row_for_each_defence(report: Path) -> None:
+    text = (report / "leaderboard.md").read_text()
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     assert [len(table) for table in tables] == [6, 6, 6]
     assert [line.split(" | ")[0] for line in tables[0]] == [
@@ -184,18 +192,21 @@ def test_the_terminal_marks_the_best_and_says_what_a_mean_leaves_out(
     rows = [row for row in rows if (row["defense"], row["seed"]) != ("vanilla", 1)]
     rows = [row for row in rows if (row["defense"], row["attack"]) != ("trusted-only", "badnets")]
     _, out, _ = run(capsys, write_results(tmp_path / "r", rows))
-    lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
-    assert "*" in lines["cube"]
-    assert "(1 of 2" in lines["vanilla"]
-    assert "(1 of 2" in lines["trusted-only"]
-    assert "12.5" in lines["vanilla"]
+    lines = [line.strip() for line in out.splitlines() if line.strip()]
+    (cube,) = [line for line in lines if line.startswith("cube")]
+    assert "*" in cube
+    assert cube.endswith("12.5*")
+    after = {line.split()[0]: following for line, following in itertools.pairwise(lines)}
+    assert after["vanilla"] == "(1 of 2 seeds)"
+    assert after["trusted-only"] == "(1 of 2 attacks)"
 
 
 # ---- hostile text ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def hostile(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of results whose every text is hostile, which no test may change."""
     rows = [
         row | {"data": HOSTILE, "model": HOSTILE, "attack": HOSTILE, "machine": HOSTILE}
         for row in make_rows(skills=SMALL | {HOSTILE: (0.8, 0.3)}, seeds=1, attacks=("badnets",))
@@ -203,13 +214,13 @@ def hostile(tmp_path: Path) -> Path:
     error = f"DataError: {HOSTILE}"
     rows.append(rows[-1] | {"defense": "broken", "status": "failed", "error": error})
     rows.append(rows[1] | {"defense": "_hidden", "parameters": HOSTILE})
-    return write_results(tmp_path / "hostile", rows, name=HOSTILE)
+    folder = write_results(tmp_path_factory.mktemp("hostile") / "results", rows, name=HOSTILE)
+    write_report(folder)
+    return folder / "report"
 
 
-def test_hostile_text_is_inert_in_html(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = run(capsys, hostile)
-    assert (code, err) == (0, "")
-    page = Page((hostile / "report" / "index.html").read_text())
+def test_hostile_text_is_inert_in_html(hostile: Path) -> None:
+    page = Page((hostile / "index.html").read_text())
     shown = " ".join(HOSTILE.split())
     assert page.open == []
     assert page.text.count(shown) >= 4
@@ -219,16 +230,14 @@ def test_hostile_text_is_inert_in_html(hostile: Path, capsys: pytest.CaptureFixt
     assert not {"script", "a", "b"} & {tag for tag, _ in page.elements}
 
 
-def test_hostile_text_is_inert_in_figures(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(capsys, hostile)
-    svg = (hostile / "report" / "cacc-asr-1.svg").read_text()
+def test_hostile_text_is_inert_in_figures(hostile: Path) -> None:
+    svg = (hostile / "cacc-asr-1.svg").read_text()
     assert "<script" not in svg
-    assert (hostile / "report" / "cacc-asr-1.png").read_bytes().startswith(b"\x89PNG")
+    assert (hostile / "cacc-asr-1.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_hostile_text_is_inert_in_markdown(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(capsys, hostile)
-    text = (hostile / "report" / "leaderboard.md").read_text()
+def test_hostile_text_is_inert_in_markdown(hostile: Path) -> None:
+    text = (hostile / "leaderboard.md").read_text()
     assert "<" not in text
     assert not re.search(r"(?<!\\)`", text)
     assert not re.search(r"(?<!\\)\]\(http", text)

@@ -77,13 +77,13 @@ def _table(group: Group) -> RichTable:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("defence", overflow="fold")
     for column in columns:
-        table.add_column(column.heading.removesuffix(" (points)"), justify="right", max_width=8)
+        table.add_column(column.heading.removesuffix(" (points)"), justify="right", max_width=7)
     for line in board.lines:
         cells = []
         for column in columns:
             cell = line.cells[column.name]
             value, _ = wording.numbers(cell, column)
             cells.append(f"[bold]{value}*[/bold]" if cell.best else value + wording.TIED * cell.tied)
-        note = " (reference)" if line.reference else wording.lacking(line, board)
+        note = " (reference)" if line.reference else wording.lacking(line, board).replace(" (", "\n(")
         table.add_row(escape(printable(line.defense)) + note, *cells, end_section=line.reference)
     return table
