@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
+from musclelora.benchmark import wording
 from musclelora.benchmark.comparison import Cell, Line
 from musclelora.benchmark.drawing import Drawing
-from musclelora.benchmark.leaderboard import Group
-from musclelora.benchmark.wording import plain
+from musclelora.benchmark.leaderboard import Board, Group
 from musclelora.files import atomic_file
 
 _MARKERS = "os^Dvp<h>8PXd"
 _DASHES = ("-", "--", "-.", ":")
 _COLORS = ("#000000", "#0072B2", "#D55E00", "#007A58", "#A03C7A", "#4C6A00", "#7A4A00")
 _FILLS = {"training": "none", "filtering": "full", "inference": "bottom"}
+_NOTE = "hollow: training\nfilled: drops training rows\nhalf: looks at each text"
 _LONGEST_NAME = 34
+
+AXES = {"asr": "ASR (%), low is good", "cacc": "CACC (%), high is good"}
+"""What an axis says."""
 
 
 @contextlib.contextmanager
@@ -53,7 +59,7 @@ def styles(groups: Sequence[Group]) -> dict[str, dict[str, Any]]:
 
 def name(text: str) -> str:
     """A label that fits beside a mark."""
-    shown = plain(text)
+    shown = wording.plain(text)
     return shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 1] + "…"
 
 
@@ -69,11 +75,36 @@ def measured(line: Line) -> bool:
     return line.cells["cacc"].mean is not None and line.cells["asr"].mean is not None
 
 
-def legend(figure: Figure, handles: Sequence[Any], names: Sequence[str], note: str) -> None:
-    """A legend to the right of all panels, with what the fills mean."""
+def legend(figure: Figure, look: dict[str, dict[str, Any]], boards: Sequence[Board], *, lines: bool) -> None:
+    """A legend, to the right of all panels, of what is measured in `boards`."""
+    drawn = {line.defense for board in boards for line in board.lines if measured(line)}
+    handles = [
+        Line2D([], [], **(style if lines else {**style, "linestyle": "none"}))
+        for defense, style in look.items()
+        if defense in drawn
+    ]
+    names = [name(defense) for defense in look if defense in drawn]
+    if any(line.reference and measured(line) for board in boards for line in board.lines):
+        mark = {"color": "0.55", "linewidth": 3, "alpha": 0.6} if lines else {"color": "black", "marker": "*"}
+        handles.append(Line2D([], [], **(mark if lines else {**mark, "markersize": 13, "linestyle": "none"})))
+        names.append("oracle (clean data)")
     figure.legend(
-        handles, names, loc="outside right upper", frameon=False, fontsize=9, title=note, title_fontsize=8
+        handles, names, loc="outside right upper", frameon=False, fontsize=9, title=_NOTE, title_fontsize=8
     )
+
+
+def heading(group: Group, without: str = "") -> str:
+    """The heading of a group, without what is on an axis."""
+    if without == "rate":
+        group = replace(group, rate=None)
+    if without == "trusted_size":
+        group = replace(group, trusted_size=None)
+    return wording.plain(wording.heading(group))
+
+
+def attack_boards(group: Group) -> Sequence[Board]:
+    """The tables of single attacks."""
+    return group.boards[1:] if len(group.boards) > 1 else group.boards
 
 
 def save(figure: Figure, folder: Path, file: str, *, title: str, alt: str) -> Drawing:

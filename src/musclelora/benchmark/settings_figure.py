@@ -9,8 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from musclelora.benchmark import wording
-from musclelora.benchmark.canvas import errors, measured, name, save
+from musclelora.benchmark.canvas import AXES, errors, heading, measured, name, save
 from musclelora.benchmark.comparison import Line, Row
 from musclelora.benchmark.drawing import Drawing
 from musclelora.benchmark.leaderboard import Group, group_key
@@ -33,9 +32,7 @@ def settings_figure(group: Group, rows: Sequence[Row], folder: Path, file: str) 
     panels = figure.subplots(1, 2, sharey=True)
     places = list(range(len(lines)))
     oracle = next((line for line in board.lines if line.reference and measured(line)), None)
-    for panel, measure, title in zip(
-        panels, ("cacc", "asr"), ("CACC (%), high is good", "ASR (%), low is good"), strict=True
-    ):
+    for panel, measure, title in zip(panels, ("cacc", "asr"), (AXES["cacc"], AXES["asr"]), strict=True):
         cells = [line.cells[measure] for line in lines]
         means = [100 * (cell.mean or 0) for cell in cells]
         panel.errorbar(means, places, xerr=errors(cells), fmt="ko", capsize=3, elinewidth=0.8)
@@ -56,7 +53,7 @@ def settings_figure(group: Group, rows: Sequence[Row], folder: Path, file: str) 
         panel.grid(axis="x", color="0.92", linewidth=0.6)
     panels[0].set_yticks(places, _names(lines, settings))
     panels[0].set_ylim(-0.6, len(lines) - 0.4)
-    title = f"Scale factors and rank, {board.title}: {wording.plain(wording.heading(group))}"
+    title = f"Scale factors and rank, {board.title}: {heading(group)}"
     said = "; ".join(
         f"{label.replace(chr(10), ' ')}: CACC {100 * (line.cells['cacc'].mean or 0):.1f}, "
         f"ASR {100 * (line.cells['asr'].mean or 0):.1f}"
