@@ -22,12 +22,14 @@ _COMMANDS = {
     "poison": "Plant triggers in data, to try a defence on it.",
     "attacks": "List the trigger families, their parameters and examples.",
     "benchmark": "Compare defences on a grid of data, attacks, models and seeds.",
+    "spectrum": "See at which frequencies a model learns, and compare runs.",
     "demo": "Poison BBC news, defend against it, and show what happened.",
     "info": "Show versions and devices, or what is in a run.",
 }
 
 _GOES_ON = {
     "train": "; the same command with --resume goes on from the last checkpoint",
+    "spectrum": "; the same command with --resume goes on from the last checkpoint",
     "demo": "; the same command goes on with it",
     "benchmark": "; the same command goes on with the cells that are left",
 }

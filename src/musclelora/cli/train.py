@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import (
+    Command,
     Floats,
     Words,
     at_most_one,
@@ -22,83 +24,121 @@ from musclelora.data import check_trainable, load_table, overlap, select_trusted
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
 
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--train", "train_file", required=True, metavar="DATA", help="Training data that may be poisoned."
+    ),
+    table_options,
+    click.option("--max-train-rows", type=click.IntRange(1), help="Read only so many training rows."),
+    click.option("--trusted", metavar="DATA", help="Rows you checked yourself, about 100."),
+    click.option("--trusted-from", metavar="DATA", help="Take the trusted rows from this clean data."),
+    click.option("--trusted-size", type=click.IntRange(1), help="How many to take.  [default: 96]"),
+    click.option("--trusted-selection", default="random", show_default=True, help="random or kmeans."),
+    click.option("--dev", metavar="DATA", help="Clean rows to choose the best epoch by."),
+    click.option(
+        "--select-best",
+        default="auto",
+        show_default=True,
+        help="Keep the epoch that is best on dev, on held-out trusted rows (trusted), or the last. auto: dev "
+        "where there are dev rows or rows left of --trusted-from, else last.",
+    ),
+    click.option(
+        "--model", default="all-minilm-l6-v2", show_default=True, help="Embedded model, hub name or folder."
+    ),
+    click.option(
+        "--method", default="musclelora", show_default=True, help="musclelora, lora, full or trusted-only."
+    ),
+    click.option("--low-rank/--no-low-rank", default=None, help="Lever: LoRA instead of the whole backbone."),
+    click.option("--multiscale/--no-multiscale", default=None, help="Lever: the multi-scale layer."),
+    click.option(
+        "--alignment/--no-alignment", default=None, help="Lever: gradients aligned to the trusted rows."
+    ),
+    click.option("--preset", help="Settings of another backbone.  [default: the backbone's own]"),
+    click.option("--output", required=True, metavar="FOLDER", help="The run folder to write."),
+    click.option("--resume", is_flag=True, help="Go on with the run in the output folder, if there is one."),
+    click.option("--overwrite", is_flag=True, help="Replace the run in the output folder."),
+    click.option("--rank", "r", type=click.IntRange(1), help="Adapter: rank of the LoRA layers."),
+    click.option("--lora-alpha", type=float, help="Adapter: strength of the LoRA layers."),
+    click.option(
+        "--lora-dropout", type=click.FloatRange(0, 1), help="Adapter: dropout before the LoRA layers."
+    ),
+    click.option(
+        "--target-modules", type=Words(), help="Adapter: layers that get LoRA, by the end of their names."
+    ),
+    click.option("--scale-factors", type=Floats(), help="Adapter: radial scale factors, such as 1,4,8."),
+    click.option("--inner-rank", type=click.IntRange(1), help="Adapter: rank per scale factor."),
+    click.option("--multiscale-alpha", type=float, help="Adapter: strength of the multi-scale layer."),
+    click.option(
+        "--multiscale-modules", type=Words(), help="Adapter: layers that get it, by name, or all-adapted."
+    ),
+    click.option(
+        "--train-output-layer/--freeze-output-layer", default=None, help="Adapter: the output layer."
+    ),
+    click.option(
+        "--epochs", "num_train_epochs", type=click.FloatRange(0, min_open=True), help="Passes over the data."
+    ),
+    click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Peak learning rate."),
+    click.option(
+        "--batch-size", "per_device_train_batch_size", type=click.IntRange(1), help="Rows per step."
+    ),
+    click.option("--gradient-accumulation-steps", type=click.IntRange(1), help="Batches per update."),
+    click.option(
+        "--max-grad-norm", type=click.FloatRange(0), help="Clip gradients to this norm.  [default: 1]"
+    ),
+    click.option(
+        "--max-length", type=click.IntRange(2), help="Tokens per text.  [default: the model's limit]"
+    ),
+    click.option(
+        "--early-stopping",
+        type=click.IntRange(1),
+        help="Stop after so many evaluations without a better one.",
+    ),
+    click.option(
+        "--save-steps", type=click.IntRange(1), help="Evaluate and save every so many steps, not epochs."
+    ),
+    click.option(
+        "--seed", type=click.IntRange(0), default=42, show_default=True, help="Of everything random."
+    ),
+    click.option("--bf16", is_flag=True, default=None, help="bfloat16 autocast."),
+    click.option("--gradient-checkpointing", is_flag=True, help="Less memory, more time."),
+    click.option("--report-to", type=Words(), help="Trackers: tensorboard, trackio, wandb, mlflow."),
+    click.option(
+        "--max-raw-ratio", type=float, help="Alignment: the share of the raw gradient that ρ climbs to."
+    ),
+    click.option("--mix-from-epoch", type=float, help="Alignment: the epoch from which ρ rises."),
+    click.option(
+        "--min-trusted-loss", type=float, help="Alignment: ρ is 0 while the trusted loss is above this."
+    ),
+    click.option("--trusted-batch-size", type=click.IntRange(1), help="Alignment: trusted rows per step."),
+    click.option(
+        "--gradient-passes", type=click.Choice(["auto", "one", "two"]), help="Alignment: passes per step."
+    ),
+)
+
+
+def train_options(command: Command) -> Command:
+    """The options of a training run, which are the arguments of :func:`train_model`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
 
 @click.command(name="train")
-@click.option(
-    "--train", "train_file", required=True, metavar="DATA", help="Training data that may be poisoned."
-)
-@table_options
-@click.option("--max-train-rows", type=click.IntRange(1), help="Read only so many training rows.")
-@click.option("--trusted", metavar="DATA", help="Rows you checked yourself, about 100.")
-@click.option("--trusted-from", metavar="DATA", help="Take the trusted rows from this clean data.")
-@click.option("--trusted-size", type=click.IntRange(1), help="How many to take.  [default: 96]")
-@click.option("--trusted-selection", default="random", show_default=True, help="random or kmeans.")
-@click.option("--dev", metavar="DATA", help="Clean rows to choose the best epoch by.")
-@click.option(
-    "--select-best",
-    default="auto",
-    show_default=True,
-    help="Keep the epoch that is best on dev, on held-out trusted rows (trusted), or the last. auto: dev "
-    "where there are dev rows or rows left of --trusted-from, else last.",
-)
-@click.option(
-    "--model", default="all-minilm-l6-v2", show_default=True, help="Embedded model, hub name or folder."
-)
-@click.option(
-    "--method", default="musclelora", show_default=True, help="musclelora, lora, full or trusted-only."
-)
-@click.option("--low-rank/--no-low-rank", default=None, help="Lever: LoRA instead of the whole backbone.")
-@click.option("--multiscale/--no-multiscale", default=None, help="Lever: the multi-scale layer.")
-@click.option(
-    "--alignment/--no-alignment", default=None, help="Lever: gradients aligned to the trusted rows."
-)
-@click.option("--preset", help="Settings of another backbone.  [default: the backbone's own]")
-@click.option("--output", required=True, metavar="FOLDER", help="The run folder to write.")
-@click.option("--resume", is_flag=True, help="Go on with the run in the output folder, if there is one.")
-@click.option("--overwrite", is_flag=True, help="Replace the run in the output folder.")
-@click.option("--rank", "r", type=click.IntRange(1), help="Adapter: rank of the LoRA layers.")
-@click.option("--lora-alpha", type=float, help="Adapter: strength of the LoRA layers.")
-@click.option("--lora-dropout", type=click.FloatRange(0, 1), help="Adapter: dropout before the LoRA layers.")
-@click.option(
-    "--target-modules", type=Words(), help="Adapter: layers that get LoRA, by the end of their names."
-)
-@click.option("--scale-factors", type=Floats(), help="Adapter: radial scale factors, such as 1,4,8.")
-@click.option("--inner-rank", type=click.IntRange(1), help="Adapter: rank per scale factor.")
-@click.option("--multiscale-alpha", type=float, help="Adapter: strength of the multi-scale layer.")
-@click.option(
-    "--multiscale-modules", type=Words(), help="Adapter: layers that get it, by name, or all-adapted."
-)
-@click.option("--train-output-layer/--freeze-output-layer", default=None, help="Adapter: the output layer.")
-@click.option(
-    "--epochs", "num_train_epochs", type=click.FloatRange(0, min_open=True), help="Passes over the data."
-)
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Peak learning rate.")
-@click.option("--batch-size", "per_device_train_batch_size", type=click.IntRange(1), help="Rows per step.")
-@click.option("--gradient-accumulation-steps", type=click.IntRange(1), help="Batches per update.")
-@click.option("--max-grad-norm", type=click.FloatRange(0), help="Clip gradients to this norm.  [default: 1]")
-@click.option("--max-length", type=click.IntRange(2), help="Tokens per text.  [default: the model's limit]")
-@click.option(
-    "--early-stopping", type=click.IntRange(1), help="Stop after so many evaluations without a better one."
-)
-@click.option(
-    "--save-steps", type=click.IntRange(1), help="Evaluate and save every so many steps, not epochs."
-)
-@click.option("--seed", type=click.IntRange(0), default=42, show_default=True, help="Of everything random.")
-@click.option("--bf16", is_flag=True, default=None, help="bfloat16 autocast.")
-@click.option("--gradient-checkpointing", is_flag=True, help="Less memory, more time.")
-@click.option("--report-to", type=Words(), help="Trackers: tensorboard, trackio, wandb, mlflow.")
-@click.option(
-    "--max-raw-ratio", type=float, help="Alignment: the share of the raw gradient that ρ climbs to."
-)
-@click.option("--mix-from-epoch", type=float, help="Alignment: the epoch from which ρ rises.")
-@click.option(
-    "--min-trusted-loss", type=float, help="Alignment: ρ is 0 while the trusted loss is above this."
-)
-@click.option("--trusted-batch-size", type=click.IntRange(1), help="Alignment: trusted rows per step.")
-@click.option(
-    "--gradient-passes", type=click.Choice(["auto", "one", "two"]), help="Alignment: passes per step."
-)
-def command(
+@train_options
+def command(**options: Any) -> None:
+    """Train a clean model on data that may be poisoned.
+
+    DATA is a CSV, TSV, JSONL or Parquet file, an OpenBackdoor file or folder, a data set folder, or the name
+    of a data set on the Hugging Face hub.
+    """
+    train_model(**options)
+
+
+def train_model(
     train_file: str,
     text_column: str | None,
     label_column: str | None,
@@ -121,12 +161,12 @@ def command(
     overwrite: bool,
     gradient_checkpointing: bool,
     seed: int,
+    watch: Callable[[Table], list[TrainerCallback]] | None = None,
     **options: Any,
 ) -> None:
-    """Train a clean model on data that may be poisoned.
+    """Train as the options of :func:`train_options` say, and print what is read, decided and found.
 
-    DATA is a CSV, TSV, JSONL or Parquet file, an OpenBackdoor file or folder, a data set folder, or the name
-    of a data set on the Hugging Face hub.
+    `watch` gives callbacks for the Trainer, from the training rows.
     """
     at_most_one(trusted=trusted, trusted_from=trusted_from)
     at_most_one(resume=resume, overwrite=overwrite)
@@ -186,6 +226,7 @@ def command(
         early_stopping=early_stopping,
         resume=resume,
         overwrite=overwrite,
+        callbacks=watch(train) if watch else None,
         say=click.echo,
     )
     result, accuracy = run.info["result"], run.info["result"]["best_accuracy"]

@@ -1,0 +1,75 @@
+"""Named groups of rows: clean and triggered where flags say so, else suspected and others."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musclelora.errors import DataError
+from musclelora.spectrum.settings import MIN_ROWS
+
+Rows = NDArray[np.int64]
+SUSPECTED_SHARE = 0.1
+
+
+def flag_groups(flags: NDArray[np.bool_] | None) -> dict[str, Rows]:
+    """The groups that poison flags name: clean and triggered; without flags, all rows in one.
+
+    Args:
+        flags: shape (N,), or None.
+
+    Raises:
+        DataError: a group has fewer rows than an analysis needs.
+    """
+    if flags is None:
+        return {}
+    groups = {"clean": np.flatnonzero(~flags), "triggered": np.flatnonzero(flags)}
+    check_groups(groups, "sample more rows with --spectrum-rows, or name no groups: --no-spectrum-flags")
+    return groups
+
+
+def check_groups(groups: dict[str, Rows], remedy: str) -> None:
+    """Check that every group has rows enough.
+
+    Raises:
+        DataError: one has not.
+    """
+    for name, rows in groups.items():
+        if len(rows) < MIN_ROWS:
+            total = sum(map(len, groups.values()))
+            raise DataError(
+                f"spectrum: group {name!r} has {len(rows)} of the sample's {total} rows, "
+                f"expected at least {MIN_ROWS}; {remedy}"
+            )
+
+
+def suspected_groups(outputs: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Rows]:
+    """Groups for data without flags: `suspected`, the tenth of the rows whose loss fell first, and `others`.
+
+    The rule: a row's early loss is its mean cross-entropy over the early records, which are those after the
+    first up to the one at which the sample's mean loss has come at least half of the way from its first to
+    its lowest value. The tenth of the rows with the lowest early loss is suspected; of equals, the first.
+
+    Args:
+        outputs: H of every record, shape (R, N, C).
+        labels: shape (N,).
+
+    Raises:
+        DataError: fewer than two records, or too few rows.
+    """
+    if len(outputs) < 2:
+        raise DataError(
+            f"spectrum: found {len(outputs)} records, expected at least 2 to tell whose loss fell first; "
+            "train longer, or record more often with --spectrum-every"
+        )
+    chosen = np.take_along_axis(outputs, labels[None, :, None], axis=2)[..., 0]
+    losses = -np.log(np.maximum(chosen, 1e-6))
+    mean = losses.mean(axis=1)
+    halfway = (mean[0] + mean.min()) / 2
+    last = max(int(np.argmax(mean <= halfway)), 1)
+    early = losses[1 : last + 1].mean(axis=0)
+    count = max(round(SUSPECTED_SHARE * len(labels)), MIN_ROWS)
+    suspected = np.sort(np.argsort(early, kind="stable")[:count])
+    groups = {"others": np.setdiff1d(np.arange(len(labels)), suspected), "suspected": suspected}
+    check_groups(groups, "sample more rows with --spectrum-rows")
+    return groups

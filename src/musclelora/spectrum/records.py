@@ -1,0 +1,85 @@
+"""The records of a run: one line of JSON for each, written as they come."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musclelora.errors import DataError
+from musclelora.files import atomic_file, output_errors
+from musclelora.spectrum.sample import FOLDER
+
+RECORDS = "records.jsonl"
+_DIGITS = 6
+
+Record = dict[str, Any]
+
+
+class Records:
+    """The file ``spectrum/records.jsonl`` of a run folder.
+
+    A line holds: ``step``, ``epoch``, ``seconds`` (what the record cost), ``training_seconds`` (what training
+    took since the record before), ``outputs`` (H, N × C, six digits) and ``groups`` (the band errors by group
+    and name, one number for each σ; null where undefined). A line that a kill cut short is no record.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FOLDER / RECORDS
+
+    def read(self) -> list[Record]:
+        """The records, in the order of their steps.
+
+        Raises:
+            DataError: a line in the middle is damaged.
+        """
+        try:
+            lines = self.path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return []
+        found: dict[int, Record] = {}
+        # What comes after the last newline was cut short; a whole file has nothing there.
+        for number, line in enumerate(lines[:-1], 1):
+            try:
+                record = json.loads(line)
+                found[int(record["step"])] = record
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    f"{self.path}, line {number}: not a record ({error}); delete the line, or train again "
+                    "with --overwrite"
+                ) from error
+        return [found[step] for step in sorted(found)]
+
+    def keep_until(self, step: int) -> list[Record]:
+        """Drop the records after a step, which a run that goes on from there makes anew; what is kept."""
+        kept = [record for record in self.read() if record["step"] <= step]
+        with atomic_file(self.path) as temporary:
+            temporary.write_bytes(b"".join(_line(record) for record in kept))
+        return kept
+
+    def append(self, record: Record) -> None:
+        """Add one record, on the disk when this returns.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with output_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab") as file:
+                file.write(_line(record))
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def rounded(outputs: NDArray[np.floating]) -> list[list[float]]:
+    """H as it is written."""
+    values: list[list[float]] = np.round(outputs.astype(np.float64), _DIGITS).tolist()
+    return values
+
+
+def _line(record: Record) -> bytes:
+    return json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
