@@ -27,12 +27,13 @@ class BKI(Filter):
     a · log10(n) · log10(s / n), s = (0.1 · N)², N the rows.
 
     Departures: the hidden state is what the output layer of a transformer is given, not the last state of
-    an LSTM; the `keywords` best of all labels' words are taken, not one, as an attack may have several (the
-    published BadNets has four).
+    an LSTM; the `keywords` best words of every label are taken, not one of all of them, as an attack may have
+    several (the published BadNets has four), and as words that honestly decide one label would hide those
+    that were planted for another.
 
     Args:
         per_text: keywords of one text.
-        keywords: suspected keywords in all.
+        keywords: suspected keywords of each label.
         max_words: words of a text that are tried; beyond them a text is not looked at.
     """
 
@@ -61,9 +62,13 @@ class BKI(Filter):
             key: total[key] / n * math.log10(n) * max(0.0, math.log10(max(balance, 1) / n))
             for key, n in count.items()
         }
-        best = sorted(scores, key=lambda key: (-scores[key], key))[: self.keywords]
-        self.keywords_ = [(word, train.label_names[label]) for word, label in best if scores[word, label] > 0]
-        chosen = {key for key in best if scores[key] > 0}
+        ranked = sorted((key for key in scores if scores[key] > 0), key=lambda key: (-scores[key], key))
+        chosen = {
+            key for label in set(train.labels.tolist()) for key in _of_label(ranked, label)[: self.keywords]
+        }
+        self.keywords_ = [
+            (word, train.label_names[label]) for word, label in ranked if (word, label) in chosen
+        ]
         return np.array(
             [
                 any((word, label) in chosen for word in words)
@@ -90,3 +95,7 @@ class BKI(Filter):
                 largest = np.argsort(-changes, kind="stable")[: self.per_text]
                 found.append({words[i]: float(changes[i]) for i in largest[::-1]})
         return found
+
+
+def _of_label(keys: list[tuple[str, int]], label: int) -> list[tuple[str, int]]:
+    return [key for key in keys if key[1] == label]

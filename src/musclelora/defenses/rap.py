@@ -34,7 +34,7 @@ class RAP(Detector):
     Args:
         low: the drop that is asked of a clean text.
         high: the drop beyond which a clean text is perturbed too much.
-        epochs: passes over the trusted rows.
+        epochs: passes over the trusted rows; there are few of them, and the source takes some 140 steps.
         learning_rate: of the embedding, with Adam.
         frr: see :class:`~musclelora.defenses.detector.Detector`.
     """
@@ -45,7 +45,7 @@ class RAP(Detector):
         self,
         low: float = 0.1,
         high: float = 0.3,
-        epochs: int = 10,
+        epochs: int = 50,
         learning_rate: float = 1e-2,
         frr: float = 0.01,
     ) -> None:
