@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,10 +20,10 @@ from musclelora.data import EMBEDDED_MODELS, check_trainable, embedded_model_pat
 from musclelora.data.messages import shown
 from musclelora.defenses import DEFENSES, get_defense
 from musclelora.defenses.trained import TRAINING_FIELDS
-from musclelora.errors import MuScleLoraError
+from musclelora.errors import MuScleLoraError, UsageError
 from musclelora.training import MuScleTrainingArguments
 
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
 _OURS = {"seed", "output_dir"}  # what the grid itself decides
 
 
@@ -70,8 +71,15 @@ def check_data(data: Data, place: Place, problems: Problems) -> None:
         return
     try:
         tables = read_tables(data)
-        target_of(data, tables.train)
         check_trainable(tables.train)
+        try:
+            target_of(data, tables.train)
+        except UsageError:
+            known = tables.train.label_names
+            problems.add(
+                (*place, "target"), f"found {shown(data.target)}, expected {choices(str(data.target), known)}"
+            )
+            return
         draw(data, tables, seed=0, trusted_size=None)
     except MuScleLoraError as error:
         problems.add_error(place, error)
@@ -155,7 +163,7 @@ def check_model(model: Any, place: Place, problems: Problems) -> None:
         elif Path(model).is_dir():
             if not (Path(model) / "config.json").is_file():
                 problems.add(place, f"found no config.json in {shown(model)}, expected the folder of a model")
-        elif not _HUB_NAME.fullmatch(model):
+        elif not _HUB_NAME.fullmatch(model) or difflib.get_close_matches(model, EMBEDDED_MODELS, 1, 0.85):
             problems.add(
                 place,
                 f"found no folder {shown(model)}, expected one, a hub name or "
