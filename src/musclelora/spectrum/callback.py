@@ -87,13 +87,14 @@ class SpectrumCallback(TrainerCallback):
         self._pace = Pace(
             self._settings.every,
             self._settings.bound,
-            next((r["plan"] for r in kept[::-1] if r["plan"]), None),
+            next((line["plan"] for line in kept[::-1] if line["plan"]), None),
+            min((line["seconds"] for line in kept), default=0.0),
         )
         self._pace.begin(state.global_step, state.max_steps)
         self._preparing = time.perf_counter() - began
         self._pace.prepared(self._preparing)
         self._seconds = 0.0
-        if not kept or kept[-1]["step"] != state.global_step:
+        if state.global_step == 0:
             self._record(args, state)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002

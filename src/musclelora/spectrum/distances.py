@@ -111,10 +111,11 @@ def sigma_range(inputs: Inputs, *, squared: bool = True, seed: int = 0) -> tuple
 
 
 def sigma_grid(lowest: float, highest: float, count: int = 25) -> NDArray[np.float64]:
-    """`count` values of σ from `lowest` up to about `highest`, a fixed number of them to each doubling.
+    """`count` values of σ from `lowest` up to about `highest`, as many to each doubling as to the next.
 
     The kernel of σ/2 is the square of the kernel of σ, elementwise: with k values to a doubling, only the
-    largest k need exponentials. `highest` moves a little so that the doublings come out whole.
+    largest k need exponentials. `highest` moves, by a tenth of the doublings at most, so that they come out
+    whole; where that is not enough (few values, or a narrow range), nothing moves and all of them are needed.
 
     Raises:
         UsageError: σ is not above 0, the range is empty, or `count` is below 1.
@@ -126,7 +127,9 @@ def sigma_grid(lowest: float, highest: float, count: int = 25) -> NDArray[np.flo
     if count < 1:
         raise UsageError(f"sigma: found a count of {count}, expected at least 1")
     octaves = math.log2(highest / lowest)
-    each = max(round((count - 1) / octaves), 1) if octaves > 0 else count
+    each = min(round((count - 1) / octaves), count) if octaves > 0 else 0
+    if not each or abs((count - 1) / each / octaves - 1) > 0.1:  # too few, or too close, to halve
+        return np.geomspace(lowest, highest, count) if octaves > 0 else np.array([lowest])
     # σ/2 is to be exactly half of a σ of the grid, to the last bit: scale by powers of two.
     base = lowest * 2.0 ** (np.arange(each) / each)
     return np.array([base[k % each] * 2.0 ** (k // each) for k in range(count)])

@@ -136,7 +136,13 @@ def band_shares(runs: Runs) -> Figure:
                 axis.bar(
                     at + width, value, color="0.7", label=f"outputs, {what}" if not place else None, **style
                 )
-                axis.errorbar(at + width, value, [[value - low], [high - value]], color="black", capsize=2)
+                axis.errorbar(
+                    at + width,
+                    value,
+                    [[max(value - low, 0)], [max(high - value, 0)]],
+                    color="black",
+                    capsize=2,
+                )
         axis.set_xticks([0, 1], ["low (LFR)", "high (HFR)"])
         axis.set_title(f"{_label(run, runs)}step {found['steps'][-1]:.0f}", fontsize=9)
         axis.legend(fontsize=7, frameon=False)

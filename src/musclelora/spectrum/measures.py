@@ -114,7 +114,8 @@ def first_halving(steps: Floats, errors: Floats) -> Floats:
     """
     goal = errors[..., :1] / 2
     below = errors <= goal
-    below[..., 0] = False  # half of nothing is nothing: an error that starts at 0 does not converge
+    below[..., 0] = False
+    below &= goal > 0  # half of nothing is nothing: an error that starts at 0 does not converge
     happened = below.any(axis=-1)
     at = np.maximum(below.argmax(axis=-1), 1)
     after = np.take_along_axis(errors, at[..., None], -1)[..., 0]

@@ -20,11 +20,19 @@ class Pace:
         every: steps between records, or None to plan.
         bound: what the records may cost, as a share of the training time; None: anything.
         planned: the plan of a run that goes on.
+        price: what a record of it took, in seconds.
     """
 
-    def __init__(self, every: int | None, bound: float | None, planned: list[int] | None = None) -> None:
+    def __init__(
+        self,
+        every: int | None,
+        bound: float | None,
+        planned: list[int] | None = None,
+        price: float = 0.0,
+    ) -> None:
         self._every, self._bound = every, bound
         self.planned = planned
+        self._known = price
         self._steps: list[float] = []
         self._records: list[float] = []
         self._prepared = 0.0
@@ -80,7 +88,7 @@ class Pace:
         return statistics.median(self._steps[1:] or self._steps) * (self._last - self._first)
 
     def _price(self) -> float:
-        return max(statistics.median(self._records or [0.0]), 1e-9)
+        return max(statistics.median(self._records or [self._known]), 1e-9)
 
     def _spent(self) -> float:
         return self._prepared + sum(self._records)

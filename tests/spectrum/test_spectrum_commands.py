@@ -1,0 +1,129 @@
+"""``musclelora spectrum``: train, compare, and the figures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_runs import Cli, make_rows, write_csv
+
+from musclelora.data.table import Table
+
+FIGURES = [f"{name}.{kind}" for name in ("heat", "curves", "ratios", "frequency") for kind in ("png", "svg")]
+
+
+@pytest.fixture(scope="module")
+def files(flagged: Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    assert flagged.poisoned is not None
+    with (folder / "train.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label", "poisoned"])
+        for (text, label), flag in zip(flagged, flagged.poisoned, strict=True):
+            writer.writerow([text, flagged.label_names[label], int(flag)])
+    write_csv(folder / "trusted.csv", make_rows(8, 1))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def arguments(model: Path, files: Path) -> list[object]:
+    return [
+        *("spectrum", "train", "--train", files / "train.csv", "--trusted", files / "trusted.csv"),
+        *("--model", model, "--epochs", 2, "--batch-size", 8, "--learning-rate", "1e-2"),
+        *("--spectrum-every", 2, "--spectrum-sigma-count", 5),
+    ]
+
+
+def test_a_run_is_trained_recorded_diagnosed_and_compared(
+    cli: Cli, arguments: list[object], tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    ours, vanilla = tmp_path / "ours", tmp_path / "vanilla"
+    done = cli(*arguments, "--output", ours)
+    assert done.code == 0, done.err
+    assert "trained 8 steps" in done.out
+    assert "clean rows (24): e_low" in done.out
+    assert "[converged]" in done.out
+    assert sorted(p.name for p in (ours / "spectrum").iterdir()) == sorted(
+        [*FIGURES, "records.jsonl", "sample.safetensors", "summary.json"]
+    )
+    assert (ours / "spectrum" / "heat.png").read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in (ours / "spectrum" / "curves.svg").read_bytes()
+    assert b"24 rows" in _words(ours / "spectrum" / "curves.svg")
+
+    again = cli(*arguments, "--output", ours, "--resume")
+    assert "nothing to do" in again.out
+    assert "diagnosis of ours" in again.out
+
+    assert cli(*arguments, "--method", "full", "--output", vanilla).code == 0
+    both = cli(
+        "spectrum", "compare", vanilla, ours, "--output", tmp_path / "both", "--json", tmp_path / "b.json"
+    )
+    assert both.code == 0, both.err
+    assert both.out.index("diagnosis of vanilla") < both.out.index("diagnosis of ours")
+    assert sorted(p.name for p in (tmp_path / "both").iterdir()) == sorted(FIGURES)
+    assert set(json.loads((tmp_path / "b.json").read_text())) == {"vanilla", "ours"}
+
+
+def _words(svg: Path) -> bytes:
+    """The texts of a figure, which matplotlib keeps as comments beside their outlines."""
+    return b"\n".join(line for line in svg.read_bytes().splitlines() if b"<!--" in line)
+
+
+def test_a_run_without_analysis_data_is_said_in_one_line(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    done = cli("spectrum", "compare", tmp_path / "plain")
+    assert (done.code, done.out) == (3, "")
+    assert "no spectrum data in it, expected a run of `musclelora spectrum train`" in done.err
+    (tmp_path / "plain" / "spectrum").mkdir()
+    (tmp_path / "plain" / "spectrum" / "records.jsonl").write_text("")
+    assert "has records and no analysis" in cli("spectrum", "compare", tmp_path / "plain").err
+    assert "twice" in cli("spectrum", "compare", tmp_path, tmp_path).err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--spectrum-rows", 3], 2, "spectrum rows: found 3"),
+        (["--spectrum-sigmas", "1,0"], 2, "sigma: found 0"),
+        (["--spectrum-sigmas", ""], 2, "--spectrum-sigmas: found no values"),
+        (["--spectrum-max-cost", "-1"], 2, "spectrum max_cost: found -1"),
+        (["--spectrum-within", "town"], 2, "spectrum within: found 'town'"),
+        (["--max-train-rows", 6], 3, "found 6 training rows"),
+        (["--spectrum-rows", 8], 3, "group 'triggered' has"),
+    ],
+)
+def test_bad_input_is_said_in_one_line_before_anything_is_written(
+    options: list[object], code: int, said: str, cli: Cli, arguments: list[object], tmp_path: Path
+) -> None:
+    done = cli(*arguments, *options, "--output", tmp_path / "run")
+    assert done.code == code
+    assert said in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["spectrum"], ["spectrum", "train", "--help"], ["spectrum", "compare", "-h"]]
+)
+def test_its_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom musclelora.cli.main import main\n"
+        f"try: main({arguments})\nexcept SystemExit: pass\n"
+        "print([m for m in ('torch', 'transformers', 'matplotlib', 'finufft') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_training_takes_the_same_options(cli: Cli) -> None:
+    from musclelora.cli.spectrum import train
+    from musclelora.cli.train import command
+
+    own = {option.name for option in command.params}
+    assert own <= {option.name for option in train.params}
+    assert all(name.startswith("spectrum_") for name in {o.name for o in train.params} - own)
