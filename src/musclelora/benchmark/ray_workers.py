@@ -33,15 +33,34 @@ def connect() -> None:
         return
     address = os.environ.get("RAY_ADDRESS", "").strip()
     _check_reachable(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # what is tested here is nobody else's business
+    own = {} if address else {"include_dashboard": False}
     try:
         # Cells print nothing that is for the person who waits; what they say is in their rows.
-        ray.init(address=address or "local", log_to_driver=False, logging_level="error")
+        ray.init(address=address or "local", log_to_driver=False, logging_level="error", **own)
     except Exception as error:  # of many kinds, by what is missing
         said = " ".join(str(error).split())[:200]
         raise UsageError(
             f"RAY_ADDRESS: found {address or 'nothing'}, but no Ray cluster can be used ({said}); "
             "start one with ray start --head, or unset it to use this machine alone"
         ) from error
+
+
+def check_resources(cpus: float, gpus: float) -> None:
+    """Check that there is a node on which a cell can run; without one, cells would wait for ever.
+
+    Raises:
+        UsageError: there is none.
+    """
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+        there = ", ".join(f"{node.get('CPU', 0):g} and {node.get('GPU', 0):g}" for node in nodes[:10])
+        raise UsageError(
+            f"--cpus-per-cell, --gpus-per-cell: found {cpus:g} and {gpus:g}, but no node of the cluster has "
+            f"so many (there are: {there}); lower them or add a node"
+        )
 
 
 def ray_rows(

@@ -163,9 +163,10 @@ def _start(workers: int | str, cpus: float, gpus: float) -> Start:
     from musclelora.benchmark.cell import run_cell
 
     if workers == "ray":
-        from musclelora.benchmark.ray_workers import connect, ray_rows
+        from musclelora.benchmark.ray_workers import check_resources, connect, ray_rows
 
         connect()
+        check_resources(cpus, gpus)
         return functools.partial(_called, ray_rows, {"cpus": cpus, "gpus": gpus, "work": run_cell})
     from musclelora.benchmark.local_workers import local_rows
 
