@@ -8,7 +8,7 @@ import sys
 import pytest
 
 HEAVY = ("torch", "transformers", "peft", "datasets", "sklearn", "scipy", "pandas", "matplotlib")
-COMMANDS = ("train", "evaluate", "predict", "export", "demo", "info")
+COMMANDS = ("train", "evaluate", "predict", "export", "demo", "info", "benchmark")
 
 
 def modules_after(code: str) -> set[str]:
@@ -35,6 +35,10 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_a_command_does_not_import_torch(command: str) -> None:
     assert not modules_after(HELP.format(arguments=[command, "--help"])) & set(HEAVY)
+
+
+def test_the_help_of_a_grid_s_run_does_not_import_torch() -> None:
+    assert not modules_after(HELP.format(arguments=["benchmark", "run", "--help"])) & set(HEAVY)
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

@@ -70,7 +70,12 @@ class _Workers(click.ParamType):  # type: ignore[type-arg]
     "--dry-run", is_flag=True, help="Say how many cells there are and how long they take, and stop."
 )
 @click.option(
-    "--workers", type=_Workers(), default=1, show_default=True, help="Processes at a time, or a Ray cluster."
+    "--workers",
+    metavar="N|ray",
+    type=_Workers(),
+    default=1,
+    show_default=True,
+    help="Processes at a time, or a Ray cluster.",
 )
 @click.option(
     "--cpus-per-cell",
