@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import os
 import platform
 import time
@@ -46,7 +47,7 @@ def run_cell(cell: Cell, *, kept: Path | None = None, threads: int | None = None
     except Exception as error:  # one cell's error is no reason to lose the others
         known = isinstance(error, MuScleLoraError)
         return failed_row(cell, str(error) if known else one_line(error), traceback.format_exc())
-    return {
+    row = {
         **described(cell),
         "status": "done",
         "error": None,
@@ -61,6 +62,8 @@ def run_cell(cell: Cell, *, kept: Path | None = None, threads: int | None = None
             )
         },
     }
+    # JSON has no word for what is not a number.
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
 def failed_row(cell: Cell, error: str, details: str | None = None) -> Row:
@@ -71,7 +74,12 @@ def failed_row(cell: Cell, error: str, details: str | None = None) -> Row:
         error: one line.
         details: a traceback, or what the process printed.
     """
-    return {**described(cell), "status": "failed", "error": " ".join(error.split()), "details": details}
+    return {
+        **described(cell),
+        "status": "failed",
+        "error": _writable_text(" ".join(error.split())),
+        "details": None if details is None else _writable_text(details),
+    }
 
 
 def described(cell: Cell) -> Row:
@@ -128,6 +136,11 @@ def _measure(cell: Cell, kept: Path | None) -> Measured:
     )
     test = triggered(split.test, attack, data, target=target, seed=seed, kept=kept)
     return measure(defense, setting, clean=split.test, triggered=test, target=target, poisoned=flags)
+
+
+def _writable_text(text: str) -> str:
+    """`text` without what no file can hold: an error may quote a text with half a character in it."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _rate(rate: Any) -> list[tuple[str, float]]:

@@ -91,7 +91,7 @@ def _row(connection: Any, ended: _Running) -> Row:
 
     try:
         row: Row = connection.recv()
-    except EOFError:
+    except (EOFError, OSError):  # it ended before or while it sent
         ended.process.join()
         return failed_row(ended.cell, _ending(ended.process.exitcode), _tail(ended.log))
     finally:
