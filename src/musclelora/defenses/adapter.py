@@ -2,47 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from musclelora.adapter import Backbone
 from musclelora.adapter.placement import ends_of_sublayers, find_placement
-from musclelora.defenses.base import Defense
-from musclelora.defenses.peft_training import train_efficiently
-from musclelora.defenses.setting import Setting
+from musclelora.defenses.peft_training import Efficient
 from musclelora.errors import UsageError
 
 
-class Adapter(Defense):
+class Adapter(Efficient):
     """A bottleneck after the attention and the feed-forward layer of each block; a trained output layer.
 
-    Source: Houlsby et al., "Parameter-Efficient Transfer Learning for NLP" (arXiv 1902.00751). Departure:
-    layer norms are not trained. PEFT has no such adapter, and the library that has (`adapters`) wants an
-    older transformers than this package, so that the layer is here.
+    Source: Houlsby et al., "Parameter-Efficient Transfer Learning for NLP" (arXiv 1902.00751). Departures:
+    layer norms are not trained, nor is any layer of the head but the last; the bottleneck stands before the
+    dropout of its sublayer, and only its second layer starts near to nothing, at zero. PEFT has no such
+    adapter, and the library that has (`adapters`) wants an older transformers than this package, so that the
+    layer is here.
 
     Args:
         bottleneck: the width of the bottleneck.
-        learning_rate: None: the preset's for LoRA.
+        learning_rate: None: the setting's, or the preset's for LoRA.
         **arguments: fields of :class:`~musclelora.training.MuScleTrainingArguments`.
     """
 
     name: ClassVar[str] = "adapter"
-    kind: ClassVar[str] = "training"
 
     def __init__(self, bottleneck: int = 24, learning_rate: float | None = None, **arguments: Any) -> None:
         if bottleneck < 1:
             raise UsageError(f"adapter bottleneck: found {bottleneck}, expected at least 1")
+        super().__init__(learning_rate=learning_rate, **arguments)
         self.bottleneck = bottleneck
-        self.arguments = {"learning_rate": learning_rate, **arguments}
 
-    def fit(self, setting: Setting) -> Self:
-        """Train on the training rows."""
-        self.classifier_ = train_efficiently(setting, self._wrap, **self.arguments)
-        return self
-
-    def _wrap(self, backbone: Backbone) -> PreTrainedModel:
+    def wrap(self, backbone: Backbone) -> PreTrainedModel:
+        """A bottleneck after each sublayer, and the output layer, are left to train."""
         model = backbone.model
         output = find_placement(model).output
         places = ends_of_sublayers(model)

@@ -25,7 +25,8 @@ class CUBE(Filter):
 
     Departures: the dimension is reduced by PCA, not UMAP, which would be a dependency for this alone and
     differs between machines; every label's rows are clustered by themselves (in the source, all rows
-    together); a label in which no cluster is found keeps its rows.
+    together, with a fixed `min_samples`); rows of no cluster are dropped, where its code takes them for one
+    more cluster; a label in which no cluster is found keeps its rows.
 
     Args:
         components: dimensions kept by PCA.

@@ -36,6 +36,7 @@ class Detector(Defense):
 
     def fit(self, setting: Setting) -> Self:
         """Train the undefended model; then find the threshold on the trusted rows."""
+        setting.check_trusted_texts(self.name)
         self.classifier_ = setting.vanilla()
         self.prepare(setting)
         self.threshold_ = float(np.quantile(self.scores(setting.trusted.texts), 1 - self.frr))

@@ -30,7 +30,8 @@ class Measured:
         dropped_poisoned: the share of poisoned training rows that were dropped; None where none are, or the
             defence drops no rows.
         dropped_clean: the share of clean training rows that were dropped; None as above.
-        fit_seconds: the time to fit, that of models taken from elsewhere included.
+        fit_seconds: the time to fit, that of training the models taken from elsewhere included, and
+            waiting for them not.
         predict_seconds: the time to answer the clean and the triggered texts.
         peak_memory: bytes, of the process until now or where the models were trained.
     """
@@ -69,9 +70,12 @@ def measure(
     Raises:
         DataError, ModelError, TrainingError, UsageError: as the defence's ``fit``.
     """
+    # A setting may have served another defence before.
+    elsewhere = setting.reused_seconds - setting.waited_seconds
     began = time.perf_counter()
     defense.fit(setting)
     fitted = time.perf_counter()
+    elsewhere = setting.reused_seconds - setting.waited_seconds - elsewhere
     on_clean, on_triggered = defense.predict(clean.texts), defense.predict(triggered.texts)
     done = time.perf_counter()
     auroc = None
@@ -90,7 +94,7 @@ def measure(
         auroc=auroc,
         dropped_poisoned=dropped[0],
         dropped_clean=dropped[1],
-        fit_seconds=fitted - began + setting.reused_seconds,
+        fit_seconds=fitted - began + elsewhere,
         predict_seconds=done - fitted,
         peak_memory=max(peak_memory(), setting.reused_memory),
     )

@@ -19,8 +19,9 @@ class ONION(Defense):
 
     Source: Qi et al., "ONION: A Simple and Effective Defense Against Textual Backdoor Attacks"
     (arXiv 2011.10369). A word's suspicion is how much the perplexity of the text falls when the word is left
-    out; words above a threshold are. The threshold is the lowest that costs at most `max_drop` of the
-    accuracy on the trusted rows, as in the source, which uses held-out clean rows.
+    out; words above a threshold are. The threshold is the lowest, of 51 from the median suspicion on, that
+    costs at most `max_drop` of the accuracy on the trusted rows, as in the source, which uses held-out clean
+    rows.
 
     Departures: the language model is an option, and smaller than the source's GPT-2 by default. A text's
     score, for telling triggered texts from clean ones, is its largest suspicion; no text is rejected.
@@ -60,6 +61,7 @@ class ONION(Defense):
 
     def fit(self, setting: Setting) -> Self:
         """Train the undefended model; then find the threshold on the trusted rows."""
+        setting.check_trusted_texts(self.name)
         self.classifier_ = setting.vanilla()
         self._drops = WordDrops(
             self.language_model,

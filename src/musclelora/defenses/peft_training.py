@@ -3,50 +3,86 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from typing import Any
+from abc import abstractmethod
+from typing import Any, ClassVar, Self
 
 from transformers import DataCollatorWithPadding, Trainer, set_seed
 
 from musclelora.adapter import Backbone, load_backbone
 from musclelora.adapter.presets import preset_for
+from musclelora.defenses.base import Defense
 from musclelora.defenses.setting import Setting
+from musclelora.defenses.trained import OWN_FIELDS, TRAINING_FIELDS
+from musclelora.errors import UsageError
 from musclelora.training import Classifier, MuScleTrainingArguments
 from musclelora.training.batches import TokenizedTable, length_limit
 
 
-def train_efficiently(setting: Setting, wrap: Callable[[Backbone], Any], **arguments: Any) -> Classifier:
-    """Train what `wrap` leaves trainable of the setting's backbone on all of its rows.
+class Efficient(Defense):
+    """Ordinary training of what :meth:`wrap` leaves trainable of the backbone.
 
     Args:
-        setting: the rows, the backbone and the seed.
-        wrap: adapts the backbone's classifier and gives the module to train.
-        **arguments: fields of :class:`~musclelora.training.MuScleTrainingArguments`; the setting's own go
-            before them, and what neither has is the backbone's preset.
+        **arguments: fields of :class:`~musclelora.training.MuScleTrainingArguments`; they go before the
+            setting's own, and what neither has is the backbone's preset. None is as if not given.
+
+    Attributes:
+        reserved: positions of the model that its texts cannot have.
+
+    Raises:
+        UsageError: a value out of range.
     """
-    set_seed(setting.seed)
-    backbone = load_backbone(setting.model, setting.train.label_names)
-    model = wrap(backbone)
-    with tempfile.TemporaryDirectory(prefix="musclelora-") as folder:
-        args = MuScleTrainingArguments(
-            output_dir=folder,
-            alignment=False,
-            **{
-                "save_strategy": "no",
-                "dataloader_pin_memory": False,
-                "logging_strategy": "no",
-                **arguments,
-                **setting.arguments,
-                "seed": setting.seed,
-            },
-        ).filled_in(preset_for(backbone.model.config))
-        longest = length_limit(backbone.tokenizer, backbone.model.config, args.max_length)
-        rows = TokenizedTable(setting.train, backbone.tokenizer, longest)
-        Trainer(
-            model=model,
-            args=args,
-            data_collator=DataCollatorWithPadding(backbone.tokenizer),
-            train_dataset=rows,
-            processing_class=backbone.tokenizer,
-        ).train()
-    return Classifier(model, backbone.tokenizer, setting.train.label_names, longest)
+
+    kind: ClassVar[str] = "training"
+    reserved: int = 0
+
+    def __init__(self, **arguments: Any) -> None:
+        self.arguments = {name: value for name, value in arguments.items() if value is not None}
+        rate = self.arguments.get("learning_rate", 1.0)
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
+            raise UsageError(f"{self.name} learning_rate: found {rate!r}, expected a number above 0")
+        try:  # the class checks its values; what it makes is not needed here
+            MuScleTrainingArguments(output_dir="", **self.arguments)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{self.name}: {error}") from error
+
+    @classmethod
+    def parameters(cls) -> tuple[str, ...]:
+        """Those of the constructor, and the fields of the training arguments."""
+        own = [name for name in super().parameters() if name != "arguments"]
+        return (*own, *sorted(set(TRAINING_FIELDS) - {*own, *OWN_FIELDS, "alignment"}))
+
+    @abstractmethod
+    def wrap(self, backbone: Backbone) -> Any:
+        """Adapt the backbone's classifier, and give the module to train."""
+
+    def fit(self, setting: Setting) -> Self:
+        """Train on the training rows."""
+        set_seed(setting.seed)
+        backbone = load_backbone(setting.model, setting.train.label_names)
+        model = self.wrap(backbone)
+        config = backbone.model.config
+        with tempfile.TemporaryDirectory(prefix="musclelora-") as folder:
+            args = MuScleTrainingArguments(
+                **{
+                    "save_strategy": "no",
+                    "dataloader_pin_memory": False,
+                    "logging_strategy": "no",
+                    **setting.arguments,
+                    **self.arguments,
+                    "output_dir": folder,
+                    "alignment": False,
+                    "seed": setting.seed,
+                },
+            ).filled_in(preset_for(config))
+            room = length_limit(backbone.tokenizer, config) - self.reserved
+            longest = min(length_limit(backbone.tokenizer, config, args.max_length), room)
+            rows = TokenizedTable(setting.train, backbone.tokenizer, longest)
+            Trainer(
+                model=model,
+                args=args,
+                data_collator=DataCollatorWithPadding(backbone.tokenizer),
+                train_dataset=rows,
+                processing_class=backbone.tokenizer,
+            ).train()
+        self.classifier_ = Classifier(model, backbone.tokenizer, setting.train.label_names, longest)
+        return self

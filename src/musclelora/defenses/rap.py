@@ -29,7 +29,10 @@ class RAP(Detector):
 
     Departures: the source protects one label, which its user names; here no label is known to be the
     target, so that one embedding is trained for every label, on the trusted rows of it, and a text is tried
-    with that of the label it is given. The embedding is an input of the model, which stays as it is.
+    with that of the label it is given; one threshold serves all labels. The word is one that no text has,
+    where the source's user names it. Its embedding is trained with Adam in batches drawn by the seed, and may
+    change its length; the source takes plain steps in a fixed order and keeps the length. The embedding is an
+    input of the model, which stays as it is.
 
     Args:
         low: the drop that is asked of a clean text.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -16,8 +17,9 @@ from filelock import FileLock
 
 from musclelora.adapter import DEFAULT_MODEL
 from musclelora.data.table import Table
+from musclelora.errors import DataError, ModelError, OutputError, UsageError
 from musclelora.files import write_json
-from musclelora.training import METHODS, Classifier, Method, fit
+from musclelora.training import METHODS, Classifier, Method, Run, fit
 from musclelora.training.memory import peak_memory
 from musclelora.training.run import ADAPTER_FIELDS, fingerprint
 
@@ -41,6 +43,7 @@ class Setting:
 
     Attributes:
         reused_seconds: the time that the models taken from `folder` took to train.
+        waited_seconds: the time spent waiting while another process trained one of them.
         reused_memory: the peak of memory while they were trained, in bytes.
     """
 
@@ -63,7 +66,15 @@ class Setting:
         self.full = dict(full or {})
         self.folder = folder
         self.reused_seconds = 0.0
+        self.waited_seconds = 0.0
         self.reused_memory = 0
+
+    def check_trusted_texts(self, defense: str) -> None:
+        """Raise :class:`DataError` unless a trusted row has a word, for what `defense` learns from them."""
+        if not any(text.split() for text in self.trusted.texts):
+            raise DataError(
+                f"{self.trusted.source}: no trusted row has a word in it, {defense} needs some; add rows"
+            )
 
     def vanilla(self, rows: Table | None = None, **arguments: Any) -> Classifier:
         """The undefended model, trained on `rows` or on all of the training rows."""
@@ -102,7 +113,7 @@ class Setting:
         with self._place(method, wants, keep) as folder:
             note = folder.with_suffix(".memory.json")
             began = time.perf_counter()
-            run = fit(folder, resume=True, **wants)
+            run = _fitted(folder, wants)
             took = time.perf_counter() - began
             self.reused_seconds += max(0.0, run.info["result"]["seconds"] - took)
             if note.exists():
@@ -124,5 +135,16 @@ class Setting:
         key = hashlib.sha256(json.dumps(facts, sort_keys=True, default=repr).encode()).hexdigest()[:16]
         folder = self.folder / f"{method.name}-{key}"
         folder.parent.mkdir(parents=True, exist_ok=True)
+        began = time.perf_counter()
         with FileLock(folder.with_suffix(".lock")):
+            self.waited_seconds += time.perf_counter() - began
             yield folder
+
+
+def _fitted(folder: Path, wants: Mapping[str, Any]) -> Run:
+    """The run in `folder`, begun anew where what a killed process left there is of no use."""
+    if folder.exists():
+        with contextlib.suppress(ModelError, OutputError, UsageError):
+            return fit(folder, resume=True, **wants)
+        shutil.rmtree(folder)
+    return fit(folder, resume=True, **wants)

@@ -12,6 +12,9 @@ from musclelora.errors import UsageError
 from musclelora.training import Method, MuScleTrainingArguments
 from musclelora.training.run import ADAPTER_FIELDS
 
+OWN_FIELDS = frozenset({"seed", "output_dir"})
+"""What the setting decides."""
+
 TRAINING_FIELDS = tuple(field.name for field in fields(MuScleTrainingArguments) if field.init)
 
 
@@ -31,6 +34,8 @@ class Trained(Defense):
     keep: ClassVar[bool] = False
 
     def __init__(self, **settings: Any) -> None:
+        for name in OWN_FIELDS & settings.keys():
+            raise UsageError(f"{self.name} {name}: found it, expected none, as the setting decides it")
         adapter = {name: value for name, value in settings.items() if name in ADAPTER_FIELDS}
         arguments = {name: value for name, value in settings.items() if name not in ADAPTER_FIELDS}
         try:  # the two classes check their values; what they make is not needed here
@@ -42,8 +47,8 @@ class Trained(Defense):
 
     @classmethod
     def parameters(cls) -> tuple[str, ...]:
-        """The fields of the two classes."""
-        return tuple(sorted({*ADAPTER_FIELDS, *TRAINING_FIELDS}))
+        """The fields of the two classes, less what the setting decides."""
+        return tuple(sorted({*ADAPTER_FIELDS, *TRAINING_FIELDS} - OWN_FIELDS))
 
     def fit(self, setting: Setting) -> Self:
         """Train on the training rows, or on the trusted ones where the method says so."""
