@@ -108,3 +108,18 @@ def test_the_table_of_the_attacks_is_what_was_measured() -> None:
         ]
         shares = (f"{100 * sum(value) / len(value):.1f}" for value in values)
         assert f"| {family} | {' | '.join(shares)} |" in page
+
+
+def test_the_comparison_is_what_was_measured() -> None:
+    file = ROOT / "benchmarks" / "results" / "sst-2-defenses" / "results.csv"
+    with file.open(encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    page = (ROOT / "docs" / "comparison.md").read_text()
+    attacks = list(dict.fromkeys(row["attack"] for row in rows))
+    for defense in {row["defense"] for row in rows}:
+        own = [
+            row for attack in attacks for row in rows if (row["defense"], row["attack"]) == (defense, attack)
+        ]
+        means = [sum(float(row[name]) for row in own) / len(own) for name in ("cacc", "asr", "excess_asr")]
+        shares = [f"{100 * value:.1f}" for value in (*means, *(float(row["asr"]) for row in own))]
+        assert f"| {defense} | {' | '.join(shares)} |" in page
