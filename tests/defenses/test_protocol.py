@@ -105,6 +105,15 @@ def test_the_undefended_model_is_trained_once(
     assert second.reused_memory > 0
 
 
+def test_trusted_only_is_trained_once_whatever_the_poison(
+    poisoned: Table, trusted: Table, clean: Table, tiny_model: Path, tmp_path: Path
+) -> None:
+    for rows in (poisoned, clean):
+        setting = Setting(rows, trusted, model=str(tiny_model), arguments=ARGUMENTS, folder=tmp_path)
+        get_defense("trusted-only").fit(setting)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 1
+
+
 def test_other_rows_are_another_model(
     poisoned: Table, trusted: Table, tiny_model: Path, tmp_path: Path
 ) -> None:

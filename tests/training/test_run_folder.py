@@ -110,3 +110,8 @@ def test_the_model_a_run_was_trained_on_is_not_replaced_by_its_export(fit_tiny: 
     with pytest.raises(OutputError, match="made from"):
         run.export(model, format="merged", overwrite=True)
     assert contents(model) == before
+
+
+def test_an_empty_checkpoints_folder_is_what_a_killed_start_left(fit_tiny: Fit, tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    assert fit_tiny(tmp_path / "run").info["status"] == "finished"

@@ -14,13 +14,12 @@ from musclelora.errors import UsageError
 
 
 class Adapter(Efficient):
-    """A bottleneck after the attention and the feed-forward layer of each block; a trained output layer.
+    """A bottleneck after the attention and the feed-forward layer of each block; a trained head.
 
     Source: Houlsby et al., "Parameter-Efficient Transfer Learning for NLP" (arXiv 1902.00751). Departures:
-    layer norms are not trained, nor is any layer of the head but the last; the bottleneck stands before the
-    dropout of its sublayer, and only its second layer starts near to nothing, at zero. PEFT has no such
-    adapter, and the library that has (`adapters`) wants an older transformers than this package, so that the
-    layer is here.
+    layer norms are not trained; the bottleneck stands before the dropout of its sublayer, and only its second
+    layer starts near to nothing, at zero. PEFT has no such adapter, and the library that has (`adapters`)
+    wants an older transformers than this package, so that the layer is here.
 
     Args:
         bottleneck: the width of the bottleneck.
@@ -37,12 +36,12 @@ class Adapter(Efficient):
         self.bottleneck = bottleneck
 
     def wrap(self, backbone: Backbone) -> PreTrainedModel:
-        """A bottleneck after each sublayer, and the output layer, are left to train."""
+        """A bottleneck after each sublayer, and what starts random, are left to train."""
         model = backbone.model
-        output = find_placement(model).output
         places = ends_of_sublayers(model)
-        model.requires_grad_(False)
-        model.get_submodule(output).requires_grad_(True)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in backbone.new_parameters)
+        model.get_submodule(find_placement(model).output).requires_grad_(True)
         for name in places:
             model.set_submodule(name, Bottleneck(model.get_submodule(name), self.bottleneck))
         return model

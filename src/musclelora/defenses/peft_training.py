@@ -6,6 +6,7 @@ import tempfile
 from abc import abstractmethod
 from typing import Any, ClassVar, Self
 
+from accelerate.utils import extract_model_from_parallel
 from transformers import DataCollatorWithPadding, Trainer, set_seed
 
 from musclelora.adapter import Backbone, load_backbone
@@ -84,5 +85,7 @@ class Efficient(Defense):
                 train_dataset=rows,
                 processing_class=backbone.tokenizer,
             ).train()
+        # Under autocast the Trainer wraps the model; like all others it is measured in float32.
+        model = extract_model_from_parallel(model, keep_fp32_wrapper=False)
         self.classifier_ = Classifier(model, backbone.tokenizer, setting.train.label_names, longest)
         return self

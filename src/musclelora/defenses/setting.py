@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from musclelora.adapter import DEFAULT_MODEL
 from musclelora.data.table import Table
+from musclelora.data.trusted import check_trusted
 from musclelora.errors import DataError, ModelError, OutputError, UsageError
 from musclelora.files import write_json
 from musclelora.training import METHODS, Classifier, Method, Run, fit
@@ -101,6 +102,9 @@ class Setting:
         full = {} if method.low_rank or method.trusted_only else self.full
         chosen = {**self.arguments, **full, "save_strategy": "no", **(settings or {}), "seed": self.seed}
         train = self.train if rows is None else rows
+        if method.trusted_only:  # the other rows have no part in it, so that their poison is no other model
+            check_trusted(train, self.trusted)
+            train = self.trusted
         wants: dict[str, Any] = {
             "train": train,
             "trusted": self.trusted if method.alignment or method.trusted_only else None,

@@ -240,6 +240,8 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _leftover(path: Path) -> bool:
+    if path.name == CHECKPOINTS and path.is_dir():  # the Trainer makes it before anything is written
+        return not any(path.iterdir())
     return path.name.startswith((f".{RUN}.", f".{WEIGHTS}.", f".{SUMS}."))
 
 
