@@ -123,3 +123,18 @@ def test_the_comparison_is_what_was_measured() -> None:
         means = [sum(float(row[name]) for row in own) / len(own) for name in ("cacc", "asr", "excess_asr")]
         shares = [f"{100 * value:.1f}" for value in (*means, *(float(row["asr"]) for row in own))]
         assert f"| {defense} | {' | '.join(shares)} |" in page
+
+
+def test_each_at_its_own_job_is_what_was_measured() -> None:
+    file = ROOT / "benchmarks" / "results" / "detectors" / "results.csv"
+    page = (ROOT / "docs" / "comparison.md").read_text()
+    with file.open(encoding="utf-8", newline="") as table:
+        for row in csv.DictReader(table):
+            shares = [f"{100 * float(row[name]):.1f}" for name in ("cacc", "asr")]
+            auroc = f"{float(row['auroc']):.3f}" if row["auroc"] else ""
+            dropped = [
+                f"{100 * float(row[name]):.1f}" if row[name] else ""
+                for name in ("dropped_poisoned", "dropped_clean")
+            ]
+            line = " ".join(f"| {cell}".rstrip() for cell in (row["defense"], *shares, auroc, *dropped))
+            assert f"{line} |" in page

@@ -29,7 +29,10 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_rooms_import_only_from_rooms_above() -> None:
-    order = ["data", "attacks", "adapter", "alignment", "training", "evaluation", "report", "cli"]
+    order = [
+        *("data", "attacks", "adapter", "alignment", "training", "evaluation"),
+        *("defenses", "spectrum", "benchmark", "report", "cli"),
+    ]
     for position, room in enumerate(order):
         for file in (ROOT / "src" / "musclelora" / room).glob("*.py"):
             for other in re.findall(r"from musclelora\.(\w+)", file.read_text()):

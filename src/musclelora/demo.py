@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,6 +93,8 @@ def run_demo(
     if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / _MARK).exists())):
         raise OutputError(f"{output}: it holds something else than a demo; name another output")
     if bf16 is None:
+        from musclelora.training.hardware import bf16_pays
+
         begun = output / _MARK
         bf16 = json.loads(begun.read_text())["bf16"] if begun.exists() else bf16_pays()
     write_json(output / _MARK, {"format": 1, "bf16": bf16})
@@ -174,25 +175,6 @@ def _measure(output: Path, seed: int, attack: str, method: str, bf16: bool) -> d
 
 def _is_oracle_of(other: dict[str, Any], row: dict[str, Any]) -> bool:
     return other["method"] == "oracle" and all(other[name] == row[name] for name in ("attack", "seed"))
-
-
-def bf16_pays() -> bool:
-    """Whether this machine multiplies matrices clearly faster in bfloat16 than in float32, by trying it."""
-    import torch
-
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    taken = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a = torch.randn(1024, 384).to(dtype)
-        b = torch.randn(384, 1536).to(dtype)
-        times = []
-        for _ in range(10):
-            started = time.perf_counter()
-            torch.mm(a, b)
-            times.append(time.perf_counter() - started)
-        taken[dtype] = min(times)
-    return taken[torch.bfloat16] < 0.6 * taken[torch.float32]
 
 
 def _settings(seeds: tuple[int, ...], bf16: bool) -> dict[str, Any]:

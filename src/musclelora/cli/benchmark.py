@@ -159,7 +159,7 @@ def _bf16(training: dict[str, Any], begun: dict[str, Any] | None) -> bool:
         return bool(training["bf16"])
     if begun is not None:
         return bool(begun["bf16"])
-    from musclelora.demo import bf16_pays
+    from musclelora.training.hardware import bf16_pays
 
     return bf16_pays()
 

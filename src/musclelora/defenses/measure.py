@@ -12,7 +12,7 @@ from musclelora.data.table import Table
 from musclelora.defenses.base import Defense, Flags
 from musclelora.defenses.setting import Setting
 from musclelora.evaluation import Rate, asr, cacc
-from musclelora.training.memory import peak_memory
+from musclelora.training.hardware import peak_memory
 
 _REJECTED = -1
 

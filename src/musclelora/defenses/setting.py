@@ -21,7 +21,7 @@ from musclelora.data.trusted import check_trusted
 from musclelora.errors import DataError, ModelError, OutputError, UsageError
 from musclelora.files import write_json
 from musclelora.training import METHODS, Classifier, Method, Run, fit
-from musclelora.training.memory import peak_memory
+from musclelora.training.hardware import peak_memory
 from musclelora.training.run import ADAPTER_FIELDS, fingerprint
 
 VANILLA = METHODS["full"]
