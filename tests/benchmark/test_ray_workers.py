@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import socket
 import sys
 import time
@@ -51,7 +54,7 @@ def waiting_cell(cell: Cell, *, kept: Path, threads: int) -> Row:
     kept.mkdir(parents=True, exist_ok=True)
     with (kept / "begun").open("a") as file:
         first = file.tell() == 0
-        file.write(f"{cell.id} {ray.get_runtime_context().get_node_id()}\n")
+        file.write(f"{cell.id} {ray.get_runtime_context().get_node_id()} {os.getpid()}\n")
     while not first and not (kept / "killed").exists():
         time.sleep(0.02)
     return made_up(cell)
@@ -110,13 +113,16 @@ def kill_a_node_at_work(cluster: Any, begun: Path, done: str) -> None:
     deadline = time.monotonic() + 120
     while True:
         runs = [line.split() for line in begun.read_text().splitlines()]
-        at_work = [node for cell, node in runs if cell != done]
+        at_work = [(node, int(process)) for cell, node, process in runs if cell != done]
         if at_work:
             break
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    (node,) = [node for node in cluster.worker_nodes if node.node_id == at_work[-1]]
+    lost, process = at_work[-1]
+    (node,) = [node for node in cluster.worker_nodes if node.node_id == lost]
     cluster.remove_node(node, allow_graceful=False)
+    with contextlib.suppress(ProcessLookupError):  # it may have seen that its node is gone
+        os.kill(process, signal.SIGKILL)  # on this machine it outlives its node for a while
 
 
 def test_an_address_at_which_nothing_answers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
