@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from musclelora.data.messages import bad_data, listed, shown
-from musclelora.errors import UsageError
+from musclelora.errors import DataError, UsageError
 
 _INTEGER = re.compile(r"([+-]?[0-9]{1,18})(\.0+)?")
 _MISSING = {"", "nan", "<na>"}
@@ -90,6 +90,16 @@ class LabelMap:
         if found is None and self._words and 0 <= label.integer < len(self.names):
             return label.integer
         return found
+
+
+def unknown_label(place: str, label: Label, names: Sequence[str]) -> DataError:
+    """The error of a label that :meth:`LabelMap.id_of` does not find."""
+    return bad_data(
+        place,
+        f"unknown label {shown(label.name)}",
+        f"one of {listed(names)}",
+        "mend the label or drop the row",
+    )
 
 
 def target_id(target: int | str | None, label_names: Sequence[str]) -> int:

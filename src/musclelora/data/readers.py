@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from musclelora.data import huggingface, openbackdoor
 from musclelora.data.delimited import read_csv, read_tsv
 from musclelora.data.jsonl import read_jsonl
-from musclelora.data.labels import Label, LabelMap, infer_names, parse_label
+from musclelora.data.labels import Label, LabelMap, infer_names, parse_label, unknown_label
 from musclelora.data.messages import bad_data, listed, shown
 from musclelora.data.parquet import read_parquet
 from musclelora.data.raw import RawTable
@@ -177,11 +177,6 @@ def _number(
     for row, label in enumerate(labels):
         found = label_map.id_of(label)
         if found is None:
-            raise bad_data(
-                raw.place(positions[row], column),
-                f"unknown label {shown(label.name)}",
-                f"one of {listed(label_map.names)}",
-                "mend the label or drop the row",
-            )
+            raise unknown_label(raw.place(positions[row], column), label, label_map.names)
         ids[row] = found
     return ids

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from musclelora.data.labels import Label, LabelMap, infer_names, parse_label
-from musclelora.data.messages import bad_data, listed, shown
+from musclelora.data.labels import Label, LabelMap, infer_names, parse_label, unknown_label
+from musclelora.data.messages import bad_data
 from musclelora.data.raw import RawTable
 from musclelora.data.readers import choose_columns, open_raw, parse_flag, parse_text
 
@@ -127,12 +127,7 @@ def open_stream(
     for kind, code in kinds.items():
         found = names.id_of(kind)
         if found is None:
-            raise bad_data(
-                raw.place(first[code], label),
-                f"unknown label {shown(kind.name)}",
-                f"one of {listed(names.names)}",
-                "mend the label or drop the row",
-            )
+            raise unknown_label(raw.place(first[code], label), kind, names.names)
         ids[code] = found
     return TableStream(
         source=raw.source,
