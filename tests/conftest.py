@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "training"))  # tiny_runs serves several rooms
 
 # Read when the libraries are imported, so set before any test module imports them.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -17,6 +21,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tiny_runs import Cli
     from transformers import PreTrainedTokenizerFast
 
 settings.register_profile("musclelora", deadline=None)
@@ -59,3 +64,23 @@ def tiny_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=32, **special)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run a command line in this process."""
+
+    from tiny_runs import Done
+
+    from musclelora.cli.main import main
+
+    def command(*arguments: object) -> Done:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        code = ended.value.code
+        assert isinstance(code, int)
+        return Done(code, printed.out, printed.err)
+
+    return command

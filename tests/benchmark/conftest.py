@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-
 from tiny_grids import GRID, WriteGrid
 from tiny_runs import make_rows, write_csv, write_model
 

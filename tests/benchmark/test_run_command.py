@@ -14,9 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 from tiny_grids import WriteGrid, results
-from tiny_runs import Cli, Done
-
-from musclelora.cli.main import main
+from tiny_runs import Cli
 
 TWO_ATTACKS = {"attacks": ["addsent", "badnets"], "defenses": ["vanilla", "trusted-only", "lora"]}
 CELLS = 8
@@ -61,20 +59,6 @@ def started():
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Runs a command line in this process; only its cells are processes."""
-
-    def command(*arguments: object) -> Done:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return Done(ended.value.code, printed.out, printed.err)
-
-    return command
 
 
 def test_a_killed_grid_runs_what_is_left_and_ends_with_the_same_table(

@@ -7,32 +7,10 @@ import os
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # what is compared bit by bit is computed on the CPU
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-
-from tiny_runs import Cli, Done, make_rows, write_csv, write_model
-
-from musclelora.cli.main import main
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run a command line in this process."""
-
-    def command(*arguments: object) -> Done:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        code = ended.value.code
-        assert isinstance(code, int)
-        return Done(code, printed.out, printed.err)
-
-    return command
+from tiny_runs import make_rows, write_csv, write_model
 
 
 @pytest.fixture(scope="session")

@@ -7,18 +7,13 @@ import os
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # what is compared bit by bit is computed on the CPU
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tiny_runs import Fit, make_rows, make_table, write_model
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-
-from tiny_runs import Cli, Done, Fit, make_rows, make_table, write_model
-
-from musclelora.cli.main import main
 from musclelora.data.table import Table
 from musclelora.spectrum import SpectrumCallback, SpectrumSettings
 from musclelora.training import METHODS, Run, fit
@@ -74,19 +69,3 @@ def record(model: Path, flagged: Table, trusted: Table) -> Fit:
         )
 
     return run
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run a command line in this process."""
-
-    def command(*arguments: object) -> Done:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        code = ended.value.code
-        assert isinstance(code, int)
-        return Done(code, printed.out, printed.err)
-
-    return command
