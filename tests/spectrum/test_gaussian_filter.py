@@ -85,6 +85,16 @@ def test_a_sinusoid_is_weakened_as_theory_has_it(omega: float) -> None:
         assert np.abs(low[number, inside] - np.exp(-sigma * omega**2 / 2) * f[inside]).max() < 1e-9
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_with_next_to_no_sigma_everything_is_low_and_with_an_endless_one_only_the_mean(
+    dtype: torch.dtype,
+) -> None:
+    x, y = points(40, 3)
+    low = GaussianFilter(DenseInputs.of(x), [1e-310, 1e-40, 1e300], dtype=dtype).low(y).numpy()
+    assert np.abs(low[:2] - y).max() < 1e-12
+    assert np.abs(low[2] - y.mean(axis=0)).max() < 1e-6
+
+
 def test_a_constant_is_all_low() -> None:
     x, _ = points(40, 3)
     bands = GaussianFilter(DenseInputs.of(x), [0.5, 50.0]).split(np.full((40, 2), 0.5))
@@ -184,6 +194,11 @@ BAD = {
     "sigma NaN": (lambda: GaussianFilter(DenseInputs.of(np.eye(3)), [np.nan]), UsageError, "found nan"),
     "no sigma": (lambda: GaussianFilter(DenseInputs.of(np.eye(3)), []), UsageError, "found no values"),
     "empty range": (lambda: sigma_grid(2.0, 1.0), UsageError, "ascending"),
+    "inputs too large": (
+        lambda: GaussianFilter(DenseInputs.of(np.eye(3) * 1e20), [1.0]),
+        DataError,
+        "row 0 holds numbers whose squares are too large for torch.float32",
+    ),
     "NaN inputs": (lambda: DenseInputs.of(NAN), DataError, "row 1 holds NaN"),
     "NaN outputs": (
         lambda: GaussianFilter(DenseInputs.of(np.eye(3)), [1.0]).low(NAN),

@@ -74,10 +74,10 @@ def sigma_range(inputs: Inputs, *, squared: bool = True, seed: int = 0) -> tuple
     """The range of σ in which the filter does something, from the points' own distances.
 
     With δ the exponent's numerator (‖x_i - x_j‖², or the plain distance), row i weighs itself 1 and another
-    row exp(-δ/2σ). The range begins at σ = q₁₀ / (2 ln N), where the other N - 1 rows together weigh about as
-    much as the row itself (below, the low band is the function itself), and ends at σ = q₅₀ / 2, where half
-    of them weigh more than 1/e each (above, it is little but the mean). q₁₀ and q₅₀ are quantiles of δ over
-    the pairs of at most 512 points.
+    row exp(-δ/2σ). The range begins at σ = q₁₀ / (2 ln N), where N - 1 other rows at that δ would together
+    weigh about as much as the row itself (below, the low band is the function itself), and ends at
+    σ = q₅₀ / 2, where half of them weigh more than 1/e each (above, it is little but the mean). q₁₀ and q₅₀
+    are quantiles of δ over the pairs of at most 512 points, those at the same place left out.
 
     Args:
         inputs: N points.

@@ -15,7 +15,7 @@ from musclelora.spectrum.distances import check_differ, check_sigmas, squared_di
 from musclelora.spectrum.inputs import Inputs
 
 KEPT_BYTES = 2**26
-"""Distances up to this size (64 MiB: 5,700 points in float32) are kept for the next call, larger ones not."""
+"""Distances up to this size (64 MiB: 5,500 points in float32) are kept for the next call, larger ones not."""
 
 
 class Bands(NamedTuple):
@@ -56,7 +56,7 @@ class GaussianFilter:
         sigmas: shape (S,), ascending.
 
     Raises:
-        DataError: fewer than two points, or all of them are the same.
+        DataError: fewer than two points, all of them are the same, or numbers too large for `dtype`.
         UsageError: no σ, or one that is not above 0.
     """
 
@@ -79,6 +79,12 @@ class GaussianFilter:
         self._squared, self._block = squared, max(block, 1)
         self._order = inputs.order()
         self._norms = squared_norms(self._inputs)
+        endless = (~torch.isfinite(self._norms)).nonzero()
+        if len(endless):
+            raise DataError(
+                f"inputs: row {int(endless[0])} holds numbers whose squares are too large for {self.dtype}, "
+                "expected smaller ones; divide all inputs by a number, or compute in float64"
+            )
         self._chains = halving_chains(self.sigmas)
         size = torch.finfo(self.dtype).bits // 8
         self._keep = keep and size * len(inputs) * (len(inputs) + block) // 2 <= KEPT_BYTES
@@ -122,10 +128,12 @@ class GaussianFilter:
         """Σ_j exp(-δ_ij / 2σ) F_j for every σ, points in this filter's order, shape (S, N, C), float64."""
         sums = torch.zeros(len(self.sigmas), *f.shape, dtype=torch.float64, device=self.device)
         kernel = torch.empty(0, dtype=self.dtype, device=self.device)
+        # A σ next to nothing must not become an infinity, which the distance 0 would make NaN.
+        steepest = torch.finfo(self.dtype).min
         for rows, columns, distances in self._blocks():
             kernel = kernel if kernel.shape == distances.shape else torch.empty_like(distances)
             for chain in self._chains:
-                torch.mul(distances, -0.5 / float(self.sigmas[chain[0]]), out=kernel).exp_()
+                torch.mul(distances, max(-0.5 / float(self.sigmas[chain[0]]), steepest), out=kernel).exp_()
                 for place, number in enumerate(chain):
                     if place:
                         kernel.mul_(kernel)
@@ -179,7 +187,7 @@ def halving_chains(sigmas: NDArray[np.float64]) -> list[list[int]]:
         while True:
             half = sigmas[chain[-1]] / 2
             near = int(np.abs(sigmas - half).argmin())
-            # Squaring doubles the relative error of the step before: ten of them leave float32 its 1e-5.
+            # Squaring doubles the relative error of the step before: seven of them leave float32 its 1e-5.
             if near not in free or abs(sigmas[near] - half) > 1e-12 * half or len(chain) == 8:
                 break
             chain.append(near)
