@@ -16,6 +16,7 @@ from musclelora.spectrum import (
     principal_projection,
     transform,
 )
+from musclelora.spectrum import projection as projection_module
 
 
 def cloud(count: int = 300, seed: int = 0) -> np.ndarray:
@@ -52,6 +53,17 @@ def test_directions_are_the_principal_ones() -> None:
         assert min(np.abs(mine - along).max(), np.abs(mine + along).max()) < 1e-8
     assert found.variance == pytest.approx(values[:3] ** 2 / (values**2).sum())
     assert np.abs(found.angles).max() < np.pi
+
+
+@pytest.mark.parametrize("block", [1, 400 * 7, 400 * 1000])
+def test_directions_are_found_block_by_block_where_points_are_wide(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projection_module, "_BLOCK", block)
+    x = np.random.default_rng(0).normal(size=(60, 400)) * 0.8 ** np.arange(400)
+    found = principal_projection(DenseInputs.of(x), 3)
+    values = np.linalg.svd(x - x.mean(axis=0), compute_uv=False)
+    assert found.variance == pytest.approx(values[:3] ** 2 / (values**2).sum())
 
 
 def test_directions_without_variance_are_left_out() -> None:

@@ -12,8 +12,8 @@ O(N · K). As the F_j are real, F̂(-k) is the conjugate of F̂(k), and half of 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from musclelora.spectrum.inputs import Inputs
 
 Floats = NDArray[np.float64]
 Complex = NDArray[np.complex128]
+_BLOCK = 2**24  # numbers of a block of points, 128 MiB
 _EDGE = 1 + 1e-9  # keeps the farthest point inside of the period
 
 
@@ -72,27 +73,27 @@ def principal_projection(
     points = inputs.to(torch.device("cpu"), torch.float64)
     every = torch.arange(len(points))
     width = points.extent(every)
-    blocks = (
-        [(index, points.features(index, 0, width)) for index in every.split(256)] if _small(points) else None
-    )
+    # A block is 128 MiB at most, whatever the width; what fits into one is taken out of the inputs once.
+    cuts = every.split(max(_BLOCK // width, 1))
+    whole = [points.features(every, 0, width)] if len(cuts) == 1 else None
 
-    def parts() -> Any:
-        return blocks or ((index, points.features(index, 0, width)) for index in every.split(256))
+    def parts() -> Iterable[Tensor]:
+        return whole or (points.features(index, 0, width) for index in cuts)
 
-    mean = sum((x.sum(0) for _, x in parts()), torch.zeros(width, dtype=torch.float64)) / len(points)
-    total = sum(float((x - mean).square().sum()) for _, x in parts())
+    mean = sum((x.sum(0) for x in parts()), torch.zeros(width, dtype=torch.float64)) / len(points)
+    total = sum(float((x - mean).square().sum()) for x in parts())
     count = min(directions, len(points) - 1, width)
     generator = torch.Generator().manual_seed(seed)
     basis = torch.randn(width, min(count + 8, width), generator=generator, dtype=torch.float64)
     for _ in range(rounds):
         basis = torch.linalg.qr(basis).Q
         image = torch.zeros_like(basis)
-        for _, x in parts():
+        for x in parts():
             centred = x - mean
             image += centred.T @ (centred @ basis)
         basis = image
     basis = torch.linalg.qr(basis).Q
-    scores = torch.cat([(x - mean) @ basis for _, x in parts()])
+    scores = torch.cat([(x - mean) @ basis for x in parts()])
     _, values, turn = torch.linalg.svd(scores, full_matrices=False)
     values, turn = values[:count], turn[:count]
     real = values > 1e-9 * values[0]  # directions in which the points do vary
@@ -179,7 +180,3 @@ def _strengths(angles: Floats, values: Floats | Tensor, modes: int) -> Complex:
             "lower --learning-rate and train again"
         )
     return np.ascontiguousarray(f.T, dtype=np.complex128)
-
-
-def _small(points: Inputs) -> bool:
-    return len(points) * points.extent(torch.arange(len(points))) <= 2**24
