@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,26 @@ def test_resuming_with_other_settings_is_refused(record: Fit, tmp_path: Path) ->
     assert Records(folder).path.read_bytes() == before
 
 
+def test_a_run_that_stops_early_is_recorded_at_its_last_step(record: Fit, tmp_path: Path) -> None:
+    run = record(
+        tmp_path / "run",
+        settings=SpectrumSettings(every=5, sigma_count=3),
+        arguments={"num_train_epochs": 8, "save_steps": 4, "learning_rate": 1e-12},
+        dev=make_table(make_rows(10, seed=2)),
+        early_stopping=2,
+    )
+    assert run.info["result"]["steps"] == 12
+    assert [line["step"] for line in Records(run.path).read()] == [0, 5, 10, 12]
+
+
+def test_a_sigma_at_which_there_is_no_high_band_is_left_out_of_the_mean(record: Fit, tmp_path: Path) -> None:
+    run = record(tmp_path / "run", settings=SpectrumSettings(every=4, sigmas=(1e-40, 5.0, 20.0)))
+    high = analyse(run.path, resamples=20)["curves"]["clean"]["e_high"]
+    for mean, each in zip(high["value"], high["by_sigma"], strict=True):
+        assert each[0] is None
+        assert mean == pytest.approx(np.mean(each[1:]), rel=1e-5)
+
+
 def test_a_run_cannot_be_recorded_from_its_middle_on(record: Fit, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
@@ -181,6 +202,8 @@ def test_named_groups_of_any_rows(record: Fit, tmp_path: Path) -> None:
     found = analyse(run.path, groups=groups, resamples=20)
     assert list(found["groups"]) == ["first", "second", "third"]
     assert found["order"] == {}
+    shuffled = analyse(run.path, groups={k: v[::-1] for k, v in groups.items()}, resamples=20)
+    assert shuffled["curves"] == found["curves"]
     with pytest.raises(DataError, match="group 'none' has 0"):
         analyse(run.path, groups={"none": np.arange(0), "rest": np.arange(32)})
 
@@ -212,7 +235,24 @@ def _no_records(folder: Path) -> None:
 
 
 def _damaged_records(folder: Path) -> None:
-    (folder / "spectrum" / "records.jsonl").write_text('{"step": 1}\nrubbish\n{"step": 2}\n')
+    path = folder / "spectrum" / "records.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], "rubbish", *lines[1:], ""]))
+
+
+def _one_record(folder: Path) -> None:
+    path = folder / "spectrum" / "records.jsonl"
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+
+
+def _changed(**changes: Any) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        path = folder / "spectrum" / "records.jsonl"
+        lines = path.read_text().splitlines()
+        lines[1] = json.dumps({**json.loads(lines[1]), **changes})
+        path.write_text("\n".join([*lines, ""]))
+
+    return damage
 
 
 def _damaged_sample(folder: Path) -> None:
@@ -230,7 +270,12 @@ def _other_outputs(folder: Path) -> None:
     ("damage", "said"),
     [
         (_no_spectrum, "no spectrum data in it"),
-        (_no_records, "no records in spectrum/records.jsonl"),
+        (_no_records, "found 0 records in spectrum/records.jsonl"),
+        (_one_record, "found 1 records in spectrum/records.jsonl"),
+        (_changed(step="2"), "records.jsonl, line 2: not a record"),
+        (_changed(seconds=None), "records.jsonl, line 2: not a record"),
+        (_changed(outputs=[[0.5, 0.5], [1.0]]), "records.jsonl, line 2: not a record"),
+        (_changed(outputs=[[float("nan"), 0.5]] * 32), "line 2: not a record .outputs are to be finite"),
         (_damaged_records, "records.jsonl, line 2: not a record"),
         (_damaged_sample, "sample.safetensors: cannot be read"),
         (_other_outputs, "has outputs of shape"),
@@ -252,6 +297,7 @@ def test_a_run_without_analysis_data_is_said_in_one_line(
         ({"rows": 7}, "spectrum rows: found 7, expected at least 8"),
         ({"every": 0}, "spectrum every: found 0"),
         ({"sigma_count": 0}, "spectrum sigma_count: found 0"),
+        ({"seed": -1}, "spectrum seed: found -1"),
         ({"max_cost": 0.0}, "spectrum max_cost: found 0"),
         ({"max_cost": float("nan")}, "spectrum max_cost: found nan"),
         ({"sigmas": (2.0, 0.0)}, "sigma: found 0"),
@@ -279,3 +325,9 @@ def test_texts_that_are_all_the_same_are_refused(record: Fit, flagged: Table, tm
     same = dataclasses.replace(flagged, texts=("word1 word2",) * len(flagged))
     with pytest.raises(MuScleLoraError, match="all 32 rows are the same point"):
         record(tmp_path / "run", train=same)
+    assert flagged.poisoned is not None
+    texts = ("word1" if flag else text for text, flag in zip(flagged.texts, flagged.poisoned, strict=True))
+    table = dataclasses.replace(flagged, texts=tuple(texts))
+    with pytest.raises(DataError, match="group 'triggered': all 8 rows are the same text"):
+        record(tmp_path / "group", train=table)
+    record(tmp_path / "sample", train=table, settings=SpectrumSettings(every=4, within="sample"))

@@ -8,13 +8,14 @@ import torch
 
 from musclelora.errors import DataError
 from musclelora.spectrum import Bands
-from musclelora.spectrum.groups import flag_groups, suspected_groups
+from musclelora.spectrum.groups import flag_groups, named_groups, suspected_groups
 from musclelora.spectrum.measures import (
     Interval,
     earlier_share,
     first_halving,
     label_norms,
     one_hot,
+    over_sigmas,
     ratios,
     resample_weights,
     row_norms,
@@ -82,6 +83,11 @@ def test_a_band_that_labels_do_not_have_has_no_error() -> None:
     assert not np.isnan(found["e_low"]).any()
 
 
+def test_the_mean_over_sigma_is_of_those_at_which_a_band_exists() -> None:
+    found = over_sigmas(np.array([[1.0, 3.0], [np.nan, 3.0], [np.nan, np.nan]]))
+    assert found == pytest.approx([2.0, 3.0, np.nan], nan_ok=True)
+
+
 @pytest.mark.parametrize(
     ("errors", "expected"),
     [
@@ -128,6 +134,28 @@ def test_an_empty_or_small_group_is_refused(flags: np.ndarray) -> None:
         DataError, match=r"group '(clean|triggered)' has [03] of the sample's 20 rows.*--no-spec"
     ):
         flag_groups(flags)
+
+
+def test_named_groups_have_each_row_once_in_order() -> None:
+    found = named_groups({"a": [9, 3, 1, 7, 3], "b": np.arange(4)}, 10)
+    assert [rows.tolist() for rows in found.values()] == [[1, 3, 7, 9], [0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([0, 1, 2, 10], "found int64 values from 0 to 10, expected row numbers of the sample, 0 to 9"),
+        ([-1, 0, 1, 2], "found int64 values from -1 to 2"),
+        (np.arange(10) < 5, "found bool values"),
+        ([0.0, 1.0, 2.0, 3.0], "found float64 values"),
+        ([2, 2, 2, 2], "has 1 of the sample's 10 rows"),
+        ([], "has 0 of the sample's 10 rows"),
+    ],
+)
+def test_what_is_no_group_of_rows_is_refused(rows: object, said: str) -> None:
+    with pytest.raises(DataError, match="group 'a'") as caught:
+        named_groups({"a": rows}, 10)
+    assert said in str(caught.value)
 
 
 def test_rows_whose_loss_fell_first_are_suspected() -> None:

@@ -14,7 +14,7 @@ from musclelora.errors import DataError
 from musclelora.files import write_json
 from musclelora.spectrum.bank import FilterBank, as_json
 from musclelora.spectrum.diagnosis import RunFacts, diagnose
-from musclelora.spectrum.groups import check_groups, flag_groups, suspected_groups
+from musclelora.spectrum.groups import flag_groups, named_groups, suspected_groups
 from musclelora.spectrum.measures import (
     RESAMPLES,
     Floats,
@@ -22,6 +22,7 @@ from musclelora.spectrum.measures import (
     earlier_share,
     first_halving,
     one_hot,
+    over_sigmas,
     ratios,
     resample_weights,
 )
@@ -60,13 +61,13 @@ def analyse(
         and ``diagnosis``.
 
     Raises:
-        DataError: the run has no records, or a group has too few rows.
+        DataError: the run has fewer than two records, or a group has too few rows.
     """
     sample, records = Sample.load(folder), Records(folder).read()
-    if not records:
+    if len(records) < 2:
         raise DataError(
-            f"{folder}: no records in {FOLDER}/{RECORDS}, expected those of a run; go on with the same "
-            "`musclelora spectrum train` and --resume"
+            f"{folder}: found {len(records)} records in {FOLDER}/{RECORDS}, expected at least 2; "
+            "go on with the same `musclelora spectrum train` and --resume"
         )
     outputs, steps = _outputs(folder, sample, records)
     source = "flags" if sample.flags is not None else "early loss"
@@ -74,7 +75,7 @@ def analyse(
         groups = flag_groups(sample.flags) or suspected_groups(outputs, sample.labels)
     else:
         source = "named"
-        check_groups(groups, "name more rows")
+        groups = named_groups(groups, len(sample))
     say(f"spectrum     {len(records)} records of {len(sample):,} rows, {len(sample.sigmas)} values of sigma")
     bank = FilterBank(sample, groups)
     curves: dict[str, Any] = {}
@@ -134,11 +135,15 @@ def load_analysis(folder: Path) -> Analysis:
         ) from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); analyse the run again with --resume") from error
-    if not isinstance(found, dict) or found.get("format") != 1:
+    if not isinstance(found, dict) or found.get("format") != 1 or not found.keys() >= _READ:
         raise DataError(
             f"{path}: not an analysis that this version reads; analyse the run again with --resume"
         )
     return found
+
+
+# What the commands read of a summary.json.
+_READ = {"groups", "sigmas", "steps", "curves", "labels", "convergence", "spectrum", "cost", "diagnosis"}
 
 
 class Halving(NamedTuple):
@@ -160,8 +165,8 @@ class Halving(NamedTuple):
     def of(cls, steps: Floats, point: Floats, draws: Floats) -> Halving:
         """From the error at R steps, shape (R, S), and its resamples, shape (B, R, S)."""
         return cls(
-            float(first_halving(steps, point.mean(axis=-1))),
-            first_halving(steps, draws.mean(axis=-1)),
+            float(first_halving(steps, over_sigmas(point))),
+            first_halving(steps, over_sigmas(draws)),
             first_halving(steps, point.T),
             first_halving(steps, np.moveaxis(draws, 1, 2)),
         )
@@ -189,11 +194,11 @@ def _outputs(folder: Path, sample: Sample, records: list[Record]) -> tuple[Float
 
 def _curve(point: Floats, draws: Floats) -> dict[str, Any]:
     """The mean over σ at every record with its interval, and the values by σ; (R, S) and (B, R, S)."""
-    mean = draws.mean(axis=-1)
+    mean = over_sigmas(draws)
     with np.errstate(invalid="ignore"):
         low, high = np.quantile(mean, (0.025, 0.975), axis=0)
     return {
-        "value": as_json(point.mean(axis=-1)),
+        "value": as_json(over_sigmas(point)),
         "low": as_json(low),
         "high": as_json(high),
         "by_sigma": [as_json(row) for row in point],

@@ -7,7 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from musclelora.errors import DataError
+from musclelora.spectrum.distances import check_differ
 from musclelora.spectrum.filters import Bands, GaussianFilter
+from musclelora.spectrum.inputs import Inputs
 from musclelora.spectrum.measures import Floats, RowNorms, label_norms, one_hot, ratios, row_norms, stack
 from musclelora.spectrum.sample import Sample
 
@@ -51,8 +54,11 @@ class FilterBank:
         for name, rows in self._rows.items():
             key = rows.tobytes()
             if key not in made:
+                inputs = sample.inputs.select(torch.from_numpy(rows))
+                if own:
+                    _check_group(name, inputs)
                 made[key] = GaussianFilter(
-                    sample.inputs.select(torch.from_numpy(rows)),
+                    inputs,
                     sample.sigmas,
                     squared=settings.distance == "squared",
                     dtype=torch.float64 if settings.double else None,
@@ -102,6 +108,16 @@ class FilterBank:
     def _members(self, name: str) -> Tensor:
         """The group's rows among those that its filter works on."""
         return torch.from_numpy(np.searchsorted(self._rows[name], self.groups[name]))
+
+
+def _check_group(name: str, inputs: Inputs) -> None:
+    try:
+        check_differ(inputs)
+    except DataError as error:
+        raise DataError(
+            f"spectrum: group {name!r}: all {len(inputs)} rows are the same text, expected texts that "
+            "differ; train with --spectrum-within sample"
+        ) from error
 
 
 def as_json(values: Floats) -> list[float | None]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from transformers import TrainerCallback
 
 from musclelora.data.table import Table
-from musclelora.errors import DataError, TrainingError, UsageError
+from musclelora.errors import DataError, TrainingError
 from musclelora.spectrum.bank import FilterBank
 from musclelora.spectrum.groups import flag_groups
 from musclelora.spectrum.pace import Pace
@@ -67,6 +67,7 @@ class SpectrumCallback(TrainerCallback):
         self._classifier: Classifier | None = None
         self._seconds = self._step_began = 0.0
         self._preparing = 0.0
+        self._recorded = -1
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Fix the sample and its filters, or take up those of the run that is gone on with."""
@@ -76,7 +77,8 @@ class SpectrumCallback(TrainerCallback):
         model, tokenizer = kwargs["model"], kwargs["processing_class"]
         max_length = length_limit(tokenizer, model.config, getattr(args, "max_length", None))
         for leftover in (self._folder / FOLDER).glob(".*"):  # of a run that was killed while it wrote
-            leftover.unlink()
+            if leftover.is_file():
+                leftover.unlink()
         sample = self._sample(state.global_step, model, tokenizer, max_length)
         groups = flag_groups(sample.flags) or {"all": np.arange(len(sample))}
         self._bank = FilterBank(sample, groups)
@@ -116,6 +118,11 @@ class SpectrumCallback(TrainerCallback):
                 f"spectrum     {len(self._pace.planned)} records planned, within the bound on their cost"
             )
 
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Record the last step of a run that stops early, which was not known to be the last until now."""
+        if self._bank is not None and control.should_training_stop and self._recorded != state.global_step:
+            self._record(args, state)
+
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Let go of the distances."""
         if self._pace.skipped:
@@ -139,13 +146,7 @@ class SpectrumCallback(TrainerCallback):
             sample = Sample.load(self._folder)
         except DataError as error:
             raise DataError(f"{error}; a run cannot be recorded from its middle on") from error
-        now, then = self._settings.to_dict(), sample.settings.to_dict()
-        for name, value in now.items():
-            if then[name] != value:
-                raise UsageError(
-                    f"--resume: spectrum {name} is {value!r} now and was {then[name]!r} in {self._folder}; "
-                    "give the same settings, or --overwrite to start anew"
-                )
+        sample.check_settings(self._settings, self._folder)
         return sample
 
     def _record(self, args: Any, state: Any) -> None:
@@ -164,6 +165,7 @@ class SpectrumCallback(TrainerCallback):
         self._pace.recorded(seconds)
         record["seconds"] = round(seconds + self._preparing, 4)
         self._records.append(record)
+        self._recorded = int(state.global_step)
         self._seconds = self._preparing = 0.0
 
     @torch.no_grad()

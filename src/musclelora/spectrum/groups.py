@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,23 +27,46 @@ def flag_groups(flags: NDArray[np.bool_] | None) -> dict[str, Rows]:
     if flags is None:
         return {}
     groups = {"clean": np.flatnonzero(~flags), "triggered": np.flatnonzero(flags)}
-    check_groups(groups, "sample more rows with --spectrum-rows, or name no groups: --no-spectrum-flags")
+    remedy = "sample more rows with --spectrum-rows, or name no groups: --no-spectrum-flags"
+    check_groups(groups, len(flags), remedy)
     return groups
 
 
-def check_groups(groups: dict[str, Rows], remedy: str) -> None:
-    """Check that every group has rows enough.
+def check_groups(groups: dict[str, Rows], count: int, remedy: str) -> None:
+    """Check that every group of a sample of `count` rows has rows enough.
 
     Raises:
         DataError: one has not.
     """
     for name, rows in groups.items():
         if len(rows) < MIN_ROWS:
-            total = sum(map(len, groups.values()))
             raise DataError(
-                f"spectrum: group {name!r} has {len(rows)} of the sample's {total} rows, "
+                f"spectrum: group {name!r} has {len(rows)} of the sample's {count} rows, "
                 f"expected at least {MIN_ROWS}; {remedy}"
             )
+
+
+def named_groups(groups: Mapping[str, Any], count: int) -> dict[str, Rows]:
+    """Groups that a caller names, each row of a group once and in ascending order.
+
+    Args:
+        groups: row numbers within the sample, by name.
+        count: N.
+
+    Raises:
+        DataError: what is no row number of the sample, or too few of them.
+    """
+    found: dict[str, Rows] = {}
+    for name, rows in groups.items():
+        numbers = np.unique(np.asarray(rows)) if len(rows) else np.empty(0, dtype=np.int64)
+        if numbers.dtype.kind not in "iu" or (numbers < 0).any() or (numbers >= count).any():
+            raise DataError(
+                f"spectrum: group {name!r}: found {numbers.dtype} values from {numbers[0]} to {numbers[-1]}, "
+                f"expected row numbers of the sample, 0 to {count - 1}"
+            )
+        found[name] = numbers.astype(np.int64)
+    check_groups(found, count, "name more rows")
+    return found
 
 
 def suspected_groups(outputs: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Rows]:
@@ -71,5 +97,5 @@ def suspected_groups(outputs: NDArray[np.float64], labels: NDArray[np.int64]) ->
     count = max(round(SUSPECTED_SHARE * len(labels)), MIN_ROWS)
     suspected = np.sort(np.argsort(early, kind="stable")[:count])
     groups = {"others": np.setdiff1d(np.arange(len(labels)), suspected), "suspected": suspected}
-    check_groups(groups, "sample more rows with --spectrum-rows")
+    check_groups(groups, len(labels), "sample more rows with --spectrum-rows")
     return groups

@@ -100,13 +100,21 @@ def ratios(
     return found if weights is not None else {name: values[0] for name, values in found.items()}
 
 
+def over_sigmas(values: Floats) -> Floats:
+    """The mean over the σ at which a band exists, shape (..., S) to (...); NaN where it does at none."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=-1)
+    found: Floats = np.where(count, np.where(known, values, 0.0).sum(axis=-1) / np.maximum(count, 1), np.nan)
+    return found
+
+
 def first_halving(steps: Floats, errors: Floats) -> Floats:
     """The step at which an error is first half of what it was at the first record.
 
     Between two records it is taken to change by a straight line.
 
     Args:
-        steps: of the R records, ascending.
+        steps: of the R records, ascending; at least two.
         errors: shape (..., R).
 
     Returns:

@@ -35,7 +35,7 @@ class Records:
         """The records, in the order of their steps.
 
         Raises:
-            DataError: a line in the middle is damaged.
+            DataError: a whole line is no record.
         """
         try:
             lines = self.path.read_bytes().split(b"\n")
@@ -46,12 +46,13 @@ class Records:
         for number, line in enumerate(lines[:-1], 1):
             try:
                 record = json.loads(line)
-                found[int(record["step"])] = record
+                _check(record)
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(
                     f"{self.path}, line {number}: not a record ({error}); delete the line, or train again "
                     "with --overwrite"
                 ) from error
+            found[record["step"]] = record
         return [found[step] for step in sorted(found)]
 
     def keep_until(self, step: int) -> list[Record]:
@@ -79,6 +80,16 @@ def rounded(outputs: NDArray[np.floating]) -> list[list[float]]:
     """H as it is written."""
     values: list[list[float]] = np.round(outputs.astype(np.float64), _DIGITS).tolist()
     return values
+
+
+def _check(record: Any) -> None:
+    """Raise ValueError, KeyError or TypeError unless it has what is read of a record."""
+    numbers = [record["step"], record["seconds"], record["training_seconds"]]
+    if type(numbers[0]) is not int or not np.isfinite(numbers).all():
+        raise ValueError("step and seconds are to be numbers")
+    if not np.isfinite(np.array(record["outputs"], dtype=np.float64)).all():
+        raise ValueError("outputs are to be finite")
+    record["plan"]  # the pace of a run that goes on, or null
 
 
 def _line(record: Record) -> bytes:

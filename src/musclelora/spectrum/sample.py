@@ -105,6 +105,20 @@ class Sample:
                 f"{path}: cannot be read ({error}); train the run again with --overwrite"
             ) from error
 
+    def check_settings(self, settings: SpectrumSettings, folder: Path) -> None:
+        """Check that a run that is gone on with, or analysed once more, is asked for what it was made with.
+
+        Raises:
+            UsageError: a setting differs.
+        """
+        now, then = settings.to_dict(), self.settings.to_dict()
+        for name, value in now.items():
+            if then[name] != value:
+                raise UsageError(
+                    f"--resume: spectrum {name} is {value!r} now and was {then[name]!r} in {folder}; "
+                    "give the same settings, or --overwrite to start anew"
+                )
+
 
 def choose_rows(table: Table, settings: SpectrumSettings) -> NDArray[np.int64]:
     """The sample's row numbers, ascending; the same table and settings choose the same.

@@ -57,6 +57,8 @@ class SpectrumSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"spectrum {name}: found {value}, expected at least 1")
+        if self.seed < 0:
+            raise UsageError(f"spectrum seed: found {self.seed}, expected at least 0")
         if self.max_cost is not None and not (0 < self.max_cost < math.inf):
             raise UsageError(
                 f"spectrum max_cost: found {self.max_cost}, expected a share above 0, such as 0.1"
