@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tiny_runs import Cli, make_rows, write_csv
+from tiny_runs import Cli, kill_when, make_rows, start, write_csv
 
+from musclelora.cli.main import main
+from musclelora.cli.spectrum import _show
 from musclelora.data.table import Table
+from musclelora.spectrum import analyse
 
 FIGURES = [f"{name}.{kind}" for name in ("heat", "curves", "ratios", "frequency") for kind in ("png", "svg")]
 
@@ -58,6 +63,12 @@ def test_a_run_is_trained_recorded_diagnosed_and_compared(
     again = cli(*arguments, "--output", ours, "--resume")
     assert "nothing to do" in again.out
     assert "diagnosis of ours" in again.out
+    summary = ours / "spectrum" / "summary.json"
+    before = summary.read_bytes()
+    other = cli(*arguments, "--output", ours, "--resume", "--spectrum-within", "sample")
+    assert other.code == 2
+    assert "--resume: spectrum within is 'sample' now and was 'group'" in other.err
+    assert summary.read_bytes() == before
 
     assert cli(*arguments, "--method", "full", "--output", vanilla).code == 0
     both = cli(
@@ -67,6 +78,76 @@ def test_a_run_is_trained_recorded_diagnosed_and_compared(
     assert both.out.index("diagnosis of vanilla") < both.out.index("diagnosis of ours")
     assert sorted(p.name for p in (tmp_path / "both").iterdir()) == sorted(FIGURES)
     assert set(json.loads((tmp_path / "b.json").read_text())) == {"vanilla", "ours"}
+
+
+@pytest.fixture(scope="module")
+def recorded(arguments: list[object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recorded") / "run"
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main([str(argument) for argument in [*arguments, "--output", folder]])
+    return folder
+
+
+def test_names_are_shown_as_they_are(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = pytest.importorskip("musclelora.spectrum.figures", reason="matplotlib is not installed")
+    groups = {"[/b]\x1b[31m": range(16), r"$\frac$": range(16, 32)}
+    found = analyse(recorded, groups=groups, resamples=9)
+    runs = {r"run $\nothing$": found, "\x1b[2J": found}
+    assert len(figures.draw_all(runs, tmp_path)) == len(FIGURES)
+    assert rb"run $\nothing$, $\frac$: low-band error" in _words(tmp_path / "heat.svg")
+    for name in ("heat", "curves", "ratios", "frequency"):
+        assert b"mathdefault" in _words(tmp_path / "frequency.svg")  # powers of ten are set as such
+        assert b"\x1b" not in (tmp_path / f"{name}.svg").read_bytes()  # XML knows no such sign
+    _show(runs)
+    shown = capsys.readouterr().out
+    assert "[/b]" in shown
+    assert "\x1b" not in shown
+
+
+def test_many_groups_are_all_drawn_and_told_apart(recorded: Path) -> None:
+    figures = pytest.importorskip("musclelora.spectrum.figures", reason="matplotlib is not installed")
+    groups = {f"g{number}": range(4 * number, 4 * number + 4) for number in range(8)}
+    runs = {"run": analyse(recorded, groups=groups, resamples=9)}
+    assert len(figures.heat_maps(runs).axes) == 17  # two bands of each, and the scale
+    assert len(figures.band_shares(runs).axes[0].get_legend().get_texts()) == 16
+    for figure in (figures.curves(runs), figures.frequencies(runs)):
+        lines = figure.axes[0].lines
+        assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == 8
+
+
+def _recorded(run: Path) -> list[dict[str, Any]]:
+    lines = (run / "spectrum" / "records.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if "seconds" not in k} for line in lines]
+
+
+def test_a_killed_process_is_gone_on_with_and_has_every_record_once(
+    cli: Cli, arguments: list[object], tmp_path: Path
+) -> None:
+    arguments = [*arguments, "--epochs", 12, "--save-steps", 5]
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    records = cut / "spectrum" / "records.jsonl"
+
+    def between_checkpoints() -> bool:
+        return records.is_file() and b'{"step":12,' in records.read_bytes()
+
+    for _ in range(5):  # a machine that is busy may look too late
+        if kill_when(start(*arguments, "--output", cut), between_checkpoints):
+            break
+        shutil.rmtree(cut)
+    assert json.loads((cut / "run.json").read_text())["status"] == "training"
+    assert not (cut / "spectrum" / "summary.json").exists()
+    done = cli(*arguments, "--output", cut, "--resume")
+    assert done.code == 0, done.err
+    assert "resuming     from" in done.out
+    assert cli(*arguments, "--output", whole).code == 0
+    assert [line["step"] for line in _recorded(cut)] == list(range(0, 49, 2))
+    assert _recorded(cut) == _recorded(whole)
+    one, other = (json.loads((run / "spectrum" / "summary.json").read_text()) for run in (cut, whole))
+    for summary in (one, other):
+        del summary["cost"], summary["run"]["name"]
+    assert one == other
 
 
 def _words(svg: Path) -> bytes:
@@ -82,6 +163,8 @@ def test_a_run_without_analysis_data_is_said_in_one_line(cli: Cli, tmp_path: Pat
     (tmp_path / "plain" / "spectrum").mkdir()
     (tmp_path / "plain" / "spectrum" / "records.jsonl").write_text("")
     assert "has records and no analysis" in cli("spectrum", "compare", tmp_path / "plain").err
+    (tmp_path / "plain" / "spectrum" / "summary.json").write_text('{"format": 1}')
+    assert "not an analysis that this version reads" in cli("spectrum", "compare", tmp_path / "plain").err
     assert "twice" in cli("spectrum", "compare", tmp_path, tmp_path).err
 
 

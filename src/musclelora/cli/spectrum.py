@@ -83,7 +83,9 @@ def train(**options: Any) -> None:
     train_model(**options, watch=watch)
 
     from musclelora.spectrum.analysis import analyse
+    from musclelora.spectrum.sample import Sample
 
+    Sample.load(folder).check_settings(chosen, folder)  # a finished run has not been asked yet
     found = analyse(folder, say=click.echo)
     _show({folder.resolve().name: found})
     _draw({folder.resolve().name: found}, folder / "spectrum")
@@ -130,7 +132,9 @@ def _show(runs: dict[str, dict[str, Any]]) -> None:
         for group, about in found["groups"].items():
             bands = (_cell(found["convergence"][group][band]) for band in ("low", "high"))
             shares = (f"{found['curves'][group][name]['value'][-1]:.2f}" for name in ("lfr", "hfr"))
-            table.add_row(escape(printable(run)), group, f"{about['rows']:,}", *bands, *shares)
+            table.add_row(
+                escape(printable(run)), escape(printable(group)), f"{about['rows']:,}", *bands, *shares
+            )
     Console().print(table)
     for run, found in runs.items():
         cost = found["cost"]

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from musclelora.files import atomic_file
 
-_STYLES = (("-", "o", "0.0"), ("--", "s", "0.45"), (":", "^", "0.25"), ("-.", "D", "0.6"))
-_HATCHES = ("", "///", "...", "xxx")
+_LINES = (("-", "0.0"), ("--", "0.45"), (":", "0.25"), ("-.", "0.6"))
+_MARKS = "os^Dv<>"
+_HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo", "+++")
 _NAMES = {"e_low": "low-band error", "e_high": "high-band error"}
 Runs = dict[str, dict[str, Any]]
 
@@ -54,13 +55,16 @@ def heat_maps(runs: Runs) -> Figure:
         row = list(found["groups"]).index(group)
         axis = axes[row][2 * list(runs).index(run) + list(_NAMES).index(key)]
         values = np.array(found["curves"][group][key]["by_sigma"], dtype=float).T  # None becomes NaN
-        axis.set_title(f"{_label(run, runs)}{group}: {_NAMES[key]}\n{_rows(found, group)}", fontsize=8)
+        axis.set_title(
+            f"{_label(run, runs)}{_shown(group)}: {_NAMES[key]}\n{_rows(found, group)}", fontsize=8
+        )
         if np.isnan(values).all():
-            axis.text(
-                0.5, 0.5, "no such band:\nall labels are the same", ha="center", va="center", fontsize=8
-            )
+            axis.text(0.5, 0.5, "the labels have\nno such band", ha="center", va="center", fontsize=8)
             axis.set_axis_off()
             continue
+        axis.patch.set(
+            hatch="xx", edgecolor="0.7"
+        )  # seen where there is no error, which is not an error of 0
         image = axis.pcolormesh(
             _edges(found["steps"]), _edges(found["sigmas"], log=True), values, cmap="gray_r", norm=levels
         )
@@ -88,7 +92,8 @@ def curves(runs: Runs) -> Figure:
     for column, (run, found) in enumerate(runs.items()):
         for row, key in enumerate(_NAMES):
             axis = axes[row][column]
-            for group, (line, mark, shade) in zip(found["groups"], _STYLES, strict=False):
+            for number, group in enumerate(found["groups"]):
+                line, shade = _LINES[number % len(_LINES)]
                 curve = {
                     name: np.array(found["curves"][group][key][name], dtype=float)
                     for name in ("value", "low", "high")
@@ -99,10 +104,10 @@ def curves(runs: Runs) -> Figure:
                     found["steps"],
                     curve["value"],
                     line,
-                    marker=mark,
+                    marker=_MARKS[number % len(_MARKS)],
                     markersize=3,
                     color=shade,
-                    label=f"{group} ({_rows(found, group)})",
+                    label=f"{_shown(group)} ({_rows(found, group)})",
                     markevery=max(len(found["steps"]) // 12, 1),
                 )
                 axis.fill_between(
@@ -111,7 +116,8 @@ def curves(runs: Runs) -> Figure:
             axis.set_title(f"{_label(run, runs)}{_NAMES[key]}", fontsize=9)
             axis.set_ylim(bottom=0)
             axis.set_xlabel("step")
-            axis.legend(fontsize=7, frameon=False)
+            if axis.lines:
+                axis.legend(fontsize=7, frameon=False)
     for row in range(2):
         axes[row][0].set_ylabel("relative error (mean over σ, 95 %)")
     return figure
@@ -130,8 +136,8 @@ def band_shares(runs: Runs) -> Figure:
                 label = float(np.mean(found["labels"][group][key]))
                 value, low, high = (curve[name][-1] for name in ("value", "low", "high"))
                 at = place + (2 * number - len(groups) + 0.5) * width
-                style = {"width": width, "edgecolor": "black", "hatch": _HATCHES[number]}
-                what = f"{group} ({_rows(found, group)})"
+                style = {"width": width, "edgecolor": "black", "hatch": _HATCHES[number % len(_HATCHES)]}
+                what = f"{_shown(group)} ({_rows(found, group)})"
                 axis.bar(at, label, color="1.0", label=f"labels, {what}" if not place else None, **style)
                 axis.bar(
                     at + width, value, color="0.7", label=f"outputs, {what}" if not place else None, **style
@@ -160,9 +166,18 @@ def frequencies(runs: Runs) -> Figure:
             (("labels", "labels"), ("last", f"outputs, step {found['steps'][-1]:.0f}"))
         ):
             axis = axes[row][column]
-            for group, (line, _, shade) in zip(found["groups"], _STYLES, strict=False):
+            for number, group in enumerate(found["groups"]):
+                line, shade = _LINES[number % len(_LINES)]
                 power = np.array(spectrum[what][group], dtype=float)
-                axis.plot(power, line, color=shade, label=f"{group} ({_rows(found, group)})")
+                axis.plot(
+                    power,
+                    line,
+                    color=shade,
+                    marker=_MARKS[number % len(_MARKS)],
+                    markersize=3,
+                    markevery=(3 * number, 12),
+                    label=f"{_shown(group)} ({_rows(found, group)})",
+                )
             axis.set_yscale("log")
             axis.set_title(f"{_label(run, runs)}{title}", fontsize=9)
             axis.legend(fontsize=7, frameon=False)
@@ -175,7 +190,12 @@ def frequencies(runs: Runs) -> Figure:
 
 
 def _label(run: str, runs: Runs) -> str:
-    return f"{run}, " if len(runs) > 1 else ""
+    return f"{_shown(run)}, " if len(runs) > 1 else ""
+
+
+def _shown(name: str) -> str:
+    """A name as it is written: a dollar sign begins no formula; what no font and no SVG has is replaced."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name).replace("$", r"\$")
 
 
 def _rows(found: dict[str, Any], group: str) -> str:
