@@ -85,9 +85,19 @@ NONE = RunFacts()
             ["backdoor-later", "trusted-loss", "follows", "keep"],
         ),
         (
-            analysis(clean=NEVER, triggered=NEVER, share=0.5),
+            analysis(clean=NEVER, triggered=NEVER, clean_high=NEVER, share=0.5),
             facts(),
             ["order-undecided", "trusted-loss", "follows", "train-longer"],
+        ),
+        (  # balanced classes: the clean low band has nothing to learn, the high band has learned it
+            analysis(clean=NEVER, triggered=NEVER, clean_high=80, share=0.5),
+            facts(),
+            ["order-undecided", "trusted-loss", "follows"],
+        ),
+        (  # fewer steps than there are between two logs: nothing is known of the updates
+            analysis(),
+            RunFacts(True, True, 96, 0.4, []),
+            ["backdoor-first"],
         ),
         (
             analysis(by="early loss"),
@@ -108,7 +118,10 @@ def text(found: dict[str, Any], run: RunFacts, rule: str) -> str:
 def test_lines_carry_the_numbers_they_come_from() -> None:
     assert "step 20 (95 %: 20 to 20)" in diagnose(analysis(), NONE)[2]["text"]
     assert "never halved within 100 steps" in diagnose(analysis(clean=NEVER), NONE)[0]["text"]
-    assert "no high band" in diagnose(analysis(), NONE)[3]["text"]
+    assert "no high band: all of them are the same" in diagnose(analysis(), NONE)[3]["text"]
+    assert diagnose(analysis(clean_high=None), NONE)[1]["text"].endswith("the labels have no high band")
+    assert "other --scale-factors" in text(analysis(), facts(), "other-scales")
+    assert "--multiscale" in text(analysis(), facts(multiscale=False), "other-scales")
     assert "at or below its threshold of 0.4 at step 90" in text(analysis(), facts(), "trusted-loss")
     assert "never fell to its threshold" in text(analysis(), facts(loss=0.5), "trusted-loss")
     assert "mean cosine of the gradients 0.02" in text(analysis(), facts(cosine=0.02), "astray")
@@ -118,6 +131,14 @@ def test_lines_carry_the_numbers_they_come_from() -> None:
     assert "100 % of the rows whose loss fell first are labelled 'good', and 40 %" in text(
         analysis(by="early loss"), NONE, "one-label"
     )
+
+
+def test_suspects_that_a_caller_names_are_not_taken_for_those_of_early_loss() -> None:
+    found = analysis(by="early loss")
+    for part in ("groups", "convergence"):
+        found[part]["rest"] = found[part].pop("others")
+    found |= {"groups_by": "named", "order": {}}
+    assert rules(found, NONE) == ["no-trusted-set"]
 
 
 def test_facts_come_from_the_log_of_the_run() -> None:

@@ -21,9 +21,9 @@ raw-gradient         the share ρ of the unaligned gradient was above 0 in the l
 align                advice: backdoor-first or one-label, without alignment
 lower-ratio          advice: the triggered rows' e_low halved, aligned, and ρ was above 0 at some step
 more-trusted-rows    advice: the triggered rows' e_low halved, aligned, and memorised or astray
-other-scales         advice: the triggered rows' e_low halved, aligned, and none of the two above
+other-scales         advice: the triggered rows' e_low halved, aligned, logged, and none of the two above
 larger-scales        advice: safe's e_low halved and its e_high did not, with the multi-scale layer
-train-longer         advice: no group's e_low halved
+train-longer         advice: no band of any group halved its error
 keep                 advice: the clean rows' e_low halved, the triggered rows' did not
 ===================  =====================================================================================
 """
@@ -105,11 +105,14 @@ def diagnose(analysis: dict[str, Any], facts: RunFacts) -> list[Finding]:
     last = analysis["steps"][-1]
     for name, bands in convergence.items():
         for band in ("low", "high"):
-            say("converged", f"{name} rows ({groups[name]['rows']:,}): {_halved(band, bands[band], last)}")
+            say(
+                "converged",
+                f"{name} rows ({groups[name]['rows']:,}): {_halved(band, bands[band], groups[name], last)}",
+            )
     danger = next((name for name in ("triggered", "suspected") if name in groups), None)
     safe = next((name for name in ("clean", "others") if name in groups), None)
     first = _order(analysis, danger, safe, say)
-    suspicious = danger == "suspected" and _one_label(groups, say)
+    suspicious = analysis["groups_by"] == "early loss" and _one_label(groups, say)
     memorised, astray, mixed = _trusted(facts, say)
 
     halved = {name: _happened(bands["low"]) for name, bands in convergence.items()}
@@ -131,15 +134,18 @@ def diagnose(analysis: dict[str, Any], facts: RunFacts) -> list[Finding]:
         if memorised or astray:
             rows = f" (now {facts.trusted_rows})" if facts.trusted_rows else ""
             say("more-trusted-rows", f"change: more trusted rows{rows}: these no longer hold the update back")
-        if mixed is None and not memorised and not astray:
+        if facts.logs and mixed is None and not memorised and not astray:
+            scales = (
+                "other --scale-factors" if facts.multiscale else "--multiscale with large --scale-factors"
+            )
             say(
                 "other-scales",
-                "change: other --scale-factors (larger ones favour what is higher in frequency) or a lower "
+                f"change: {scales} (larger ones favour what is higher in frequency) or a lower "
                 "--learning-rate: the low band was learned although every update was aligned",
             )
     if safe is not None and facts.multiscale and halved[safe] and _never(convergence[safe]["high"]):
         say("larger-scales", f"change: larger --scale-factors: the high band of the {safe} rows never halved")
-    if not any(halved.values()):
+    if not any(_happened(band) for bands in convergence.values() for band in bands.values()):
         say("train-longer", "change: more --epochs or a higher --learning-rate: nothing has been learned yet")
     elif danger == "triggered" and safe is not None and halved[safe] and not halved[danger]:
         say(
@@ -229,10 +235,11 @@ def _trusted(facts: RunFacts, say: Any) -> tuple[bool, bool, float | None]:
     return memorised, astray, mixed
 
 
-def _halved(band: str, interval: dict[str, Any], last: float) -> str:
+def _halved(band: str, interval: dict[str, Any], group: dict[str, Any], last: float) -> str:
     value, low, high = (interval[name] for name in ("value", "low", "high"))
     if value is None:
-        return f"there is no {band} band, as all labels are the same"
+        same = max(group["labels"].values()) == group["rows"]
+        return f"the labels have no {band} band" + (": all of them are the same" if same else "")
     within = f"(95 %: {_step(low)} to {_step(high)})"
     if value == "never":
         return f"e_{band} never halved within {last:.0f} steps {within}"
