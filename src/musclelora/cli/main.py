@@ -16,6 +16,7 @@ from musclelora.errors import MuScleLoraError, OutputError
 
 _COMMANDS = {
     "train": "Train a clean model on data that may be poisoned.",
+    "tune": "Search longer for settings, by the trusted rows.",
     "evaluate": "Measure clean accuracy and attack success rate.",
     "predict": "Predict the labels of texts.",
     "export": "Write a trained model so that it loads without this package.",
@@ -30,6 +31,7 @@ _COMMANDS = {
 _GOES_ON = {
     "train": "; the same command with --resume goes on from the last checkpoint",
     "spectrum": "; the same command with --resume goes on from the last checkpoint",
+    "tune": "; the same command with --resume goes on with the trials that are left",
     "demo": "; the same command goes on with it",
     "benchmark": "; the same command goes on with the cells that are left",
 }
