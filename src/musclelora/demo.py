@@ -165,6 +165,7 @@ def _measure(output: Path, seed: int, attack: str, method: str, bf16: bool) -> d
             "bf16": bf16,
             **_ARGUMENTS.get(method, {}),
         },
+        preset="published",
         select_best="last",
         resume=True,
     )

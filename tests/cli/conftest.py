@@ -48,6 +48,7 @@ def finished(model: Path, files: Path, tmp_path_factory: pytest.TempPathFactory)
         train=load_table(files / "train.csv"),
         trusted=load_table(files / "trusted.csv"),
         model=str(model),
+        preset="published",
         arguments={"num_train_epochs": 1, "use_cpu": True, "disable_tqdm": True},
     ).path
 

@@ -87,7 +87,11 @@ USE: dict[str, tuple[Prepare, int, str]] = {
     "unknown selection": (lambda _: ["--select-best", "magic"], 2, "--select-best: found 'magic'"),
     "unknown tracker": (lambda _: ["--report-to", "nosuch"], 2, "report_to: found 'nosuch'"),
     "no dev rows": (lambda _: ["--select-best", "dev"], 2, "--dev"),
-    "stopping early without rows": (lambda _: ["--early-stopping", "2"], 2, "--early-stopping"),
+    "stopping early without rows": (
+        lambda _: ["--preset", "published", "--early-stopping", "2"],
+        2,
+        "--early-stopping",
+    ),
     "two sources of trusted rows": (lambda _: ["--trusted-from", "x.csv"], 2, "--trusted and --trusted-from"),
     "size without a source": (lambda _: ["--trusted-size", "4"], 2, "--trusted-size"),
     "resume and overwrite": (lambda _: ["--resume", "--overwrite"], 2, "--resume and --overwrite"),

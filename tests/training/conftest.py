@@ -73,6 +73,7 @@ def fit_tiny(
             "dev": dev_rows,
             "model": str(tiny_model),
             "method": METHODS[method] if isinstance(method, str) else method,
+            "preset": "published",
             **changes,
         }
         return fit(output or tmp_path / "run", arguments=arguments, **settings)

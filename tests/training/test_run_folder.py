@@ -35,15 +35,13 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "half of run.json": lambda run: os.truncate(run / "run.json", 100),
     "bytes in run.json": lambda run: (run / "run.json").write_bytes(b"\xff\xfe\x00"),
     "a list in run.json": lambda run: (run / "run.json").write_text("[1]"),
-    "a later format": lambda run: edit(run, lambda info: info.update(format=2)),
+    "a later format": lambda run: edit(run, lambda info: info.update(format=3)),
     "no settings": lambda run: edit(run, lambda info: info.pop("settings")),
     "no label names": lambda run: edit(run, lambda info: info.pop("label_names")),
     "a preset of unknown fields": lambda run: edit(run, lambda info: info["preset"].update(colour="red")),
-    "an adapter of unknown fields": lambda run: edit(
-        run, lambda info: info["settings"]["adapter"].update(q=1)
-    ),
+    "an adapter of unknown fields": lambda run: edit(run, lambda info: info["adapter"].update(q=1)),
     "scale factors that cannot be": lambda run: edit(
-        run, lambda info: info["settings"]["adapter"].update(scale_factors=[-1])
+        run, lambda info: info["adapter"].update(scale_factors=[-1])
     ),
     "other labels": lambda run: edit(run, lambda info: info["label_names"].append("third")),
     "a model that is gone": lambda run: edit(run, lambda info: info["model"].update(name="/no/such/model")),

@@ -59,7 +59,7 @@ def _run(run: str) -> None:
         "model": info["model"]["name"],
         "preset": f"{info['preset']['name']}: {info['preset']['source']}",
         "labels": ", ".join(map(shown, info["label_names"])),
-        "scale factors": settings["adapter"]["scale_factors"],
+        "scale factors": info["adapter"]["scale_factors"],
         **{f"{name} rows": f"{data['rows']:,} from {data['source']}" for name, data in info["data"].items()},
         **{name: value for name, value in result.items() if value is not None},
     }

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 
-_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+ROW_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--train", "train_file", required=True, metavar="DATA", help="Training data that may be poisoned."
     ),
@@ -38,13 +38,17 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--trusted-from", metavar="DATA", help="Take the trusted rows from this clean data."),
     click.option("--trusted-size", type=click.IntRange(1), help="How many to take.  [default: 96]"),
     click.option("--trusted-selection", default="random", show_default=True, help="random or kmeans."),
+)
+"""Which rows to train on, and which to trust."""
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    *ROW_OPTIONS,
     click.option("--dev", metavar="DATA", help="Clean rows to choose the best epoch by."),
     click.option(
         "--select-best",
         default="auto",
         show_default=True,
-        help="Keep the epoch that is best on dev, on held-out trusted rows (trusted), or the last. auto: dev "
-        "where there are dev rows or rows left of --trusted-from, else last.",
+        help="Keep the epoch that is best on dev, on trusted rows that are not trained on (trusted), or the "
+        "last. auto: dev where there are dev rows or rows left of --trusted-from, else as the method allows.",
     ),
     click.option(
         "--model", default="all-minilm-l6-v2", show_default=True, help="Embedded model, hub name or folder."
@@ -57,7 +61,16 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--alignment/--no-alignment", default=None, help="Lever: gradients aligned to the trusted rows."
     ),
-    click.option("--preset", help="Settings of another backbone.  [default: the backbone's own]"),
+    click.option(
+        "--shortcuts/--no-shortcuts",
+        default=None,
+        help="Lever: take out of the loss what labels follow that the trusted rows do not explain.",
+    ),
+    click.option(
+        "--preset",
+        help="auto: the trusted rows decide; published: the backbone's own; or another backbone's.  "
+        "[default: auto; published where a lever or an option of the alignment is given]",
+    ),
     click.option("--output", required=True, metavar="FOLDER", help="The run folder to write."),
     click.option("--resume", is_flag=True, help="Go on with the run in the output folder, if there is one."),
     click.option("--overwrite", is_flag=True, help="Replace the run in the output folder."),
@@ -120,6 +133,9 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 )
 
 
+_ALIGNMENT = ("max_raw_ratio", "mix_from_epoch", "min_trusted_loss", "trusted_batch_size", "gradient_passes")
+
+
 def train_options(command: Command) -> Command:
     """The options of a training run, which are the arguments of :func:`train_model`."""
     for option in reversed(_OPTIONS):
@@ -155,6 +171,7 @@ def train_model(
     low_rank: bool | None,
     multiscale: bool | None,
     alignment: bool | None,
+    shortcuts: bool | None,
     preset: str | None,
     output: str,
     resume: bool,
@@ -190,7 +207,23 @@ def train_model(
 
     quiet_libraries()
     flush_denormals()
-    pulled = get_method(method, low_rank=low_rank, multiscale=multiscale, alignment=alignment)
+    levers = {
+        "low-rank": low_rank,
+        "multiscale": multiscale,
+        "alignment": alignment,
+        "shortcuts": shortcuts,
+        **{name.replace("_", "-"): options.get(name) for name in _ALIGNMENT},
+    }
+    by_hand = [f"--{name}" for name, value in levers.items() if value is not None]
+    if preset == "auto" and by_hand:
+        raise UsageError(
+            f"--preset auto: found with {', '.join(by_hand)}, expected neither levers nor options of the "
+            "alignment; leave one or the other out"
+        )
+    preset = preset or ("published" if by_hand else "auto")
+    pulled = get_method(
+        method, low_rank=low_rank, multiscale=multiscale, alignment=alignment, shortcuts=shortcuts
+    )
     if trusted_from:
         pool = read(trusted_from)
         rows, rest = select_trusted(
@@ -205,7 +238,7 @@ def train_model(
         click.echo(f"the best epoch is chosen by accuracy on the {len(rest):,} other rows of {trusted_from}")
     if rows is not None:
         show_table("trusted rows", rows)
-        _report_overlap(train, rows)
+        report_overlap(train, rows)
     options = given(**options, seed=seed)
     early_stopping = options.pop("early_stopping", None)
     if gradient_checkpointing:
@@ -235,7 +268,8 @@ def train_model(
     click.echo(f"the run is in {output}; go on with musclelora evaluate, predict or export {output}")
 
 
-def _report_overlap(train: Table, trusted: Table) -> None:
+def report_overlap(train: Table, trusted: Table) -> None:
+    """Say which trusted rows are among the training rows."""
     shared = overlap(train, trusted)
     if len(shared):
         listed = ", ".join(str(int(i) + 1) for i in shared[:5]) + (", …" if len(shared) > 5 else "")

@@ -9,7 +9,7 @@ from musclelora.training import METHODS, Method, get_method
 
 
 class MuScleLoRA(Trained):
-    """Multi-scale low-rank adaptation with gradient alignment, with the backbone's preset.
+    """Multi-scale low-rank adaptation with gradient alignment, with the backbone's published settings.
 
     Source: "Acquiring Clean Language Models from Backdoor Poisoned Datasets by Downscaling Frequency Space"
     (ACL 2024, arXiv 2402.12026). Departures: see docs/presets.md for backbones that are not in the paper.
@@ -17,6 +17,19 @@ class MuScleLoRA(Trained):
 
     name: ClassVar[str] = "musclelora"
     method: ClassVar[Method] = METHODS["musclelora"]
+
+
+class MuScleLoRAAuto(Trained):
+    """MuScleLoRA as `musclelora train` runs it: the trusted rows judge instead of teaching.
+
+    Source: this project (:mod:`musclelora.training.auto`, docs/balance.md). Departures from
+    :class:`MuScleLoRA`: gradients are not aligned; what labels follow that the trusted rows do not explain is
+    taken out of the loss; learning rate, scale factors and epoch are chosen by the trusted rows.
+    """
+
+    name: ClassVar[str] = "musclelora-auto"
+    method: ClassVar[Method] = METHODS["musclelora"]
+    preset: ClassVar[str] = "auto"
 
 
 class MultiScale(Trained):

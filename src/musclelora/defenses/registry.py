@@ -17,6 +17,7 @@ from musclelora.defenses.musclelora import (
     MultiScale,
     MultiScaleAlignment,
     MuScleLoRA,
+    MuScleLoRAAuto,
 )
 from musclelora.defenses.onion import ONION
 from musclelora.defenses.prefix import Prefix
@@ -33,6 +34,7 @@ DEFENSES: Final[dict[str, type[Defense]]] = {
         *(ONION, STRIP, RAP, BKI, CUBE),
         *(MultiScale, Alignment, LoRAMultiScale, LoRAAlignment, MultiScaleAlignment),
         MuScleLoRA,
+        MuScleLoRAAuto,
     )
 }
 """Every defence; a new one is one new file and one entry."""

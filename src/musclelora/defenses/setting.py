@@ -88,6 +88,7 @@ class Setting:
         settings: Mapping[str, Any] | None = None,
         *,
         rows: Table | None = None,
+        preset: str = "published",
         keep: bool = False,
     ) -> Classifier:
         """A classifier trained by `method`.
@@ -97,10 +98,13 @@ class Setting:
             settings: fields of :class:`~musclelora.adapter.MuScleLoraConfig` and
                 :class:`~musclelora.training.MuScleTrainingArguments`; they go before the setting's own.
             rows: the training rows; None: all that there are.
+            preset: as in :func:`musclelora.training.fit`.
             keep: keep the model in :attr:`folder`, or take it from there.
         """
         full = {} if method.low_rank or method.trusted_only else self.full
-        chosen = {**self.arguments, **full, "save_strategy": "no", **(settings or {}), "seed": self.seed}
+        chosen = {**self.arguments, **full, **(settings or {}), "seed": self.seed}
+        if preset != "auto":  # which goes back to the best epoch
+            chosen.setdefault("save_strategy", "no")
         train = self.train if rows is None else rows
         if method.trusted_only:  # the other rows have no part in it, so that their poison is no other model
             check_trusted(train, self.trusted)
@@ -110,9 +114,10 @@ class Setting:
             "trusted": self.trusted if method.alignment or method.trusted_only else None,
             "model": self.model,
             "method": method,
+            "preset": preset,
             "adapter": {name: value for name, value in chosen.items() if name in ADAPTER_FIELDS},
             "arguments": {name: value for name, value in chosen.items() if name not in ADAPTER_FIELDS},
-            "select_best": "last",
+            "select_best": "auto" if preset == "auto" else "last",
         }
         with self._place(method, wants, keep) as folder:
             note = folder.with_suffix(".memory.json")

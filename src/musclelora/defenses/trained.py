@@ -31,6 +31,7 @@ class Trained(Defense):
 
     kind: ClassVar[str] = "training"
     method: ClassVar[Method]
+    preset: ClassVar[str] = "published"
     keep: ClassVar[bool] = False
 
     def __init__(self, **settings: Any) -> None:
@@ -52,5 +53,5 @@ class Trained(Defense):
 
     def fit(self, setting: Setting) -> Self:
         """Train on the training rows, or on the trusted ones where the method says so."""
-        self.classifier_ = setting.trained(self.method, self.settings, keep=self.keep)
+        self.classifier_ = setting.trained(self.method, self.settings, preset=self.preset, keep=self.keep)
         return self

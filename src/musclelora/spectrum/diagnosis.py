@@ -74,7 +74,7 @@ class RunFacts:
         logs = [log for log in info.get("history", []) if all(key in log for key in keys)]
         return cls(
             alignment=bool(settings["levers"].get("alignment")),
-            multiscale=bool(settings["adapter"]["scale_factors"]),
+            multiscale=bool(info["adapter"]["scale_factors"]),
             trusted_rows=info["data"].get("trusted", {}).get("rows"),
             min_trusted_loss=float(threshold),
             logs=[(log[keys[0]], log[keys[1]], log[keys[2]], log[keys[3]]) for log in logs],

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -18,15 +19,25 @@ Features = dict[str, Any]
 class TokenizedTable(torch.utils.data.Dataset[Features]):
     """The rows of a table as token ids, cut at `max_length`.
 
+    Args:
+        table: N rows.
+        tokenizer: cuts their texts into tokens.
+        max_length: tokens of a text that are kept.
+        offsets: shape (N, C), carried beside each row's label; see
+            :class:`~musclelora.training.trainer.MuScleTrainer`.
+
     Attributes:
         truncated: how many texts were longer than `max_length` tokens.
     """
 
-    def __init__(self, table: Table, tokenizer: Tokenizer, max_length: int) -> None:
+    def __init__(
+        self, table: Table, tokenizer: Tokenizer, max_length: int, offsets: NDArray[np.float32] | None = None
+    ) -> None:
         encoded = tokenize(table.texts, tokenizer, max_length)
         self.truncated = encoded.pop("truncated")
         self._columns: dict[str, list[list[int]]] = encoded
         self._labels = table.labels.tolist()
+        self._offsets = offsets
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -34,6 +45,8 @@ class TokenizedTable(torch.utils.data.Dataset[Features]):
     def __getitem__(self, index: int) -> Features:
         row: Features = {name: column[index] for name, column in self._columns.items()}
         row["labels"] = self._labels[index]
+        if self._offsets is not None:
+            row["offsets"] = self._offsets[index]
         return row
 
 

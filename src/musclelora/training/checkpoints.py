@@ -90,7 +90,9 @@ class CheckpointTrainer(Trainer):
             training = self.model.training
             self.model.eval()
             with self.compute_loss_context_manager():
-                batch = self._prepare_inputs({k: v for k, v in self._last_batch.items() if k != "labels"})
+                batch = self._prepare_inputs(
+                    {k: v for k, v in self._last_batch.items() if k not in ("labels", "offsets")}
+                )
                 tensors.append(self.model(**batch).logits)
             self.model.train(training)
         if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):

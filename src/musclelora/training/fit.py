@@ -6,25 +6,29 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
-from musclelora.adapter import DEFAULT_MODEL, MuScleLoraConfig, load_backbone
+from musclelora.adapter import DEFAULT_MODEL, MuScleLoraConfig, attach, load_backbone
 from musclelora.adapter.presets import PRESETS, Preset, preset_for
 from musclelora.data.embedded import EMBEDDED_MODELS
 from musclelora.data.splits import stratified_split
 from musclelora.data.summary import summarize
 from musclelora.data.table import Table
 from musclelora.data.trusted import check_trainable, check_trusted
-from musclelora.errors import DataError, UsageError
+from musclelora.errors import DataError, ModelError, UsageError
 from musclelora.training.arguments import MuScleTrainingArguments
+from musclelora.training.auto import Automatic, choose
+from musclelora.training.balance import BalanceCallback, no_better_than_trusted
 from musclelora.training.checkpoints import last_checkpoint
-from musclelora.training.methods import METHODS, Method
+from musclelora.training.methods import AUTO, LEVERS, METHODS, Method
 from musclelora.training.run import (
     CHECKPOINTS,
+    RUN,
     WEIGHTS,
     Run,
     adapter_settings,
@@ -36,6 +40,7 @@ from musclelora.training.run import (
     remove_leftovers,
     write_info,
 )
+from musclelora.training.teacher import TRUSTED_ONLY
 from musclelora.training.trainer import MuScleTrainer
 
 SELECT_BEST = ("auto", "dev", "trusted", "last")
@@ -59,7 +64,7 @@ def fit(
     method: Method = METHODS["musclelora"],
     adapter: Mapping[str, Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
-    preset: str | None = None,
+    preset: str = "auto",
     select_best: str = "auto",
     early_stopping: int | None = None,
     resume: bool = False,
@@ -78,10 +83,13 @@ def fit(
         method: which levers to pull: see :data:`~musclelora.training.methods.METHODS`.
         adapter: fields of :class:`~musclelora.adapter.MuScleLoraConfig` to set.
         arguments: fields of :class:`~musclelora.training.MuScleTrainingArguments` to set.
-        preset: a preset by name, instead of the backbone's own.
-        select_best: what chooses the epoch to keep: ``"dev"``, its accuracy on `dev`; ``"trusted"``, its
-            accuracy on a quarter of the trusted rows, which are then not trained on; ``"last"``; ``"auto"``,
-            the first of dev and last that there are rows for.
+        preset: ``"auto"``: MuScleLoRA, if no lever was pulled the other way, chooses by the trusted rows, as
+            :mod:`musclelora.training.auto` says; ``"published"``: the backbone's own settings, which are also
+            what other methods get under ``"auto"``; or a preset by name.
+        select_best: what chooses the epoch to keep: ``"dev"``, its accuracy on `dev`; ``"trusted"``, the
+            trusted rows: their loss where they are not trained on, else the accuracy on a quarter of them,
+            which is then held out; ``"last"``; ``"auto"``: dev where there are such rows, else trusted
+            where they are not trained on, else last.
         early_stopping: stop after so many evaluations without a better one.
         resume: go on with the run in `output`; a finished one is returned as it is.
         overwrite: replace the run in `output`.
@@ -93,9 +101,11 @@ def fit(
     """
     folder = Path(output)
     check_trainable(train)
+    if preset == "auto" and method == METHODS["musclelora"]:
+        method = AUTO
     if trusted is not None:
         check_trusted(train, trusted)
-    elif method.alignment or method.trusted_only or select_best == "trusted":
+    elif method.needs_trusted or select_best == "trusted":
         raise DataError(
             "--trusted: no trusted set was given; expected about 100 rows that were checked; "
             "pass --trusted FILE or --trusted-from FILE"
@@ -104,12 +114,12 @@ def fit(
     if Path(model).is_dir() and model not in EMBEDDED_MODELS:
         model = str(Path(model).resolve())  # so that the run can be used from another folder
     seed = int(arguments.get("seed", 42))
-    trusted, dev, select_best = _selection_rows(select_best, trusted, dev, seed)
+    trusted, dev, select_best = _selection_rows(select_best, trusted, dev, seed, method)
     rows = trusted if method.trusted_only and trusted is not None else train
 
     set_seed(seed)
     backbone = load_backbone(model, train.label_names)
-    chosen = _preset(preset) if preset else preset_for(backbone.model.config)
+    chosen = preset_for(backbone.model.config) if preset in ("auto", "published") else _preset(preset)
     say(f"preset       {chosen.name}: {chosen.source}")
     config = _adapter_config(method, chosen, adapter or {})
     if early_stopping:
@@ -117,8 +127,12 @@ def fit(
     args = _trainer_arguments(folder, arguments, method, chosen, select_best)
     settings = {
         "method": method.name,
-        "levers": {k: getattr(method, k) for k in ("low_rank", "multiscale", "alignment", "trusted_only")},
+        "levers": {k: getattr(method, k) for k in LEVERS},
         "model": model,
+        "preset": preset,
+        "given": sorted(
+            _ALL_FIXED & {k for k, v in {**(adapter or {}), **arguments}.items() if v is not None}
+        ),
         "select_best": select_best,
         "early_stopping": early_stopping,
         "adapter": adapter_settings(config),
@@ -136,14 +150,44 @@ def fit(
     if earlier is not None and earlier["status"] == "finished":
         say(f"{folder} holds this run, finished: nothing to do")
         return load_run(folder)
+    offsets = automatic = None
+    if method.shortcuts and trusted is not None:
+        if earlier is not None:
+            automatic = _kept(earlier, folder)
+        else:
+            asked = {**(adapter or {}), **arguments}
+            attach(load_backbone(model, train.label_names), config, chosen)  # or its errors come much later
+            automatic = choose(
+                train,
+                trusted,
+                model=model,
+                preset=_as_given(
+                    replace(chosen, learning_rate=args.learning_rate or chosen.learning_rate), asked
+                ),
+                config=lambda scales: _adapter_config(
+                    method, chosen, {**(adapter or {}), "scale_factors": list(scales)}
+                ),
+                arguments={**arguments, **_sizes(args)},
+                fixed=frozenset(asked) if method == AUTO else _ALL_FIXED,
+                seed=seed,
+                say=say,
+            )
+        offsets = automatic.expert.log_weights(train.texts)
+        args.learning_rate = automatic.chosen.learning_rate
+        config = _adapter_config(
+            method, chosen, {**(adapter or {}), "scale_factors": list(automatic.chosen.scale_factors)}
+        )
 
-    extra = [EarlyStoppingCallback(early_stopping)] if early_stopping else []
+    extra: list[TrainerCallback] = [EarlyStoppingCallback(early_stopping)] if early_stopping else []
+    if method.alignment:
+        extra.append(BalanceCallback(say, args.min_trusted_loss or 0.0))
     trainer = MuScleTrainer(
         backbone,
         args,
         train_dataset=rows,
         trusted_dataset=trusted if method.alignment else None,
         eval_dataset=dev,
+        train_offsets=offsets,
         peft_config=config,
         preset=chosen,
         callbacks=[*(callbacks or []), *extra],
@@ -158,6 +202,8 @@ def fit(
         "settings": settings,
         "model": {"name": model, "revision": backbone.revision},
         "preset": preset_values(chosen),
+        "adapter": adapter_settings(config),
+        "auto": automatic.to_dict() if automatic else None,
         "label_names": list(train.label_names),
         "max_length": trainer.max_length,
         "truncated": trainer.truncated,
@@ -177,22 +223,32 @@ def fit(
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.adapted.save(folder / WEIGHTS)
-    write_info(folder, {**info, "status": "finished", **_outcome(trainer, time.perf_counter() - started)})
+    outcome = _outcome(trainer, time.perf_counter() - started)
+    if automatic and trusted is not None and select_best == "trusted":
+        warning = no_better_than_trusted(
+            outcome["result"]["best_accuracy"], automatic.trusted_accuracy, len(dev or ())
+        )
+        if warning:
+            say(warning)
+    write_info(folder, {**info, "status": "finished", **outcome})
     return load_run(folder)
 
 
 def _selection_rows(
-    select_best: str, trusted: Table | None, dev: Table | None, seed: int
+    select_best: str, trusted: Table | None, dev: Table | None, seed: int, method: Method
 ) -> tuple[Table | None, Table | None, str]:
     """The rows to align to, the rows to choose the epoch by, and which way of choosing that is."""
     if select_best not in SELECT_BEST:
         raise UsageError(f"--select-best: found {select_best!r}, expected one of {', '.join(SELECT_BEST)}")
+    unseen = method.shortcuts and not method.alignment  # the trusted rows judge, and are not trained on
     if select_best == "auto":
-        select_best = "dev" if dev is not None else "last"
+        select_best = "dev" if dev is not None else "trusted" if unseen else "last"
     if select_best == "dev" and dev is None:
         raise UsageError(
             "--select-best dev: no dev rows were given; pass --dev FILE or choose trusted or last"
         )
+    if select_best == "trusted" and unseen:
+        return trusted, trusted, select_best
     if select_best == "trusted" and trusted is not None:
         held_out = max(round(_HELD_OUT * len(trusted)), trusted.num_classes)
         classes = len(np.unique(trusted.labels))
@@ -223,7 +279,7 @@ def _adapter_config(method: Method, preset: Preset, asked: Mapping[str, Any]) ->
         "low_rank": method.low_rank,
         **asked,
     }
-    if not method.multiscale:
+    if not method.multiscale or not values["scale_factors"]:
         values["scale_factors"] = []
     return MuScleLoraConfig(**values)
 
@@ -249,15 +305,39 @@ def _trainer_arguments(
             "metric_for_best_model": "accuracy",
             "greater_is_better": True,
         }
+        if select_best == "trusted" and method.shortcuts and not method.alignment:
+            # Some hundred rows tell two epochs apart by their loss before they do by their accuracy.
+            values |= {"metric_for_best_model": "loss", "greater_is_better": False}
     defaults = {} if method.low_rank else dict(_FULL)
     if method.trusted_only:
-        defaults |= _TRUSTED_ONLY
+        defaults |= TRUSTED_ONLY
     return MuScleTrainingArguments(**{**values, **defaults, **asked}).filled_in(preset)
 
 
 # Training the backbone itself wants a smaller step than training an adapter.
 _FULL = {"learning_rate": 5e-5, "num_train_epochs": 3}
-_TRUSTED_ONLY = {"learning_rate": 1e-4, "num_train_epochs": 12, "per_device_train_batch_size": 16}
+_ALL_FIXED = frozenset({"learning_rate", "scale_factors"})
+
+
+def _kept(info: Mapping[str, Any], folder: Path) -> Automatic:
+    """What a run that is gone on with had chosen."""
+    try:
+        return Automatic.from_dict(info["auto"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(
+            f"{folder / RUN}: what was chosen cannot be read ({error!r}); restore it or pass --overwrite"
+        ) from error
+
+
+def _as_given(preset: Preset, asked: Mapping[str, Any]) -> Preset:
+    """The preset with what the user gave of what may be chosen."""
+    given = {name: asked[name] for name in _ALL_FIXED if asked.get(name) is not None}
+    return replace(preset, **given)
+
+
+def _sizes(args: MuScleTrainingArguments) -> dict[str, Any]:
+    """What of the training arguments says how long training is."""
+    return {name: getattr(args, name) for name in ("num_train_epochs", "per_device_train_batch_size")}
 
 
 def _plain(args: MuScleTrainingArguments) -> dict[str, Any]:
@@ -275,6 +355,17 @@ def _is_endless(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
+def _best_accuracy(state: Any) -> float | None:
+    """The accuracy on the rows that chose the epoch, in that epoch."""
+    if state.best_metric is None:
+        return None
+    step = state.best_global_step
+    found = [
+        log["eval_accuracy"] for log in state.log_history if log["step"] == step and "eval_accuracy" in log
+    ]
+    return float(found[-1]) if found else None
+
+
 def _outcome(trainer: MuScleTrainer, seconds: float) -> dict[str, Any]:
     state = trainer.state
     return {
@@ -283,7 +374,7 @@ def _outcome(trainer: MuScleTrainer, seconds: float) -> dict[str, Any]:
             "steps": state.global_step,
             "epochs": state.epoch,
             "best_step": state.best_global_step or state.global_step,
-            "best_accuracy": state.best_metric,
+            "best_accuracy": _best_accuracy(state),
             "seconds": round(seconds, 2),
             "gradient_passes": trainer.args.gradient_passes,
         },

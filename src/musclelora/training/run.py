@@ -31,6 +31,7 @@ RUN = "run.json"
 WEIGHTS = "musclelora.safetensors"
 SUMS = "musclelora.json"
 CHECKPOINTS = "checkpoints"
+FORMAT = 2
 ADAPTER_FIELDS = (
     "r",
     "lora_alpha",
@@ -118,7 +119,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     model = info["model"]
     backbone = load_backbone(model["name"], info["label_names"], revision=model["revision"])
     try:
-        preset, config = Preset(**info["preset"]), MuScleLoraConfig(**info["settings"]["adapter"])
+        preset, config = Preset(**info["preset"]), MuScleLoraConfig(**info["adapter"])
     except (TypeError, UsageError) as error:
         raise _damaged(folder / RUN, error) from error
     adapted = attach(backbone, config, preset)
@@ -143,7 +144,7 @@ def read_info(folder: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise _damaged(file, error) from error
-    if not isinstance(info, dict) or info.get("format") != 1:
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise ModelError(
             f"{file}: not a run of a version that musclelora {__version__} reads; upgrade it or train again"
         )
@@ -158,8 +159,8 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "status": str,
     "settings.method": str,
     "settings.levers": dict,
-    "settings.adapter": dict,
-    "settings.adapter.scale_factors": list,
+    "adapter": dict,
+    "adapter.scale_factors": list,
     "model.name": str,
     "preset.name": str,
     "preset.source": str,
@@ -247,7 +248,7 @@ def _leftover(path: Path) -> bool:
 
 def write_info(folder: Path, info: dict[str, Any]) -> None:
     """Write ``run.json``."""
-    write_json(folder / RUN, {"format": 1, "musclelora": __version__, **info})
+    write_json(folder / RUN, {"format": FORMAT, "musclelora": __version__, **info})
 
 
 def adapter_settings(config: MuScleLoraConfig) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import (
     DataCollatorWithPadding,
@@ -63,6 +64,9 @@ class MuScleTrainer(CheckpointTrainer):
         train_dataset: the rows that may be poisoned.
         trusted_dataset: rows that were checked; needed unless ``args.alignment`` is off.
         eval_dataset: clean rows for evaluation during training.
+        train_offsets: shape (N, C), added to the N training rows' log-probabilities in their loss, and to
+            nothing else: what another expert says of them, so that the model need not learn it; see
+            :mod:`musclelora.shortcuts`.
         peft_config: what to adapt; None: MuScleLoRA as the backbone's preset has it.
         preset: overrides the backbone's preset.
         compute_metrics: as in ``Trainer``; None: accuracy.
@@ -91,6 +95,7 @@ class MuScleTrainer(CheckpointTrainer):
         train_dataset: Table,
         trusted_dataset: Table | None = None,
         eval_dataset: Table | None = None,
+        train_offsets: NDArray[np.float32] | None = None,
         peft_config: MuScleLoraConfig | None = None,
         preset: Preset | None = None,
         compute_metrics: Any = accuracy,
@@ -119,6 +124,8 @@ class MuScleTrainer(CheckpointTrainer):
         check_trainable(train_dataset)
         if args.alignment and trusted_dataset is not None:
             check_trusted(train_dataset, trusted_dataset)
+        if train_offsets is not None:
+            _check_offsets(train_offsets, (len(train_dataset), train_dataset.num_classes))
         set_seed(args.seed)
         if not isinstance(model, Backbone):
             model = load_backbone(model, train_dataset.label_names)
@@ -127,10 +134,14 @@ class MuScleTrainer(CheckpointTrainer):
         self.adapted: Adapted = attach(model, peft_config or MuScleLoraConfig(), self.preset)
         args = args.filled_in(self.preset)
         args.label_names = ["labels"]
+        if train_offsets is not None:
+            args.remove_unused_columns = False  # the model does not take them, the loss does
         self.max_length = length_limit(model.tokenizer, model.model.config, args.max_length)
         tables = {"train": train_dataset, "trusted": trusted_dataset, "eval": eval_dataset}
         rows = {
-            name: TokenizedTable(table, model.tokenizer, self.max_length)
+            name: TokenizedTable(
+                table, model.tokenizer, self.max_length, train_offsets if name == "train" else None
+            )
             for name, table in tables.items()
             if table is not None
         }
@@ -241,15 +252,31 @@ class MuScleTrainer(CheckpointTrainer):
             self._align(model)
         return losses[0] / self.current_gradient_accumulation_steps
 
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """As in ``Trainer``, with the rows' offsets where they have any."""
+        if "offsets" not in inputs:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        outputs = model(**_without_targets(inputs))
+        loss = self._loss(outputs.logits, inputs)
+        if self.model_accepts_loss_kwargs and num_items_in_batch is not None:
+            # The Trainer then takes it for this batch's part of the mean over an accumulated step.
+            loss = loss * (len(inputs["labels"]) / num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
+
     def _one_pass(self, model: nn.Module, train: Batch, trusted: Batch) -> tuple[Tensor, Tensor]:
         assert self._split is not None  # noqa: S101 - narrowed by the caller
         rows = train["labels"].shape[0]
         joined = join(train, trusted, self.processing_class)
-        labels = joined.pop("labels")
-        with self._split.rows(rows, labels.shape[0]):
+        with self._split.rows(rows, joined.pop("labels").shape[0]):
             with self.compute_loss_context_manager():
                 logits = model(**joined).logits
-                losses = self._loss(logits[:rows], labels[:rows]), self._loss(logits[rows:], labels[rows:])
+                losses = self._loss(logits[:rows], train), self._loss(logits[rows:], trusted)
             self._check_finite("the loss", *losses)
             self.accelerator.backward((losses[0] + losses[1]) / self.current_gradient_accumulation_steps)
         self._trusted_grads = self._split.trusted
@@ -267,17 +294,18 @@ class MuScleTrainer(CheckpointTrainer):
         return self._backward(model, train), trusted_loss
 
     def _backward(self, model: nn.Module, batch: Batch) -> Tensor:
-        labels = batch["labels"]
         with self.compute_loss_context_manager():
-            logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
-            loss = self._loss(logits, labels)
+            loss = self._loss(model(**_without_targets(batch)).logits, batch)
         self._check_finite("the loss", loss)
         self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
         return loss.detach()
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        logits = logits.float()
+        if "offsets" in batch:
+            logits = logits + batch["offsets"]
         return nn.functional.cross_entropy(
-            logits.float(), labels, label_smoothing=self.args.label_smoothing_factor
+            logits, batch["labels"], label_smoothing=self.args.label_smoothing_factor
         )
 
     def _align(self, model: nn.Module) -> None:
@@ -403,6 +431,21 @@ def _check_type(name: str, value: object, *types: type | None, remedy: str = "se
         raise UsageError(
             f"{name}: found a {type(value).__name__}, expected a {expected[0].__name__}; {remedy}"
         )
+
+
+def _check_offsets(offsets: NDArray[np.float32], shape: tuple[int, int]) -> None:
+    if offsets.shape != shape:
+        raise UsageError(
+            f"train_offsets: found shape {offsets.shape}, expected {shape}: a row for each training row "
+            "and a column for each label"
+        )
+    if not np.isfinite(offsets).all():
+        raise UsageError("train_offsets: some are not finite, expected log-odds; leave the rest at 0")
+
+
+def _without_targets(batch: Batch) -> dict[str, Tensor]:
+    """What of a batch the model takes."""
+    return {name: value for name, value in batch.items() if name not in ("labels", "offsets")}
 
 
 def _distance(found: list[Tensor | None], expected: list[Tensor | None]) -> float:

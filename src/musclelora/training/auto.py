@@ -1,0 +1,325 @@
+"""``--preset auto``: the trusted rows judge instead of teaching.
+
+The published method projects every update on the gradient of a trusted mini-batch. With some hundred trusted
+rows these are soon learned by heart; their gradient then says nothing, and the backdoor comes in
+(docs/balance.md). Here the trusted rows are not trained on. They decide everything else:
+
+1. *Shortcuts.* Models of folds of the trusted rows (:mod:`musclelora.training.teacher`) say what they think
+   of the training rows, which tells the features that the given labels follow for no reason that the trusted
+   rows know (:mod:`musclelora.shortcuts`). What these features say of a row is taken out of its loss.
+2. *Learning rate and scale factors.* Candidates are trained for a short while on part of the training rows,
+   and judged by their loss on the trusted rows. The backbone's own settings, the first candidate, are left
+   only for others whose loss is lower by more than one standard error of the difference over rows.
+3. *Stopping.* Of the epochs, the one with the lowest loss on dev rows, else on the trusted rows, is kept.
+
+No poison flag enters any of it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musclelora.adapter import MuScleLoraConfig, load_backbone
+from musclelora.adapter.presets import Preset
+from musclelora.data.table import Table
+from musclelora.shortcuts import Feature, Shortcut, ShortcutExpert, find_shortcuts
+from musclelora.training.arguments import MuScleTrainingArguments
+from musclelora.training.teacher import teach
+
+if TYPE_CHECKING:
+    from musclelora.training.classifier import Classifier
+    from musclelora.training.trainer import MuScleTrainer
+
+BUDGET: Final = 0.5
+"""Steps of all candidates together, as a share of those of the training itself. The shortcuts come on top:
+four trainings on three quarters of the trusted rows, and as many predictions of the training rows."""
+LEAST_STEPS: Final = 64
+"""Steps that a candidate needs to show anything; where the budget has no room for two, none is tried."""
+_SHOWN = 12  # further signs that are printed; run.json has them all
+FEWER: Final = (1.0, 2.0, 3.0, 4.0)
+WIDER: Final = (1.0, 4.0, 8.0, 12.0, 16.0, 20.0, 24.0, 28.0)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Settings that may be chosen.
+
+    Attributes:
+        learning_rate: peak learning rate.
+        scale_factors: of the multi-scale layer.
+        loss: mean loss of the trusted rows after the trial, in nats; None: not tried.
+    """
+
+    learning_rate: float
+    scale_factors: tuple[float, ...]
+    loss: float | None = None
+
+    def __str__(self) -> str:
+        factors = " ".join(f"{factor:g}" for factor in self.scale_factors) or "none"
+        return f"learning rate {self.learning_rate:g}, scale factors {factors}"
+
+
+@dataclass(frozen=True)
+class Automatic:
+    """What the trusted rows decided.
+
+    Attributes:
+        chosen: the settings.
+        tried: the candidates that were tried, in order.
+        why: in words.
+        expert: the shortcuts of the training rows.
+        trusted_accuracy: of the models of folds, on the trusted rows that each was not trained on.
+    """
+
+    chosen: Candidate
+    tried: tuple[Candidate, ...]
+    why: str
+    expert: ShortcutExpert
+    trusted_accuracy: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; :meth:`from_dict` makes it again."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Automatic:
+        """What :meth:`to_dict` gave."""
+        return cls(
+            _candidate(values["chosen"]),
+            tuple(_candidate(tried) for tried in values["tried"]),
+            values["why"],
+            expert_from_dict(values["expert"]),
+            values["trusted_accuracy"],
+        )
+
+
+def expert_from_dict(values: Mapping[str, Any]) -> ShortcutExpert:
+    """The expert that ``dataclasses.asdict`` made `values` of."""
+    shortcuts = tuple(_shortcut(shortcut) for shortcut in values["shortcuts"])
+    return ShortcutExpert(**{**values, "shortcuts": shortcuts})
+
+
+def choose(
+    train: Table,
+    trusted: Table,
+    *,
+    model: str,
+    preset: Preset,
+    config: Callable[[tuple[float, ...]], MuScleLoraConfig],
+    arguments: Mapping[str, Any],
+    fixed: frozenset[str] = frozenset(),
+    seed: int,
+    budget: float = BUDGET,
+    say: Callable[[str], object] = lambda _: None,
+) -> Automatic:
+    """Find the training rows' shortcuts, and choose settings by the trusted rows.
+
+    Args:
+        train: the rows that may be poisoned.
+        trusted: rows that were checked; they are not trained on.
+        model: the backbone.
+        preset: the backbone's own settings, the first candidate.
+        config: makes the adapter's configuration with these scale factors.
+        arguments: fields of the training arguments, complete but for the learning rate.
+        fixed: which of ``learning_rate`` and ``scale_factors`` the user gave, and `preset` has.
+        seed: the same seed chooses the same.
+        budget: see :data:`BUDGET`.
+        say: called with lines of text; words in them come from the data.
+
+    Raises:
+        DataError: no class has two trusted rows.
+    """
+    expert, accuracy = learn_shortcuts(
+        train, trusted, model=model, preset=preset, arguments=arguments, seed=seed, say=say
+    )
+    offsets = expert.log_weights(train.texts)
+
+    batch = int(arguments["per_device_train_batch_size"]) * int(
+        arguments.get("gradient_accumulation_steps", 1)
+    )
+    whole = len(train) * float(arguments["num_train_epochs"]) / batch
+    if arguments.get("max_steps", -1) > 0:
+        whole = min(whole, float(arguments["max_steps"]))
+    steps = budget * whole
+    found = candidates(preset, fixed)[: int(steps // LEAST_STEPS)]
+    if len(found) < 2:
+        first = candidates(preset, fixed)[0]
+        why = "the backbone's own settings, as the budget allows no trials of others"
+        say(f"settings     {first}: {why}")
+        return Automatic(first, (), why, expert, accuracy)
+    rows = _part(train, min(int(steps / len(found) * batch), len(train)), seed)
+    tried: list[Candidate] = []
+    losses: list[NDArray[np.float64]] = []
+    for candidate in found:
+        loss = _trial(
+            train.select(rows),
+            offsets[rows],
+            trusted,
+            model=model,
+            preset=preset,
+            config=config(candidate.scale_factors),
+            arguments={**arguments, "learning_rate": candidate.learning_rate, "seed": seed},
+        )
+        losses.append(loss)
+        tried.append(replace(candidate, loss=float(loss.mean())))
+        say(f"tried        {candidate}: loss {loss.mean():.3f} on the trusted rows")
+    best, why = pick(losses)
+    say(f"settings     {tried[best]}: {why}")
+    return Automatic(tried[best], tuple(tried), why, expert, accuracy)
+
+
+def learn_shortcuts(
+    train: Table,
+    trusted: Table,
+    *,
+    model: str,
+    preset: Preset,
+    arguments: Mapping[str, Any],
+    seed: int,
+    say: Callable[[str], object] = lambda _: None,
+) -> tuple[ShortcutExpert, float]:
+    """The training rows' shortcuts, and the accuracy of the models that know them; see :func:`choose`."""
+    kept = {k: v for k, v in arguments.items() if k in ("bf16", "fp16", "max_length", "use_cpu")}
+    teaching = teach(trusted, train.texts, model=model, preset=preset, arguments=kept, seed=seed)
+    say(
+        f"shortcuts    {len(trusted)} trusted rows explain others of themselves with an accuracy of "
+        f"{teaching.accuracy:.3f}"
+    )
+    expert = find_shortcuts(train.texts, train.labels, teaching.beliefs)
+    for shortcut in expert.shortcuts:
+        if not shortcut.sign:
+            say(f"shortcut     {describe(shortcut, train.label_names)}")
+    signs = [str(shortcut.feature) for shortcut in expert.shortcuts if shortcut.sign]
+    if signs:
+        more = f" and {len(signs) - _SHOWN} more" if len(signs) > _SHOWN else ""
+        say(f"signs        of the same: {', '.join(signs[:_SHOWN])}{more}")
+    if not expert.shortcuts:
+        say(f"shortcuts    none among {expert.tested:,} words, pairs of words and marks")
+    return expert, teaching.accuracy
+
+
+def pick(losses: list[NDArray[np.float64]]) -> tuple[int, str]:
+    """Which candidate to take, by their losses on the same rows, and why; the first is the default."""
+    best = int(np.argmin([loss.mean() for loss in losses]))
+    gain = losses[0] - losses[best]
+    error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else float("inf")
+    if best and gain.mean() > error:
+        return best, f"its loss is lower by {gain.mean():.3f}, more than one standard error ({error:.3f})"
+    if best:
+        return 0, f"the best other gains {gain.mean():.3f}, less than one standard error ({error:.3f})"
+    return 0, "none of the others has a lower loss"
+
+
+def candidates(preset: Preset, fixed: frozenset[str] = frozenset()) -> list[Candidate]:
+    """What is worth trying, the most worth first; nothing that the user fixed is varied."""
+    rate, scales = preset.learning_rate, tuple(float(scale) for scale in preset.scale_factors)
+    found = [Candidate(rate, scales)]
+    if "learning_rate" not in fixed:
+        found += [Candidate(2 * rate, scales), Candidate(rate / 2, scales)]
+    if "scale_factors" not in fixed and scales:
+        found += [Candidate(rate, other) for other in (FEWER, WIDER) if other != scales]
+    return found
+
+
+def describe(shortcut: Shortcut, label_names: tuple[str, ...]) -> str:
+    """A shortcut in a line; its words are the data's."""
+    return (
+        f"{shortcut.feature} means {label_names[shortcut.label]!r} in {shortcut.labelled:,} of "
+        f"{shortcut.rows:,} rows, where {shortcut.expected:,.0f} are to be expected"
+    )
+
+
+def _part(train: Table, count: int, seed: int) -> NDArray[np.int64]:
+    """The numbers of `count` rows with every label among them."""
+    order = np.random.default_rng(seed).permutation(len(train))
+    _, firsts = np.unique(train.labels[order], return_index=True)
+    chosen = np.concatenate([order[firsts], np.delete(order, firsts)])[: max(count, len(firsts))]
+    return np.sort(chosen)
+
+
+def _trial(
+    rows: Table,
+    offsets: NDArray[np.float32],
+    trusted: Table,
+    *,
+    model: str,
+    preset: Preset,
+    config: MuScleLoraConfig,
+    arguments: Mapping[str, Any],
+) -> NDArray[np.float64]:
+    """The loss of each trusted row after one epoch of `rows`."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = quiet_trainer(
+            rows,
+            offsets,
+            folder,
+            model=model,
+            preset=preset,
+            config=config,
+            arguments={**arguments, "num_train_epochs": 1},
+        )
+        trainer.train()
+    return losses_on(trusted, trainer.classifier)
+
+
+def quiet_trainer(
+    rows: Table,
+    offsets: NDArray[np.float32],
+    folder: str,
+    *,
+    model: str,
+    preset: Preset,
+    config: MuScleLoraConfig,
+    arguments: Mapping[str, Any],
+    judges: Table | None = None,
+) -> MuScleTrainer:
+    """A trainer on `rows` that prints and keeps nothing, and evaluates on `judges` after each epoch."""
+    from transformers import PrinterCallback
+
+    from musclelora.training.trainer import MuScleTrainer  # which imports half of transformers
+
+    quiet = {
+        **arguments,
+        "output_dir": folder,
+        "max_steps": -1,
+        "alignment": False,
+        "save_strategy": "no",
+        "eval_strategy": "no" if judges is None else "epoch",
+        "load_best_model_at_end": False,
+        "report_to": "none",
+        "logging_steps": 1000,
+        "dataloader_pin_memory": False,
+        "disable_tqdm": True,
+    }
+    trainer = MuScleTrainer(
+        load_backbone(model, rows.label_names),
+        MuScleTrainingArguments(**quiet),
+        train_dataset=rows,
+        eval_dataset=judges,
+        train_offsets=offsets,
+        peft_config=config,
+        preset=preset,
+    )
+    trainer.remove_callback(PrinterCallback)  # which stands in for the bar
+    return trainer
+
+
+def losses_on(rows: Table, classifier: Classifier) -> NDArray[np.float64]:
+    """The classifier's loss of each of N rows, shape (N,), in nats, at most 16.1."""
+    said = classifier.predict(rows.texts).probabilities.astype(np.float64)
+    loss: NDArray[np.float64] = -np.log(np.clip(said[np.arange(len(rows)), rows.labels], 1e-7, 1.0))
+    return loss
+
+
+def _candidate(values: Mapping[str, Any]) -> Candidate:
+    return Candidate(**{**values, "scale_factors": tuple(values["scale_factors"])})
+
+
+def _shortcut(values: Mapping[str, Any]) -> Shortcut:
+    return Shortcut(**{**values, "feature": Feature(*values["feature"])})

@@ -1,0 +1,82 @@
+"""Warnings while a run goes on: the balance between learning and resisting is about to be lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from transformers import TrainerCallback
+
+AGREED: Final = 0.2
+"""Mean cosine between the two gradients from which on they are said to have agreed."""
+COLLAPSED: Final = 0.05
+"""Mean cosine below which they no longer do."""
+_LOGS = 5  # logs that a mean is taken over
+
+
+class BalanceCallback(TrainerCallback):
+    """Says, once each, that ρ lets the raw gradient in, or that the two gradients no longer agree.
+
+    Both are read from the training log of an aligned run: ``trusted_loss``, ``raw_ratio`` and
+    ``gradient_agreement``. Means are over five logs. A resumed run looks at what it logs itself.
+
+    Args:
+        say: called with a line for each warning.
+        min_trusted_loss: the threshold of the trusted loss under which ρ may rise.
+    """
+
+    def __init__(self, say: Callable[[str], object], min_trusted_loss: float) -> None:
+        self._say, self._threshold = say, min_trusted_loss
+        self._cosines: list[float] = []
+        self._best = 0.0
+        self._said: set[str] = set()
+
+    def on_log(
+        self, _args: Any, state: Any, _control: Any, logs: dict[str, float] | None = None, **_kwargs: Any
+    ) -> None:
+        """Look at a log."""
+        logs = logs or {}
+        ratio, loss = logs.get("raw_ratio", 0.0), logs.get("trusted_loss")
+        if ratio > 0 and loss is not None and loss < self._threshold:
+            self._once(
+                "ratio",
+                state.global_step,
+                f"the trusted loss is {loss:.3f}, under its threshold of {self._threshold:g}, and ρ is "
+                f"{ratio:.3f}: the raw gradient comes in, and with it what a trigger teaches; lower "
+                "--max-raw-ratio, end earlier (--epochs), or take --preset auto",
+            )
+        if "gradient_agreement" in logs:
+            self._cosines = [*self._cosines, logs["gradient_agreement"]][-_LOGS:]
+            mean = sum(self._cosines) / len(self._cosines)
+            if len(self._cosines) == _LOGS:
+                self._best = max(self._best, mean)
+                if self._best >= AGREED and mean < COLLAPSED:
+                    self._once(
+                        "agreement",
+                        state.global_step,
+                        f"the training and the trusted gradient no longer agree (cosine {mean:.2f}, "
+                        f"{self._best:.2f} before): the trusted rows are learned by heart and guide nothing; "
+                        "end earlier (--epochs), trust more rows, or take --preset auto",
+                    )
+
+    def _once(self, what: str, step: int, text: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            self._say(f"warning: step {step}: {text}")
+
+
+def no_better_than_trusted(accuracy: float | None, trusted_only: float, rows: int) -> str | None:
+    """A warning, if a run is no better than training on the trusted rows alone.
+
+    Args:
+        accuracy: of the run, on trusted rows that it was not trained on; None: not known.
+        trusted_only: of models of folds of the trusted rows, each on the rows that were held out from it.
+        rows: how many trusted rows there are.
+    """
+    if accuracy is None or accuracy > trusted_only:
+        return None
+    return (
+        f"warning: the model is right for {accuracy:.3f} of the {rows} trusted rows, models of trusted rows "
+        f"alone for {trusted_only:.3f} (of those that they had not seen): the training data added nothing; "
+        "look at them, trust more rows, or take --method trusted-only"
+    )
