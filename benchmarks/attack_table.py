@@ -15,13 +15,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import shlex
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +27,6 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import numpy as np
 import torch
-import transformers
 
 from musclelora.attacks import TRIGGERS
 from musclelora.data import Table, load_table
@@ -38,6 +34,7 @@ from musclelora.data.openbackdoor import write_table
 from musclelora.evaluation import evaluate
 from musclelora.files import write_json
 from musclelora.training import METHODS, fit
+from record import earlier, machine
 
 ROOT = Path(__file__).parents[1]
 TARGET, RATE, LABEL_MODE = 1, 0.1, "mix"
@@ -80,7 +77,7 @@ def main() -> None:
         "train_rows": options.rows,
         "test_rows": options.test_rows,
     }
-    rows = earlier_rows(options.json, settings)
+    rows = earlier(options.json, settings, "rows")
     families = options.families.split(",")
     for seed in range(options.seeds):
         todo = [f for f in families if not any((r["family"], r["seed"]) == (f, seed) for r in rows)]
@@ -154,28 +151,6 @@ def train_encoder(folder: Path, train: Table, options: argparse.Namespace, seed:
         folder, train=train, trusted=None, method=METHODS["full"], arguments=arguments, select_best="last"
     )
     return run.classifier
-
-
-def earlier_rows(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of an interrupted run with the same settings."""
-    if not path.exists():
-        return []
-    earlier = json.loads(path.read_text())
-    if earlier["settings"] != settings:
-        raise SystemExit(f"{path} holds a run with other settings; name another file")
-    rows: list[dict[str, Any]] = earlier["rows"]
-    return rows
-
-
-def machine() -> dict[str, str]:
-    """Where, when and how it was measured."""
-    return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": shlex.join(["python", "benchmarks/attack_table.py", *sys.argv[1:]]),
-    }
 
 
 def markdown(rows: list[dict[str, Any]], families: list[str]) -> str:

@@ -215,6 +215,7 @@ def callback_cost(options: argparse.Namespace) -> list[dict[str, Any]]:
                         "disable_tqdm": True,
                         "save_strategy": "no",
                     },
+                    preset="published",
                     select_best="last",
                     callbacks=[SpectrumCallback(path, train, settings)] if watched else None,
                 )

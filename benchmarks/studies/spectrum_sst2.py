@@ -18,13 +18,9 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
-import platform
-import shlex
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +29,6 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import numpy as np
 import torch
-import transformers
 from transformers.utils import logging
 
 from musclelora.data import Table, load_table, select_trusted
@@ -43,6 +38,9 @@ from musclelora.files import write_json
 from musclelora.spectrum import SpectrumCallback, SpectrumSettings, analyse
 from musclelora.spectrum.diagnosis import DECIDED
 from musclelora.training import METHODS, fit
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from record import earlier, machine
 
 ROOT = Path(__file__).parents[2]
 TARGET = 1
@@ -87,7 +85,7 @@ def main() -> None:
             for name in ("rows", "test_rows", "sample", "every", "epochs", "bf16")
         },
     }
-    cells = earlier_cells(options.json, settings)
+    cells = earlier(options.json, settings, "cells")
     grid = itertools.product(range(options.seeds), options.attacks.split(","), options.methods.split(","))
     for seed, attack, method in grid:
         key = {"seed": seed, "attack": attack, "method": method}
@@ -128,6 +126,7 @@ def run_cell(options: argparse.Namespace, work: Path, seed: int, attack: str, me
         trusted=trusted if METHODS[method].alignment else None,
         method=METHODS[method],
         arguments=arguments,
+        preset="published",
         select_best="last",
         resume=True,
         callbacks=[SpectrumCallback(path, train, settings)],
@@ -192,28 +191,6 @@ def show(cell: dict[str, Any]) -> None:
         f"{cell['order']['low']['earlier_share']:.3f}, seen: {cell['seen']}, {cell['wall_seconds']:.0f} s",
         flush=True,
     )
-
-
-def earlier_cells(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """The cells of an interrupted study with the same settings."""
-    if not path.exists():
-        return []
-    earlier = json.loads(path.read_text())
-    if earlier["settings"] != settings:
-        raise SystemExit(f"{path} holds a study with other settings; name another file")
-    cells: list[dict[str, Any]] = earlier["cells"]
-    return cells
-
-
-def machine() -> dict[str, str]:
-    """Where, when and how it was measured."""
-    return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": shlex.join(["python", "benchmarks/studies/spectrum_sst2.py", *sys.argv[1:]]),
-    }
 
 
 if __name__ == "__main__":
