@@ -138,3 +138,16 @@ def test_each_at_its_own_job_is_what_was_measured() -> None:
             ]
             line = " ".join(f"| {cell}".rstrip() for cell in (row["defense"], *shares, auroc, *dropped))
             assert f"{line} |" in page
+
+
+def test_the_spectrum_table_is_what_was_measured() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "spectrum-sst2.json").read_text())
+    page = (ROOT / "docs" / "spectrum.md").read_text()
+    for cell in results["cells"]:
+        halved = [cell["convergence"][group]["low"] for group in ("clean", "triggered")]
+        steps = (f"{h['value']:.0f} ({h['low']:.0f} to {h['high']:.0f})" for h in halved)
+        earlier = {1.0: "in all resamples", 0.0: "in none"}[cell["order"]["low"]["earlier_share"]]
+        shares = (f"{100 * cell[name]['value']:.1f}" for name in ("cacc", "asr"))
+        attack = {"badnets": "BadNets", "addsent": "AddSent"}[cell["attack"]]
+        method = {"full": "vanilla", "musclelora": "MuScleLoRA"}[cell["method"]]
+        assert f"| {attack} | {method} | {' | '.join((*steps, earlier, *shares))} |" in page

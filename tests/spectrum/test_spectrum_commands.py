@@ -117,6 +117,17 @@ def test_many_groups_are_all_drawn_and_told_apart(recorded: Path) -> None:
         assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == 8
 
 
+def test_no_curve_leaves_the_panels_that_runs_share(recorded: Path) -> None:
+    figures = pytest.importorskip("musclelora.spectrum.figures", reason="matplotlib is not installed")
+    low, high = analyse(recorded, resamples=9), analyse(recorded, resamples=9)
+    for curve in low["curves"].values():
+        curve["e_low"] = {k: [value / 9 for value in curve["e_low"][k]] for k in ("value", "low", "high")}
+    axes = figures.curves({"low": low, "high": high}).axes
+    top = max(value for curve in high["curves"].values() for value in curve["e_low"]["high"])
+    assert axes[0].get_ylim()[0] == 0
+    assert axes[0].get_ylim()[1] >= top
+
+
 def _recorded(run: Path) -> list[dict[str, Any]]:
     lines = (run / "spectrum" / "records.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if "seconds" not in k} for line in lines]

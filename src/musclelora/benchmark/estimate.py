@@ -31,6 +31,8 @@ PASSES: Final = {ORACLE: 1, "training": 1, "filtering": 1, "inference": 8}
 """Predictions of every test row, by kind."""
 LOOKS: Final = {"filtering": 0.5}
 """Predictions of every training row for each of its words, by kind."""
+AUTO_BUDGET: Final = 0.5
+"""Trials of ``musclelora-auto``, as a share of its training."""
 START: Final = 4.0
 """Seconds to start a process and load a model."""
 
@@ -155,7 +157,11 @@ def _training(cell: Cell, size: Sizes, config: Any) -> float:
     if method is not None and method.trusted_only:
         rows, epochs = cell.trusted_size or 0, own.get("num_train_epochs", 12)
     factor = (1.0 if full else LOW_RANK) * (ALIGNED if method is not None and method.alignment else 1.0)
-    return float(rows * epochs * factor)
+    rows_seen = float(rows * epochs * factor)
+    if method is not None and method.shortcuts:
+        # Models of four folds of the trusted rows, what they say of every row, and trials of other settings.
+        rows_seen += 3 * 12 * (cell.trusted_size or 0) + 4 * FORWARD * rows + AUTO_BUDGET * rows_seen
+    return rows_seen
 
 
 def _config(model: str) -> Any:

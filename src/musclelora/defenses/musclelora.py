@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from musclelora.defenses.trained import Trained
-from musclelora.training import METHODS, Method, get_method
+from musclelora.training import AUTO, METHODS, Method, get_method
 
 
 class MuScleLoRA(Trained):
@@ -28,7 +28,7 @@ class MuScleLoRAAuto(Trained):
     """
 
     name: ClassVar[str] = "musclelora-auto"
-    method: ClassVar[Method] = METHODS["musclelora"]
+    method: ClassVar[Method] = AUTO
     preset: ClassVar[str] = "auto"
 
 

@@ -114,12 +114,14 @@ def curves(runs: Runs) -> Figure:
                     found["steps"], curve["low"], curve["high"], color=shade, alpha=0.2, linewidth=0
                 )
             axis.set_title(f"{_label(run, runs)}{_NAMES[key]}", fontsize=9)
-            axis.set_ylim(bottom=0)
             axis.set_xlabel("step")
             if axis.lines:
                 axis.legend(fontsize=7, frameon=False)
     for row in range(2):
         axes[row][0].set_ylabel("relative error (mean over σ, 95 %)")
+        axes[row][0].set_ylim(
+            bottom=0
+        )  # the panels share it; earlier, and the first would set the top for all
     return figure
 
 
