@@ -151,3 +151,15 @@ def test_the_spectrum_table_is_what_was_measured() -> None:
         attack = {"badnets": "BadNets", "addsent": "AddSent"}[cell["attack"]]
         method = {"full": "vanilla", "musclelora": "MuScleLoRA"}[cell["method"]]
         assert f"| {attack} | {method} | {' | '.join((*steps, earlier, *shares))} |" in page
+
+
+def test_the_table_of_the_balance_is_what_was_measured() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "balance.json").read_text())
+    page = (ROOT / "docs" / "balance.md").read_text()
+    cells = {(cell["case"], cell["method"]): cell for cell in results["cells"]}
+    others = [cells["any", "trusted-only"], cells["any", "oracle"]]
+    names = {"badnets": "BadNets", "addsent": "AddSent", "synbkd": "HiddenKiller", "stylebkd": "StyleBkd"}
+    for case, name in names.items():
+        ours = [cells[case, "musclelora"], *others]
+        shares = (f"{100 * cell[key]['value']:.1f}" for key in ("cacc", case) for cell in ours)
+        assert f"| {name} | {' | '.join(shares)} |" in page
