@@ -111,7 +111,7 @@ class Setting:
             train = self.trusted
         wants: dict[str, Any] = {
             "train": train,
-            "trusted": self.trusted if method.alignment or method.trusted_only else None,
+            "trusted": self.trusted if method.needs_trusted else None,
             "model": self.model,
             "method": method,
             "preset": preset,

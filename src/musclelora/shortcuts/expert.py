@@ -63,8 +63,8 @@ MOST: Final = 256
 """Shortcuts at most."""
 _RAREST = 1e-3  # share of natural features beyond the threshold at most, where there are few features
 _COMMON, _TELLING = 20, 5.0  # rows, and V, from which on a feature counts for τ
-# Of a weight's likelihood, so that it stays finite where all labels agree. It has to be small: a trained model
-# is surer than q, and must not outweigh b, or rows with a false label teach their trigger after all.
+# Of a weight's likelihood, so that it stays finite where all labels agree. It has to be small: a trained
+# model is surer than q, and must not outweigh b, or rows with a false label teach their trigger after all.
 _RIDGE = 1e-3
 _LARGEST = float(norm.isf(1e-300))
 _AGREES = 2.0  # standard errors by which the rows that are left may fall short of a further sign's weight
