@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
 from musclelora.adapter import DEFAULT_MODEL, MuScleLoraConfig, attach, load_backbone
@@ -156,7 +157,10 @@ def fit(
             automatic = _kept(earlier, folder)
         else:
             asked = {**(adapter or {}), **arguments}
-            attach(load_backbone(model, train.label_names), config, chosen)  # or its errors come much later
+            with torch.random.fork_rng():  # what is drawn here is drawn for nothing
+                attach(
+                    load_backbone(model, train.label_names), config, chosen
+                )  # or its errors come much later
             automatic = choose(
                 train,
                 trusted,
