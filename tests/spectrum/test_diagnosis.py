@@ -145,9 +145,9 @@ def test_facts_come_from_the_log_of_the_run() -> None:
     info = {
         "settings": {
             "levers": {"alignment": True},
-            "adapter": {"scale_factors": [1, 2]},
             "arguments": {},
         },
+        "adapter": {"scale_factors": [1, 2]},
         "preset": {"min_trusted_loss": 0.4},
         "data": {"trusted": {"rows": 64}},
         "history": [

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_runs import Fit, contents, kill_when, make_rows, make_table, run, start, write_csv
+from transformers import set_seed
 
 from musclelora.adapter.presets import PRESETS
 from musclelora.data.table import Table
@@ -174,6 +175,19 @@ def test_the_teacher_is_calibrated_on_rows_that_it_did_not_see(tiny_model: Path)
 
     assert found.loss == pytest.approx(loss(found.temperature), rel=1e-6)
     assert found.loss <= min(loss(found.temperature * factor) for factor in (0.8, 1.25)) + 1e-9
+
+
+def test_the_teacher_draws_nothing_from_the_callers_generator(tiny_model: Path) -> None:
+    trusted, texts = make_table(make_rows(16, 1)), make_table(make_rows(6, 5)).texts
+    options: dict[str, Any] = {"model": str(tiny_model), "preset": PRESETS["small-encoder"], "seed": 3}
+    found = []
+    for state in (1, 2):
+        set_seed(state)
+        teaching = teach(
+            trusted, texts, arguments={"use_cpu": True, "num_train_epochs": 1}, folds=2, **options
+        )
+        found.append(teaching.beliefs)
+    np.testing.assert_array_equal(found[0], found[1])
 
 
 def test_another_candidate_must_win_by_more_than_its_standard_error() -> None:

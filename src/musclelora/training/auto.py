@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from transformers import set_seed
 
 from musclelora.adapter import MuScleLoraConfig, load_backbone
 from musclelora.adapter.presets import Preset
@@ -297,6 +298,7 @@ def quiet_trainer(
         "dataloader_pin_memory": False,
         "disable_tqdm": True,
     }
+    set_seed(int(arguments["seed"]))  # the new output layer is drawn before the Trainer seeds
     trainer = MuScleTrainer(
         load_backbone(model, rows.label_names),
         MuScleTrainingArguments(**quiet),

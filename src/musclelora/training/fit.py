@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
 from musclelora.adapter import DEFAULT_MODEL, MuScleLoraConfig, attach, load_backbone
@@ -131,13 +130,14 @@ def fit(
         "levers": {k: getattr(method, k) for k in LEVERS},
         "model": model,
         "preset": preset,
-        "given": sorted(
-            _ALL_FIXED & {k for k, v in {**(adapter or {}), **arguments}.items() if v is not None}
-        ),
         "select_best": select_best,
         "early_stopping": early_stopping,
         "adapter": adapter_settings(config),
         "arguments": {k: v for k, v in sorted(_plain(args).items()) if k not in _FREE},
+        # Last: where a value differs too, that is what a refusal should name.
+        "given": sorted(
+            _ALL_FIXED & {k for k, v in {**(adapter or {}), **arguments}.items() if v is not None}
+        ),
         "data": {
             name: fingerprint(table) for name, table in (("train", rows), ("trusted", trusted), ("dev", dev))
         },
@@ -157,10 +157,7 @@ def fit(
             automatic = _kept(earlier, folder)
         else:
             asked = {**(adapter or {}), **arguments}
-            with torch.random.fork_rng():  # what is drawn here is drawn for nothing
-                attach(
-                    load_backbone(model, train.label_names), config, chosen
-                )  # or its errors come much later
+            attach(load_backbone(model, train.label_names), config, chosen)  # or its errors come much later
             automatic = choose(
                 train,
                 trusted,

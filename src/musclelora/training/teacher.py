@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from transformers import set_seed
 
 from musclelora.adapter import MuScleLoraConfig, load_backbone
 from musclelora.adapter.presets import Preset
@@ -105,6 +106,7 @@ def teach(
     held_out = np.full((len(trusted), trusted.num_classes), np.nan)
     for fold in range(count):
         values: dict[str, Any] = {**settings, **arguments, "seed": (seed + fold) % 2**32, **_QUIET}
+        set_seed(values["seed"])  # the new output layer is drawn before the Trainer seeds
         with tempfile.TemporaryDirectory() as folder:
             trainer = MuScleTrainer(
                 load_backbone(model, trusted.label_names),

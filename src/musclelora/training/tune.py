@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from transformers import TrainerCallback, set_seed
+from transformers import TrainerCallback
 
 from musclelora import __version__
 from musclelora.adapter import DEFAULT_MODEL, MuScleLoraConfig, load_backbone
@@ -104,7 +104,6 @@ def tune(
     check_trusted(train, trusted)
     if Path(model).is_dir() and model not in EMBEDDED_MODELS:
         model = str(Path(model).resolve())
-    set_seed(seed)  # here and before each trial, as fit() does: its shortcuts and weights are then the same
     preset = preset_for(load_backbone(model, train.label_names).model.config)
     say(f"preset       {preset.name}: {preset.source}")
     space = space_around(preset, {**arguments, **adapter})
@@ -177,7 +176,6 @@ def _measure(
     offsets = expert.log_weights(train.texts)
 
     def measure(settings: Mapping[str, Any], report: Report) -> list[float]:
-        set_seed(seed)
         values, config = _configured(settings, preset, arguments, adapter)
         with tempfile.TemporaryDirectory() as scratch:
             # The trusted rows are evaluated by the Trainer, as in the training that comes of it: that draws
