@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from musclelora.errors import OutputError
 
 _REFUSALS = {
@@ -88,6 +90,32 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
                 earlier.unlink(missing_ok=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def held(lock: str | os.PathLike[str], who: str) -> Iterator[None]:
+    """Hold the file `lock` while the block runs, so that no other process works in its folder.
+
+    Args:
+        lock: the file; its folder must be there.
+        who: names the other process in the message.
+
+    Raises:
+        OutputError: another process holds it, or it cannot be written.
+    """
+    file = Path(lock)
+    holder = FileLock(file)
+    with output_errors(file):
+        try:
+            holder.acquire(timeout=0)
+        except Timeout as error:
+            raise OutputError(
+                f"{file.parent}: another {who} it; wait for it, stop it, or name another output"
+            ) from error
+    try:
+        yield
+    finally:
+        holder.release()
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -16,11 +16,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from filelock import FileLock, Timeout
-
 from musclelora import __version__
 from musclelora.errors import OutputError
-from musclelora.files import atomic_file, output_errors, write_json
+from musclelora.files import atomic_file, held, output_errors, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,14 +112,7 @@ def open_store(
         if others and not (folder / GRID).exists():
             raise OutputError(f"{folder}: it holds files that no benchmark wrote; name another output")
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise OutputError(
-                f"{folder}: another run is at work in it; wait for it, stop it, or name another output"
-            ) from error
-    try:
+    with held(folder / LOCK, "run is at work in"):
         ids = [cell.id for cell in cells]
         begun = read_begun(folder)
         missing = [] if begun is None else [cell for cell in begun["cells"] if cell not in set(ids)]
@@ -138,8 +129,6 @@ def open_store(
         facts = {"format": FORMAT, "musclelora": __version__, "bf16": bf16}
         write_json(folder / GRID, {**facts, "grid": grid.model_dump(mode="json"), "cells": ids})
         yield Store(folder, ids)
-    finally:
-        lock.release()
 
 
 def read_begun(folder: Path) -> dict[str, Any] | None:

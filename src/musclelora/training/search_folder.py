@@ -16,11 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
-
 from musclelora import __version__
 from musclelora.errors import OutputError, UsageError
-from musclelora.files import output_errors, write_json
+from musclelora.files import held, output_errors, write_json
 
 FORMAT: Final = 1
 SETTINGS: Final = "tune.json"
@@ -58,14 +56,7 @@ def opened(folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
                 "or name another output"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise OutputError(
-                f"{folder}: another process searches in it; wait for it, stop it, or name another output"
-            ) from error
-    try:
+    with held(folder / LOCK, "process searches in"):
         with output_errors(folder):
             leftovers = [path for path in folder.iterdir() if path.name != LOCK and _passing(path)]
             for path in [*leftovers, *(folder / name for name in KEPT if overwrite)]:
@@ -73,8 +64,6 @@ def opened(folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
             if not (folder / SETTINGS).is_file():
                 write_json(folder / SETTINGS, {"format": FORMAT, "musclelora": __version__, **settings})
         yield
-    finally:
-        lock.release()
 
 
 def _passing(path: Path) -> bool:
