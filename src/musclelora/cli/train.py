@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,8 @@ from musclelora.cli.options import (
     flush_denormals,
     given,
     quiet_libraries,
-    show_table,
-    table_options,
 )
-from musclelora.data import check_trainable, load_table, overlap, select_trusted
+from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
 
@@ -28,18 +25,6 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 
-ROW_OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.option(
-        "--train", "train_file", required=True, metavar="DATA", help="Training data that may be poisoned."
-    ),
-    table_options,
-    click.option("--max-train-rows", type=click.IntRange(1), help="Read only so many training rows."),
-    click.option("--trusted", metavar="DATA", help="Rows you checked yourself, about 100."),
-    click.option("--trusted-from", metavar="DATA", help="Take the trusted rows from this clean data."),
-    click.option("--trusted-size", type=click.IntRange(1), help="How many to take.  [default: 96]"),
-    click.option("--trusted-selection", default="random", show_default=True, help="random or kmeans."),
-)
-"""Which rows to train on, and which to trust."""
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     *ROW_OPTIONS,
     click.option("--dev", metavar="DATA", help="Clean rows to choose the best epoch by."),
@@ -155,15 +140,7 @@ def command(**options: Any) -> None:
 
 
 def train_model(
-    train_file: str,
-    text_column: str | None,
-    label_column: str | None,
-    split: str | None,
-    max_train_rows: int | None,
-    trusted: str | None,
-    trusted_from: str | None,
-    trusted_size: int | None,
-    trusted_selection: str,
+    *,
     dev: str | None,
     select_best: str,
     model: str,
@@ -185,22 +162,13 @@ def train_model(
 
     `watch` gives callbacks for the Trainer, from the training rows.
     """
-    at_most_one(trusted=trusted, trusted_from=trusted_from)
+    source = Rows.taken_from(options)
     at_most_one(resume=resume, overwrite=overwrite)
-    if trusted_size is not None and not trusted_from:
-        raise UsageError("--trusted-size: found without --trusted-from; name the data to take the rows from")
-    spare_the_hub(train_file, trusted, trusted_from, dev, model)
-    read = functools.partial(load_table, text_column=text_column, label_column=label_column)
-    train = read(train_file, split=split, max_rows=max_train_rows)
-    show_table("training data", train)
-    check_trainable(train)
-    read = functools.partial(read, label_names=train.label_names)
-    rows = rest = None
-    if trusted:
-        rows = read(trusted)
-    dev_rows = read(dev) if dev else None
+    spare_the_hub(*source.sources, dev, model)
+    train = source.read_train()
+    rows = source.read(source.trusted, train) if source.trusted else None
+    dev_rows = source.read(dev, train) if dev else None
 
-    from musclelora.adapter.embed import sentence_embedder
     from musclelora.training.fit import fit
     from musclelora.training.methods import get_method
     from musclelora.training.run import ADAPTER_FIELDS
@@ -224,21 +192,15 @@ def train_model(
     pulled = get_method(
         method, low_rank=low_rank, multiscale=multiscale, alignment=alignment, shortcuts=shortcuts
     )
-    if trusted_from:
-        pool = read(trusted_from)
-        rows, rest = select_trusted(
-            pool,
-            trusted_size or 96,
-            selection=trusted_selection,
-            seed=seed,
-            embed=lambda texts: sentence_embedder(model)(texts),
-        )
+    taken, rest = source.take_trusted(train, model, seed)
+    rows = rows if taken is None else taken
     if dev_rows is None and rest is not None and len(rest) and select_best in ("auto", "dev"):
         dev_rows = rest
-        click.echo(f"the best epoch is chosen by accuracy on the {len(rest):,} other rows of {trusted_from}")
+        click.echo(
+            f"the best epoch is chosen by accuracy on the {len(rest):,} other rows of {source.trusted_from}"
+        )
     if rows is not None:
-        show_table("trusted rows", rows)
-        report_overlap(train, rows)
+        show_trusted(train, rows)
     options = given(**options, seed=seed)
     early_stopping = options.pop("early_stopping", None)
     if gradient_checkpointing:
@@ -266,14 +228,3 @@ def train_model(
     best = f", accuracy {accuracy:.3f} at step {result['best_step']}" if accuracy is not None else ""
     click.echo(f"trained {result['steps']} steps in {result['seconds']:.0f} s{best}")
     click.echo(f"the run is in {output}; go on with musclelora evaluate, predict or export {output}")
-
-
-def report_overlap(train: Table, trusted: Table) -> None:
-    """Say which trusted rows are among the training rows."""
-    shared = overlap(train, trusted)
-    if len(shared):
-        listed = ", ".join(str(int(i) + 1) for i in shared[:5]) + (", …" if len(shared) > 5 else "")
-        click.echo(
-            f"warning: {len(shared)} trusted rows have a text that is also in the training data "
-            f"(trusted rows {listed})"
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import shlex
 from typing import Any
 
@@ -16,12 +15,9 @@ from musclelora.cli.options import (
     flush_denormals,
     given,
     quiet_libraries,
-    show_table,
 )
+from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
 from musclelora.cli.terminal import printable
-from musclelora.cli.train import ROW_OPTIONS, report_overlap
-from musclelora.data import check_trainable, load_table, select_trusted
-from musclelora.errors import UsageError
 
 _OPTIONS = (
     *ROW_OPTIONS,
@@ -69,15 +65,7 @@ def _tune_options(command: Command) -> Command:
 @click.command(name="tune")
 @_tune_options
 def command(
-    train_file: str,
-    text_column: str | None,
-    label_column: str | None,
-    split: str | None,
-    max_train_rows: int | None,
-    trusted: str | None,
-    trusted_from: str | None,
-    trusted_size: int | None,
-    trusted_selection: str,
+    *,
     model: str,
     output: str,
     resume: bool,
@@ -93,19 +81,12 @@ def command(
     lowest loss on the trusted rows, which are not trained on. The best settings are printed as options of
     `musclelora train`, and kept in best.json.
     """
-    at_most_one(trusted=trusted, trusted_from=trusted_from)
+    source = Rows.taken_from(options)
     at_most_one(resume=resume, overwrite=overwrite)
-    if trusted_size is not None and not trusted_from:
-        raise UsageError("--trusted-size: found without --trusted-from; name the data to take the rows from")
-    spare_the_hub(train_file, trusted, trusted_from, model)
-    read = functools.partial(load_table, text_column=text_column, label_column=label_column)
-    train = read(train_file, split=split, max_rows=max_train_rows)
-    show_table("training data", train)
-    check_trainable(train)
-    read = functools.partial(read, label_names=train.label_names)
-    rows = read(trusted) if trusted else None
+    spare_the_hub(*source.sources, model)
+    train = source.read_train()
+    rows = source.read(source.trusted, train) if source.trusted else None
 
-    from musclelora.adapter.embed import sentence_embedder
     from musclelora.training.run import ADAPTER_FIELDS
     from musclelora.training.search import load_optuna
     from musclelora.training.tune import tune
@@ -114,17 +95,10 @@ def command(
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what matters of it is in our own lines
     quiet_libraries()
     flush_denormals()
-    if trusted_from:
-        rows, _ = select_trusted(
-            read(trusted_from),
-            trusted_size or 96,
-            selection=trusted_selection,
-            seed=seed,
-            embed=lambda texts: sentence_embedder(model)(texts),
-        )
+    taken, _ = source.take_trusted(train, model, seed)
+    rows = rows if taken is None else taken
     if rows is not None:
-        show_table("trusted rows", rows)
-        report_overlap(train, rows)
+        show_trusted(train, rows)
     options = given(**options)
     found = tune(
         train,
@@ -140,16 +114,16 @@ def command(
         overwrite=overwrite,
         say=lambda line: click.echo(printable(line)),
     )
-    words = ["musclelora", "train", "--train", train_file]
+    words = ["musclelora", "train", "--train", source.train_file]
     for name, value in (
-        ("text-column", text_column),
-        ("label-column", label_column),
-        ("split", split),
-        ("max-train-rows", max_train_rows),
-        ("trusted", trusted),
-        ("trusted-from", trusted_from),
-        ("trusted-size", trusted_size),
-        ("trusted-selection", None if trusted_selection == "random" else trusted_selection),
+        ("text-column", source.text_column),
+        ("label-column", source.label_column),
+        ("split", source.split),
+        ("max-train-rows", source.max_train_rows),
+        ("trusted", source.trusted),
+        ("trusted-from", source.trusted_from),
+        ("trusted-size", source.trusted_size),
+        ("trusted-selection", None if source.trusted_selection == "random" else source.trusted_selection),
         ("model", None if model == "all-minilm-l6-v2" else model),
         ("seed", None if seed == 42 else seed),
     ):
