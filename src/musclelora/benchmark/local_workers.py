@@ -44,12 +44,13 @@ def local_rows(cells: Sequence[Cell], *, workers: int, kept: Path, work: Work) -
     context = _context()
     threads = _threads(workers)
     waiting, running = deque(cells), dict[Any, _Running]()
+    logs = kept.parent / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
     try:
         while waiting or running:
             while waiting and len(running) < workers:
                 cell = waiting.popleft()
-                log = kept.parent / "logs" / f"{cell.id}.log"
-                log.parent.mkdir(parents=True, exist_ok=True)
+                log = logs / f"{cell.id}.log"
                 ours, theirs = context.Pipe(duplex=False)
                 process = context.Process(
                     target=_work, args=(theirs, work, cell, kept, threads, log), name=cell.id
@@ -64,6 +65,8 @@ def local_rows(cells: Sequence[Cell], *, workers: int, kept: Path, work: Work) -
             left.process.kill()
         for left in running.values():
             left.process.join()
+        with contextlib.suppress(OSError):
+            logs.rmdir()  # if none is left in it
 
 
 def _threads(workers: int) -> int:
@@ -102,7 +105,6 @@ def _row(connection: Any, ended: _Running) -> Row:
         ended.process.join()
     with contextlib.suppress(OSError):
         ended.log.unlink()
-        ended.log.parent.rmdir()  # if it was the last
     return row
 
 
