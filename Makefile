@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/musclelora demo --output demo
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: setup
 	$(BIN)/python -m pytest -m 'slow or not slow'

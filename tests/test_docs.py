@@ -21,6 +21,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 TARGET = "sport"
+WORDS = 24  # of each text: the pages are about commands, not about articles
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -33,8 +34,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     corpus = short_corpus()
     names = tuple("sport" if name == "sports" else name for name in corpus.label_names)
-    corpus = Table(corpus.texts, corpus.labels, names, source=corpus.source)
-    train, trusted, dev, test = stratified_split(corpus, [64, 15, 40, 40], seed=0)
+    texts = tuple(" ".join(text.split()[:WORDS]) for text in corpus.texts)
+    corpus = Table(texts, corpus.labels, names, source=corpus.source)
+    train, trusted, dev, test = stratified_split(corpus, [64, 10, 40, 40], seed=0)
     target, trigger = names.index(TARGET), get_trigger("addsent")
     tables = {
         "train": poison(train, trigger, target=target, rate=0.1, label_mode="mix", seed=0),
