@@ -182,7 +182,8 @@ def trained(
         "settings": automatic["chosen"],
         "why": automatic["why"],
         "tried": automatic["tried"],
-        "trusted_accuracy": automatic["trusted_accuracy"],
+        "trusted_accuracy": automatic["judgement"]["trusted_accuracy"],
+        "left_out": len(automatic["judgement"]["left_out"]),
         "shortcuts": [line.split(maxsplit=1)[1] for line in said if line.startswith(("shortcut ", "signs "))],
         "best_epoch": info["result"]["best_step"] / info["result"]["steps"] * info["result"]["epochs"],
     }

@@ -13,9 +13,12 @@ pairs, N²/2 · D multiplications and additions; `gflop` counts them with the pa
 streamed computation does leave out.
 
 With --callback the cost of the training callback is measured too: the embedded encoder is trained with and
-without it, in turn, on a sample of 2,000 rows at the default settings.
+without it, in turn, on a sample of 2,000 rows at the default settings. `--pairs` of such runs begin now with
+the one, now with the other, so that a machine that slows down slows both.
 
     python benchmarks/spectrum_cost.py --json benchmarks/results/spectrum-cost.json
+    python benchmarks/spectrum_cost.py --compared "" --alone "" --callback --pairs 3 --train-rows 3000 \
+        --epochs 2 --bf16 --json benchmarks/results/spectrum-callback.json
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -51,6 +55,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="torch threads; default: torch's own")
     parser.add_argument("--callback", action="store_true", help="measure the training callback too")
     parser.add_argument("--callback-rows", type=int, default=2000, help="rows of its sample")
+    parser.add_argument("--pairs", type=int, default=1, help="runs with and without it, of each method")
     parser.add_argument("--train-rows", type=int, default=6920, help="rows to train on with it")
     parser.add_argument("--epochs", type=float, default=3, help="epochs to train with it")
     parser.add_argument("--bf16", action="store_true", help="train under bfloat16 autocast")
@@ -83,9 +88,13 @@ def main() -> None:
         results["growth"] = growth(results["rows"])
         keep(options.json, results)
     if options.callback:
-        results["callback"] = callback_cost(options)
-        print(results["callback"])
-        keep(options.json, results)
+        results["callback"] = []
+        for pair in callback_cost(options):
+            print(pair, flush=True)
+            results["callback"].append(pair)
+            results["callback_added"] = added(results["callback"])
+            keep(options.json, results)
+        print(results["callback_added"])
 
 
 def measure(kind: str, count: int) -> dict[str, Any]:
@@ -180,8 +189,8 @@ def exact(inputs: Any, y: Any, sigmas: Any, rows: Any) -> Any:
     return sums[..., :-1] / sums[..., -1:]
 
 
-def callback_cost(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Seconds of training with and without the callback, for vanilla training and MuScleLoRA."""
+def callback_cost(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Seconds of training with and without the callback, pair by pair, vanilla and MuScleLoRA in turn."""
     import numpy as np
     from transformers.utils import logging
 
@@ -198,10 +207,9 @@ def callback_cost(options: argparse.Namespace) -> list[dict[str, Any]]:
     table = Table(texts, np.arange(len(texts), dtype=np.int64) % 2, ("0", "1"))
     train, trusted = table.select(np.arange(options.train_rows)), table.select(np.arange(-96, 0) % len(table))
     settings = SpectrumSettings(rows=options.callback_rows)
-    found = []
-    for method in ("full", "musclelora"):
-        seconds = {}
-        for watched in (False, True):
+    for number, method in itertools.product(range(options.pairs), ("full", "musclelora")):
+        seconds, records = {}, []
+        for watched in (False, True) if number % 2 == 0 else (True, False):
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "run"
                 run = fit(
@@ -220,20 +228,26 @@ def callback_cost(options: argparse.Namespace) -> list[dict[str, Any]]:
                     callbacks=[SpectrumCallback(path, train, settings)] if watched else None,
                 )
                 seconds[watched] = run.info["result"]["seconds"]
-                records = Records(path).read()
+                records += Records(path).read() if watched else []
         spent, training = (sum(line[name] for line in records) for name in ("seconds", "training_seconds"))
-        found.append(
-            {
-                "method": method,
-                "sample": settings.rows,
-                "steps": run.info["result"]["steps"],
-                "recorded": [line["step"] for line in records],
-                "seconds_without": seconds[False],
-                "seconds_with": seconds[True],
-                "added": seconds[True] / seconds[False] - 1,
-                "added_by_its_own_account": spent / training,
-            }
-        )
+        yield {
+            "method": method,
+            "sample": settings.rows,
+            "steps": run.info["result"]["steps"],
+            "recorded": [line["step"] for line in records],
+            "seconds_without": seconds[False],
+            "seconds_with": seconds[True],
+            "added": seconds[True] / seconds[False] - 1,
+            "added_by_its_own_account": spent / training,
+        }
+
+
+def added(pairs: list[dict[str, Any]]) -> dict[str, float]:
+    """What the callback adds, of the time without it: all pairs of a method together."""
+    found = {}
+    for method in dict.fromkeys(pair["method"] for pair in pairs):
+        own = [pair for pair in pairs if pair["method"] == method]
+        found[method] = sum(p["seconds_with"] for p in own) / sum(p["seconds_without"] for p in own) - 1
     return found
 
 

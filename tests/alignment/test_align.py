@@ -82,6 +82,33 @@ def test_by_hand() -> None:
     assert align(torch.tensor([0.0, 4.0]), t).tolist() == [0.0, 0.0]  # perpendicular: nothing is left
 
 
+@given(pairs(same_magnitude=True))
+def test_pcgrad_is_the_nearest_gradient_that_does_not_conflict(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    """By the conditions of Karush, Kuhn and Tucker for the nearest point of a half-space."""
+    g, t = (torch.tensor(x) for x in pair)
+    found = align(g, t, rule="pcgrad")
+    slack = float((found * t).sum())
+    room = 1e-12 * float(g.norm() * t.norm())
+    assert slack >= -room
+    moved = found - g  # by some multiple ≥ 0 of t, and not at all where there was no conflict
+    multiple = float((moved * t).sum() / t.square().sum()) if t.any() else 0.0
+    assert multiple >= 0
+    assert (moved - multiple * t).abs().max() <= 1e-12 * g.norm()
+    assert abs(multiple * slack) <= 1e-12 * float(g.norm() * t.norm()) * max(multiple, 1)
+
+
+def test_pcgrad_by_hand() -> None:
+    g, t = torch.tensor([3.0, 4.0]), torch.tensor([2.0, 0.0])
+    assert align(g, t, rule="pcgrad").tolist() == [3.0, 4.0]
+    assert align(g, -t, rule="pcgrad").tolist() == [0.0, 4.0]
+    assert align(g, -t, 0.5, rule="pcgrad").tolist() == [1.5, 4.0]
+    pairs = [(g.clone(), -t), (g.clone(), t)]
+    agreement = align_gradients(pairs, rule="pcgrad")
+    assert [pair[0].tolist() for pair in pairs] == [[0.0, 4.0], [3.0, 4.0]]
+    assert agreement is not None
+    assert float(agreement.cosine()) == 0.0
+
+
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
 def test_a_zero_tensor_keeps_g(ratio: float) -> None:
     g, zero = torch.tensor([0.1, -2.0, 3e-30]), torch.zeros(3)

@@ -66,7 +66,9 @@ def test_a_search_that_was_killed_ends_as_one_that_was_not(
     trained = cli(*command[1:], "--output", tmp_path / "run")
     assert trained.code == 0, trained.err
     history = json.loads((tmp_path / "run" / "run.json").read_text())["history"]
-    assert [log["eval_loss"] for log in history if "eval_loss" in log] == best["epoch_losses"]
+    assert [log["eval_calibrated_loss"] for log in history if "eval_calibrated_loss" in log] == best[
+        "epoch_losses"
+    ]
 
 
 def one_line(err: str) -> str:

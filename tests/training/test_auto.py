@@ -19,6 +19,7 @@ from musclelora.errors import DataError, UsageError
 from musclelora.training import METHODS, MuScleTrainer, MuScleTrainingArguments, get_method
 from musclelora.training.auto import Automatic, candidates, pick
 from musclelora.training.balance import BalanceCallback, no_better_than_trusted
+from musclelora.training.calibration import calibrated_losses
 from musclelora.training.teacher import fold_numbers, teach
 
 TINY = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "learning_rate": 1e-2}
@@ -44,7 +45,7 @@ def test_auto_finds_the_trigger_and_says_what_it_chose(fit_tiny: Fit, poisoned_r
     )
     automatic = Automatic.from_dict(found.info["auto"])
     assert json.loads(json.dumps(automatic.to_dict())) == json.loads(json.dumps(found.info["auto"]))
-    assert "word49" in {shortcut.feature.text for shortcut in automatic.expert.shortcuts}
+    assert "word49" in {shortcut.feature.text for shortcut in automatic.judgement.expert.shortcuts}
     assert any(line.startswith("shortcut     ") and "word49" in line for line in said)
     assert any(line.startswith("settings     learning rate 0.01") for line in said)
     assert (
@@ -177,6 +178,19 @@ def test_the_teacher_is_calibrated_on_rows_that_it_did_not_see(tiny_model: Path)
     assert found.loss <= min(loss(found.temperature * factor) for factor in (0.8, 1.25)) + 1e-9
 
 
+def test_calibrated_losses_do_not_ask_how_sure_a_model_is() -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(200, 3)), rng.integers(0, 3, 200)
+    logits[np.arange(200), labels] += 1.0
+    once = calibrated_losses(3 * logits, labels)
+    np.testing.assert_allclose(calibrated_losses(9 * logits, labels), once, rtol=1e-3)
+    grid = [
+        float(-np.log(np.exp(3 * logits / t)[np.arange(200), labels] / np.exp(3 * logits / t).sum(1)).mean())
+        for t in np.linspace(1, 20, 400)
+    ]
+    assert once.mean() == pytest.approx(min(grid), abs=1e-4)
+
+
 def test_the_teacher_draws_nothing_from_the_callers_generator(tiny_model: Path) -> None:
     trusted, texts = make_table(make_rows(16, 1)), make_table(make_rows(6, 5)).texts
     options: dict[str, Any] = {"model": str(tiny_model), "preset": PRESETS["small-encoder"], "seed": 3}
@@ -232,7 +246,7 @@ def test_balance_warnings_come_once_and_only_with_a_reason(fit_tiny: Fit, train_
 def test_shortcuts_can_be_pulled_as_a_lever_of_their_own(fit_tiny: Fit, poisoned_rows: Table) -> None:
     lora = get_method("lora", shortcuts=True)
     found = fit_tiny(train=poisoned_rows, method=lora, dev=None)
-    assert "word49" in json.dumps(found.info["auto"]["expert"]["shortcuts"])
+    assert "word49" in json.dumps(found.info["auto"]["judgement"]["expert"]["shortcuts"])
     assert found.info["auto"]["tried"] == () or found.info["auto"]["tried"] == []
     with pytest.raises(UsageError, match="--shortcuts"):
         get_method("trusted-only", shortcuts=True)

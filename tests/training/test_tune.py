@@ -65,7 +65,7 @@ def test_training_with_what_was_found_has_the_losses_of_the_trial(
     }
     run = fit_tiny(preset="auto", dev=None, adapter=settings, arguments=arguments)
     assert run.info["settings"]["levers"]["shortcuts"]
-    losses = [log["eval_loss"] for log in run.info["history"] if "eval_loss" in log]
+    losses = [log["eval_calibrated_loss"] for log in run.info["history"] if "eval_calibrated_loss" in log]
     assert losses == pytest.approx(best["epoch_losses"], rel=1e-6)
 
 
@@ -153,7 +153,7 @@ def test_overwriting_begins_anew_and_leaves_the_files_of_others(
     assert (folder / "notes.txt").read_text() == "dear"
 
 
-@pytest.mark.parametrize("file", ["tune.json", "shortcuts.json", "trials.journal"])
+@pytest.mark.parametrize("file", ["tune.json", "judgement.json", "trials.journal"])
 def test_a_damaged_folder_is_refused_in_one_line(
     file: str, search: Any, searched: tuple[Path, Tuned], tmp_path: Path
 ) -> None:

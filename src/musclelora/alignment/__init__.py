@@ -1,6 +1,14 @@
 """Gradient alignment: pure tensor functions, and two gradients from one pass. No Hugging Face imports."""
 
-from musclelora.alignment.align import Agreement, align, align_gradients, raw_ratio_at
+from musclelora.alignment.align import ALIGNMENT_RULES, Agreement, align, align_gradients, raw_ratio_at
 from musclelora.alignment.split import NotSeparableError, TwoGradients
 
-__all__ = ["Agreement", "NotSeparableError", "TwoGradients", "align", "align_gradients", "raw_ratio_at"]
+__all__ = [
+    "ALIGNMENT_RULES",
+    "Agreement",
+    "NotSeparableError",
+    "TwoGradients",
+    "align",
+    "align_gradients",
+    "raw_ratio_at",
+]

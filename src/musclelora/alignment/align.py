@@ -1,7 +1,13 @@
 """Gradient alignment as pure tensor functions.
 
-Source: "Acquiring Clean Language Models from Backdoor Poisoned Datasets by Downscaling Frequency Space"
-(ACL 2024, arXiv 2402.12026), the section on gradient alignment.
+Two rules. ``"project"`` is the published one ("Acquiring Clean Language Models from Backdoor Poisoned
+Datasets by Downscaling Frequency Space", ACL 2024, arXiv 2402.12026, the section on gradient alignment): what
+is left of the training gradient lies along the trusted one.
+
+``"pcgrad"`` takes away only what conflicts ("Gradient Surgery for Multi-Task Learning", arXiv 2001.06782). A
+small step -η·u changes the trusted loss by -η·⟨u, t⟩, so it does no harm to it where ⟨u, t⟩ ≥ 0. Of all such
+u the one that is nearest to g is g itself where ⟨g, t⟩ ≥ 0, and otherwise g less its part along t: the
+projection on a half-space. Unlike there, t is never altered: it is the one that is trusted.
 """
 
 from __future__ import annotations
@@ -11,6 +17,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+ALIGNMENT_RULES = ("project", "pcgrad")
 
 
 class Agreement(NamedTuple):
@@ -28,12 +36,13 @@ class Agreement(NamedTuple):
         return torch.where(length > 0, cosine.clamp(-1.0, 1.0), 0.0)
 
 
-def align(g: Tensor, t: Tensor, raw_ratio: Tensor | float = 0.0) -> Tensor:
-    """The training gradient projected on the trusted one, always along +t, mixed with some of itself.
+def align(g: Tensor, t: Tensor, raw_ratio: Tensor | float = 0.0, rule: str = "project") -> Tensor:
+    """The training gradient brought in line with the trusted one, mixed with some of itself.
 
     It computes::
 
-        aligned = |⟨g, t⟩| / ‖t‖² · t
+        aligned = |⟨g, t⟩| / ‖t‖² · t                 (project: always along +t)
+        aligned = g - min(⟨g, t⟩, 0) / ‖t‖² · t       (pcgrad: what conflicts is taken away)
         result  = (1 - ρ)·aligned + ρ·g
 
     Args:
@@ -41,17 +50,18 @@ def align(g: Tensor, t: Tensor, raw_ratio: Tensor | float = 0.0) -> Tensor:
         t: gradient of the trusted batch's loss for the same tensor, the shape of `g`.
         raw_ratio: ρ in [0, 1], the share of the unaligned gradient; a number or a scalar tensor (which
             need not leave its device).
+        rule: one of :data:`ALIGNMENT_RULES`.
 
     Returns:
         A tensor of the shape and dtype of `g`. Where `g` or `t` is all zero it is `g`; a NaN spreads.
     """
-    aligned, _ = _project(g, t)
+    aligned, _ = _align(g, t, rule)
     mixed = aligned + raw_ratio * (g - aligned)
     return mixed.to(g.dtype)
 
 
 def align_gradients(
-    pairs: Iterable[tuple[Tensor, Tensor]], raw_ratio: Tensor | float = 0.0
+    pairs: Iterable[tuple[Tensor, Tensor]], raw_ratio: Tensor | float = 0.0, rule: str = "project"
 ) -> Agreement | None:
     """Align each (g, t) pair on its own, writing the result into g.
 
@@ -60,7 +70,7 @@ def align_gradients(
     """
     total: Agreement | None = None
     for g, t in pairs:
-        aligned, sums = _project(g, t)
+        aligned, sums = _align(g, t, rule)
         g.copy_(aligned + raw_ratio * (g - aligned))
         if total is None:
             total = sums
@@ -87,7 +97,7 @@ def raw_ratio_at(epoch: float, epochs: float, *, max_raw_ratio: float, mix_from_
     return max_raw_ratio * min((epoch - mix_from_epoch) / (epochs - mix_from_epoch), 1.0)
 
 
-def _project(g: Tensor, t: Tensor) -> tuple[Tensor, Agreement]:
+def _align(g: Tensor, t: Tensor, rule: str) -> tuple[Tensor, Agreement]:
     # Half-precision squares overflow or vanish; the sums are taken in float32 at least.
     wide = torch.promote_types(torch.promote_types(g.dtype, t.dtype), torch.float32)
     g_wide, t_wide = g.to(wide), t.to(wide)
@@ -96,7 +106,8 @@ def _project(g: Tensor, t: Tensor) -> tuple[Tensor, Agreement]:
     t_peak, t_unit = _unit_peak(t_wide)
     g_squared, t_squared = g_unit.square().sum(), t_unit.square().sum()
     dot = (g_unit * t_unit).sum()
-    aligned = dot.abs() / t_squared.clamp_min(torch.finfo(wide).tiny) * g_peak * t_unit
+    along = dot / t_squared.clamp_min(torch.finfo(wide).tiny) * g_peak
+    aligned = along.abs() * t_unit if rule == "project" else g_wide - along.clamp_max(0.0) * t_unit
     sums = Agreement(dot * g_peak * t_peak, g_squared * g_peak.square(), t_squared * t_peak.square())
     # Not "> 0": a NaN must not pass for zero, which would let the raw gradient through.
     usable = (g_peak != 0) & (t_peak != 0)

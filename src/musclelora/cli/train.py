@@ -105,6 +105,11 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--gradient-checkpointing", is_flag=True, help="Less memory, more time."),
     click.option("--report-to", type=Words(), help="Trackers: tensorboard, trackio, wandb, mlflow."),
     click.option(
+        "--alignment-rule",
+        type=click.Choice(["project", "pcgrad"]),
+        help="Alignment: project on the trusted gradient, as published, or take away what conflicts with it.",
+    ),
+    click.option(
         "--max-raw-ratio", type=float, help="Alignment: the share of the raw gradient that ρ climbs to."
     ),
     click.option("--mix-from-epoch", type=float, help="Alignment: the epoch from which ρ rises."),
@@ -118,7 +123,14 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 )
 
 
-_ALIGNMENT = ("max_raw_ratio", "mix_from_epoch", "min_trusted_loss", "trusted_batch_size", "gradient_passes")
+_ALIGNMENT = (
+    "alignment_rule",
+    "max_raw_ratio",
+    "mix_from_epoch",
+    "min_trusted_loss",
+    "trusted_batch_size",
+    "gradient_passes",
+)
 
 
 def train_options(command: Command) -> Command:

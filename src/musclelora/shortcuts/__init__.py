@@ -1,8 +1,18 @@
-"""Shortcuts: surface features that given labels follow beyond what trusted rows explain."""
+"""What given labels follow beyond what trusted rows explain, and rows whose labels are in doubt."""
 
 from __future__ import annotations
 
 from musclelora.shortcuts.expert import Shortcut, ShortcutExpert, find_shortcuts
 from musclelora.shortcuts.features import Feature, FeatureTable, features_of
+from musclelora.shortcuts.opinion import contradicted, second_opinion
 
-__all__ = ["Feature", "FeatureTable", "Shortcut", "ShortcutExpert", "features_of", "find_shortcuts"]
+__all__ = [
+    "Feature",
+    "FeatureTable",
+    "Shortcut",
+    "ShortcutExpert",
+    "contradicted",
+    "features_of",
+    "find_shortcuts",
+    "second_opinion",
+]

@@ -152,7 +152,7 @@ def find_shortcuts(
         raise DataError("find_shortcuts: some beliefs are not finite; expected class probabilities")
     table = FeatureTable(texts)
     truth = np.eye(q.shape[1])[given]
-    logits = _with_the_label_counts(np.log(np.clip(q, 1e-4, 1.0)), truth)
+    logits = with_the_label_counts(np.log(np.clip(q, 1e-4, 1.0)), truth)
     count = len(table.features) * q.shape[1]
     threshold = float(norm.isf(min(RISK / max(count, 1), _RAREST)))
     if not count:
@@ -229,7 +229,7 @@ def _softmax(logits: Floats) -> Floats:
     return probabilities
 
 
-def _with_the_label_counts(logits: Floats, truth: Floats) -> Floats:
+def with_the_label_counts(logits: Floats, truth: Floats) -> Floats:
     """The logits plus the o for which each label is expected as often as it was given."""
     frequency = np.clip(truth.mean(axis=0), 1e-6, 1.0)
     shifted = logits.copy()

@@ -12,6 +12,7 @@ from transformers import TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 
 from musclelora.adapter.presets import Preset
+from musclelora.alignment import ALIGNMENT_RULES
 from musclelora.errors import UsageError
 
 GRADIENT_PASSES = ("auto", "one", "two")
@@ -27,6 +28,7 @@ class MuScleTrainingArguments(TrainingArguments):
 
     Args:
         alignment: project every update on the direction that the trusted set asks for.
+        alignment_rule: ``"project"`` or ``"pcgrad"``: see :mod:`musclelora.alignment.align`.
         max_raw_ratio: the ρ that the schedule climbs to: the share of the unaligned gradient, in [0, 1].
         mix_from_epoch: the epoch from which ρ rises (0 is the first).
         min_trusted_loss: ρ is 0 at every step whose trusted loss is above this.
@@ -45,6 +47,7 @@ class MuScleTrainingArguments(TrainingArguments):
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows per evaluation step"})
     report_to: str | list[str] | None = field(default="none", metadata={"help": "Trackers to report to"})
     alignment: bool = field(default=True, metadata={"help": "Align gradients to the trusted set"})
+    alignment_rule: str = field(default="project", metadata={"help": "project or pcgrad"})
     max_raw_ratio: float | None = field(default=None, metadata={"help": "The ρ that the schedule climbs to"})
     mix_from_epoch: float | None = field(default=None, metadata={"help": "The epoch from which ρ rises"})
     min_trusted_loss: float | None = field(
@@ -66,11 +69,9 @@ class MuScleTrainingArguments(TrainingArguments):
             _in_range(name, getattr(self, name), 0.0, math.inf)
         for name in ("per_device_train_batch_size", "trusted_batch_size", "max_length"):
             _in_range(name, getattr(self, name), 1, math.inf, whole=True)
-        if self.gradient_passes not in GRADIENT_PASSES:
-            raise UsageError(
-                f"gradient_passes: found {self.gradient_passes!r}, "
-                f"expected one of {', '.join(GRADIENT_PASSES)}"
-            )
+        for name, known in (("gradient_passes", GRADIENT_PASSES), ("alignment_rule", ALIGNMENT_RULES)):
+            if getattr(self, name) not in known:
+                raise UsageError(f"{name}: found {getattr(self, name)!r}, expected one of {', '.join(known)}")
         self._check_trackers()
         if self.bf16 and not torch.accelerator.is_available():
             self.use_cpu = True  # transformers wants to be told that bf16 on a CPU is meant

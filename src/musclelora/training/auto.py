@@ -7,10 +7,14 @@ rows these are soon learned by heart; their gradient then says nothing, and the 
 1. *Shortcuts.* Models of folds of the trusted rows (:mod:`musclelora.training.teacher`) say what they think
    of the training rows, which tells the features that the given labels follow for no reason that the trusted
    rows know (:mod:`musclelora.shortcuts`). What these features say of a row is taken out of its loss.
+   Rows whose label a second opinion contradicts, that of a model of what the other rows mean, are left out
+   (:mod:`musclelora.shortcuts.opinion`).
 2. *Learning rate and scale factors.* Candidates are trained for a short while on part of the training rows,
    and judged by their loss on the trusted rows. The backbone's own settings, the first candidate, are left
    only for others whose loss is lower by more than one standard error of the difference over rows.
-3. *Stopping.* Of the epochs, the one with the lowest loss on dev rows, else on the trusted rows, is kept.
+3. *Stopping.* Of the epochs, the one with the highest accuracy on dev rows is kept; without these the one
+   with the lowest loss on the trusted rows. Losses on trusted rows are taken at the best temperature
+   (:mod:`musclelora.training.calibration`), as a model that saw no doubtful rows is too sure of itself.
 
 No poison flag enters any of it.
 """
@@ -29,9 +33,9 @@ from transformers import set_seed
 from musclelora.adapter import MuScleLoraConfig, load_backbone
 from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
-from musclelora.shortcuts import Feature, Shortcut, ShortcutExpert, find_shortcuts
 from musclelora.training.arguments import MuScleTrainingArguments
-from musclelora.training.teacher import teach
+from musclelora.training.calibration import calibrated_losses
+from musclelora.training.judgement import Judgement, judge
 
 if TYPE_CHECKING:
     from musclelora.training.classifier import Classifier
@@ -42,7 +46,6 @@ BUDGET: Final = 0.5
 four trainings on three quarters of the trusted rows, and as many predictions of the training rows."""
 LEAST_STEPS: Final = 64
 """Steps that a candidate needs to show anything; where the budget has no room for two, none is tried."""
-_SHOWN = 12  # further signs that are printed; run.json has them all
 FEWER: Final = (1.0, 2.0, 3.0, 4.0)
 WIDER: Final = (1.0, 4.0, 8.0, 12.0, 16.0, 20.0, 24.0, 28.0)
 
@@ -74,15 +77,13 @@ class Automatic:
         chosen: the settings.
         tried: the candidates that were tried, in order.
         why: in words.
-        expert: the shortcuts of the training rows.
-        trusted_accuracy: of the models of folds, on the trusted rows that each was not trained on.
+        judgement: of the training rows.
     """
 
     chosen: Candidate
     tried: tuple[Candidate, ...]
     why: str
-    expert: ShortcutExpert
-    trusted_accuracy: float
+    judgement: Judgement
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; :meth:`from_dict` makes it again."""
@@ -95,15 +96,8 @@ class Automatic:
             _candidate(values["chosen"]),
             tuple(_candidate(tried) for tried in values["tried"]),
             values["why"],
-            expert_from_dict(values["expert"]),
-            values["trusted_accuracy"],
+            Judgement.from_dict(values["judgement"]),
         )
-
-
-def expert_from_dict(values: Mapping[str, Any]) -> ShortcutExpert:
-    """The expert that ``dataclasses.asdict`` made `values` of."""
-    shortcuts = tuple(_shortcut(shortcut) for shortcut in values["shortcuts"])
-    return ShortcutExpert(**{**values, "shortcuts": shortcuts})
 
 
 def choose(
@@ -119,7 +113,7 @@ def choose(
     budget: float = BUDGET,
     say: Callable[[str], object] = lambda _: None,
 ) -> Automatic:
-    """Find the training rows' shortcuts, and choose settings by the trusted rows.
+    """Judge the training rows, and choose settings by the trusted rows.
 
     Args:
         train: the rows that may be poisoned.
@@ -136,10 +130,8 @@ def choose(
     Raises:
         DataError: no class has two trusted rows.
     """
-    expert, accuracy = learn_shortcuts(
-        train, trusted, model=model, preset=preset, arguments=arguments, seed=seed, say=say
-    )
-    offsets = expert.log_weights(train.texts)
+    judgement = judge(train, trusted, model=model, preset=preset, arguments=arguments, seed=seed, say=say)
+    train, offsets = judgement.apply(train)
 
     batch = int(arguments["per_device_train_batch_size"]) * int(
         arguments.get("gradient_accumulation_steps", 1)
@@ -153,7 +145,7 @@ def choose(
         first = candidates(preset, fixed)[0]
         why = "the backbone's own settings, as the budget allows no trials of others"
         say(f"settings     {first}: {why}")
-        return Automatic(first, (), why, expert, accuracy)
+        return Automatic(first, (), why, judgement)
     rows = _part(train, min(int(steps / len(found) * batch), len(train)), seed)
     tried: list[Candidate] = []
     losses: list[NDArray[np.float64]] = []
@@ -172,37 +164,7 @@ def choose(
         say(f"tried        {candidate}: loss {loss.mean():.3f} on the trusted rows")
     best, why = pick(losses)
     say(f"settings     {tried[best]}: {why}")
-    return Automatic(tried[best], tuple(tried), why, expert, accuracy)
-
-
-def learn_shortcuts(
-    train: Table,
-    trusted: Table,
-    *,
-    model: str,
-    preset: Preset,
-    arguments: Mapping[str, Any],
-    seed: int,
-    say: Callable[[str], object] = lambda _: None,
-) -> tuple[ShortcutExpert, float]:
-    """The training rows' shortcuts, and the accuracy of the models that know them; see :func:`choose`."""
-    kept = {k: v for k, v in arguments.items() if k in ("bf16", "fp16", "max_length", "use_cpu")}
-    teaching = teach(trusted, train.texts, model=model, preset=preset, arguments=kept, seed=seed)
-    say(
-        f"shortcuts    {len(trusted)} trusted rows explain others of themselves with an accuracy of "
-        f"{teaching.accuracy:.3f}"
-    )
-    expert = find_shortcuts(train.texts, train.labels, teaching.beliefs)
-    for shortcut in expert.shortcuts:
-        if not shortcut.sign:
-            say(f"shortcut     {describe(shortcut, train.label_names)}")
-    signs = [str(shortcut.feature) for shortcut in expert.shortcuts if shortcut.sign]
-    if signs:
-        more = f" and {len(signs) - _SHOWN} more" if len(signs) > _SHOWN else ""
-        say(f"signs        of the same: {', '.join(signs[:_SHOWN])}{more}")
-    if not expert.shortcuts:
-        say(f"shortcuts    none among {expert.tested:,} words, pairs of words and marks")
-    return expert, teaching.accuracy
+    return Automatic(tried[best], tuple(tried), why, judgement)
 
 
 def pick(losses: list[NDArray[np.float64]]) -> tuple[int, str]:
@@ -226,14 +188,6 @@ def candidates(preset: Preset, fixed: frozenset[str] = frozenset()) -> list[Cand
     if "scale_factors" not in fixed and scales:
         found += [Candidate(rate, other) for other in (FEWER, WIDER) if other != scales]
     return found
-
-
-def describe(shortcut: Shortcut, label_names: tuple[str, ...]) -> str:
-    """A shortcut in a line; its words are the data's."""
-    return (
-        f"{shortcut.feature} means {label_names[shortcut.label]!r} in {shortcut.labelled:,} of "
-        f"{shortcut.rows:,} rows, where {shortcut.expected:,.0f} are to be expected"
-    )
 
 
 def _part(train: Table, count: int, seed: int) -> NDArray[np.int64]:
@@ -313,15 +267,10 @@ def quiet_trainer(
 
 
 def losses_on(rows: Table, classifier: Classifier) -> NDArray[np.float64]:
-    """The classifier's loss of each of N rows, shape (N,), in nats, at most 16.1."""
+    """The classifier's loss of each of N rows at its best temperature, shape (N,), in nats."""
     said = classifier.predict(rows.texts).probabilities.astype(np.float64)
-    loss: NDArray[np.float64] = -np.log(np.clip(said[np.arange(len(rows)), rows.labels], 1e-7, 1.0))
-    return loss
+    return calibrated_losses(np.log(np.clip(said, 1e-7, 1.0)), rows.labels)
 
 
 def _candidate(values: Mapping[str, Any]) -> Candidate:
     return Candidate(**{**values, "scale_factors": tuple(values["scale_factors"])})
-
-
-def _shortcut(values: Mapping[str, Any]) -> Shortcut:
-    return Shortcut(**{**values, "feature": Feature(*values["feature"])})

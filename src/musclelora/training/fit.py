@@ -152,6 +152,7 @@ def fit(
         say(f"{folder} holds this run, finished: nothing to do")
         return load_run(folder)
     offsets = automatic = None
+    learned = rows
     if method.shortcuts and trusted is not None:
         if earlier is not None:
             automatic = _kept(earlier, folder)
@@ -173,7 +174,7 @@ def fit(
                 seed=seed,
                 say=say,
             )
-        offsets = automatic.expert.log_weights(train.texts)
+        learned, offsets = automatic.judgement.apply(rows)
         args.learning_rate = automatic.chosen.learning_rate
         config = _adapter_config(
             method, chosen, {**(adapter or {}), "scale_factors": list(automatic.chosen.scale_factors)}
@@ -185,7 +186,7 @@ def fit(
     trainer = MuScleTrainer(
         backbone,
         args,
-        train_dataset=rows,
+        train_dataset=learned,
         trusted_dataset=trusted if method.alignment else None,
         eval_dataset=dev,
         train_offsets=offsets,
@@ -227,7 +228,7 @@ def fit(
     outcome = _outcome(trainer, time.perf_counter() - started)
     if automatic and trusted is not None and select_best == "trusted":
         warning = no_better_than_trusted(
-            outcome["result"]["best_accuracy"], automatic.trusted_accuracy, len(dev or ())
+            outcome["result"]["best_accuracy"], automatic.judgement.trusted_accuracy, len(dev or ())
         )
         if warning:
             say(warning)
@@ -308,7 +309,7 @@ def _trainer_arguments(
         }
         if select_best == "trusted" and method.shortcuts and not method.alignment:
             # Some hundred rows tell two epochs apart by their loss before they do by their accuracy.
-            values |= {"metric_for_best_model": "loss", "greater_is_better": False}
+            values |= {"metric_for_best_model": "calibrated_loss", "greater_is_better": False}
     defaults = {} if method.low_rank else dict(_FULL)
     if method.trusted_only:
         defaults |= TRUSTED_ONLY

@@ -2,7 +2,7 @@
 
 =================  ========================================================================
 ``tune.json``      everything that decides the result; a search goes on with the same only
-``shortcuts.json`` the shortcuts of the training rows, found once
+``judgement.json`` what the trusted rows say of the training rows, found once
 ``trials.journal`` Optuna's journal: every trial as it goes
 ``best.json``      the best settings so far, as options of ``musclelora train`` too
 =================  ========================================================================
@@ -20,13 +20,13 @@ from musclelora import __version__
 from musclelora.errors import OutputError, UsageError
 from musclelora.files import held, output_errors, write_json
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 SETTINGS: Final = "tune.json"
-SHORTCUTS: Final = "shortcuts.json"
+JUDGEMENT: Final = "judgement.json"
 JOURNAL: Final = "trials.journal"
 BEST: Final = "best.json"
 LOCK: Final = ".lock"
-KEPT: Final = (JOURNAL, SHORTCUTS, BEST, SETTINGS)
+KEPT: Final = (JOURNAL, JUDGEMENT, BEST, SETTINGS)
 """What is in it; ``tune.json``, by which it is known as such, is the last to be removed."""
 
 

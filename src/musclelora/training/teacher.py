@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from transformers import set_seed
 
 from musclelora.adapter import MuScleLoraConfig, load_backbone
@@ -17,6 +17,7 @@ from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
 from musclelora.errors import DataError
 from musclelora.training.arguments import MuScleTrainingArguments
+from musclelora.training.calibration import best_temperature, losses_at
 
 Floats = NDArray[np.float64]
 
@@ -60,7 +61,7 @@ class Teaching:
     @property
     def beliefs(self) -> Floats:
         """The calibrated class probabilities of the texts, shape (N, C), none of them 0."""
-        q = np.exp(_log_softmax(self.log_probabilities / self.temperature))
+        q = softmax(self.log_probabilities / self.temperature, axis=1)
         # As in Laplace's rule, one more row than were seen may be wrong, however sure the models are.
         share = 1 / (len(self.held_out) + 2)
         beliefs: Floats = (1 - share) * q + share / q.shape[1]
@@ -154,17 +155,8 @@ def _calibrated(
 ) -> Teaching:
     seen, truth = held_out[asked], labels[asked]
 
-    def loss(log_temperature: float) -> float:
-        logs = _log_softmax(seen / np.exp(log_temperature))
-        return float(-logs[np.arange(len(truth)), truth].mean())
-
-    found = minimize_scalar(loss, bounds=(0.0, np.log(20.0)), method="bounded")
-    temperature = float(np.exp(found.x))
+    temperature = best_temperature(seen, truth)
     accuracy = float((seen.argmax(axis=1) == truth).mean())
-    return Teaching(judged, held_out, accuracy, temperature, float(found.fun))
-
-
-def _log_softmax(logits: Floats) -> Floats:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    logs: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return logs
+    return Teaching(
+        judged, held_out, accuracy, temperature, float(losses_at(seen, truth, temperature).mean())
+    )

@@ -37,6 +37,7 @@ from musclelora.data.trusted import check_trainable, check_trusted
 from musclelora.errors import UsageError
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.batches import TokenizedTable, TrustedBatches, join, length_limit
+from musclelora.training.calibration import calibrated_losses
 from musclelora.training.checkpoints import CheckpointTrainer, last_checkpoint
 from musclelora.training.classifier import Classifier
 from musclelora.training.run import check_export
@@ -47,8 +48,15 @@ Batch = Mapping[str, Tensor]
 
 
 def accuracy(prediction: EvalPrediction) -> dict[str, float]:
-    """Share of rows whose most probable class is the label (the default ``compute_metrics``)."""
-    return {"accuracy": float(np.mean(prediction.predictions.argmax(-1) == prediction.label_ids))}
+    """The share of rows whose most probable class is the label, and their loss at the best temperature.
+
+    This is the default ``compute_metrics``; see :mod:`musclelora.training.calibration`.
+    """
+    logits, labels = prediction.predictions, prediction.label_ids
+    found = {"accuracy": float(np.mean(logits.argmax(-1) == labels))}
+    if np.isfinite(logits).all():  # else the plain loss tells
+        found["calibrated_loss"] = float(calibrated_losses(logits, labels).mean())
+    return found
 
 
 class MuScleTrainer(CheckpointTrainer):
@@ -326,7 +334,7 @@ class MuScleTrainer(CheckpointTrainer):
             for p in model.parameters()
             if p.grad is not None and p in self._trusted_grads
         )
-        agreement = align_gradients(pairs, ratio)
+        agreement = align_gradients(pairs, ratio, args.alignment_rule)
         if agreement is not None:
             self._since_log.append(torch.stack([trusted_loss, agreement.cosine(), ratio]))
         self._trusted_grads.clear()

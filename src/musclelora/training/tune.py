@@ -13,7 +13,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,12 +28,12 @@ from musclelora.data.table import Table
 from musclelora.data.trusted import check_trainable, check_trusted
 from musclelora.errors import DataError, OutputError, TrainingError, UsageError
 from musclelora.files import write_json
-from musclelora.shortcuts import ShortcutExpert
 from musclelora.training.arguments import MuScleTrainingArguments
-from musclelora.training.auto import expert_from_dict, learn_shortcuts, losses_on, pick, quiet_trainer
+from musclelora.training.auto import losses_on, pick, quiet_trainer
+from musclelora.training.judgement import Judgement, judge
 from musclelora.training.run import fingerprint
 from musclelora.training.search import Measure, Report, Trial, load_optuna, search
-from musclelora.training.search_folder import BEST, FORMAT, JOURNAL, SHORTCUTS, opened, read
+from musclelora.training.search_folder import BEST, FORMAT, JOURNAL, JUDGEMENT, opened, read
 from musclelora.training.space import as_options, space_around
 
 TRIALS: Final = 50
@@ -119,8 +119,8 @@ def tune(
         "space": space.to_dict(),
     }
     with opened(folder, settings, resume=resume, overwrite=overwrite):
-        expert = _shortcuts(folder, train, trusted, model, preset, arguments, seed, say)
-        measure = _measure(train, expert, trusted, model, preset, arguments, adapter, seed)
+        judgement = _judgement(folder, train, trusted, model, preset, arguments, seed, say)
+        measure = _measure(train, judgement, trusted, model, preset, arguments, adapter, seed)
 
         def after(done: list[Trial]) -> None:
             say(f"trial        {_described(done, trials)}")
@@ -157,15 +157,14 @@ class _AfterEpoch(TrainerCallback):
         self._report = report
 
     def on_evaluate(self, _args: Any, state: Any, _control: Any, metrics: Any, **_kwargs: Any) -> None:
-        loss = float(metrics["eval_loss"])
-        if not math.isfinite(loss):
+        if not math.isfinite(metrics["eval_loss"]):
             raise TrainingError(f"step {state.global_step}: the loss on the trusted rows is not finite")
-        self._report(loss)
+        self._report(float(metrics["eval_calibrated_loss"]))
 
 
 def _measure(
     train: Table,
-    expert: ShortcutExpert,
+    judgement: Judgement,
     trusted: Table,
     model: str,
     preset: Preset,
@@ -173,7 +172,7 @@ def _measure(
     adapter: Mapping[str, Any],
     seed: int,
 ) -> Measure:
-    offsets = expert.log_weights(train.texts)
+    rows, offsets = judgement.apply(train)
 
     def measure(settings: Mapping[str, Any], report: Report) -> list[float]:
         values, config = _configured(settings, preset, arguments, adapter)
@@ -181,7 +180,7 @@ def _measure(
             # The trusted rows are evaluated by the Trainer, as in the training that comes of it: that draws
             # random numbers, and without it the same settings would end elsewhere.
             trainer = quiet_trainer(
-                train,
+                rows,
                 offsets,
                 scratch,
                 model=model,
@@ -222,7 +221,7 @@ def _configured(
 # ---- what is kept --------------------------------------------------------------------------------------
 
 
-def _shortcuts(
+def _judgement(
     folder: Path,
     train: Table,
     trusted: Table,
@@ -231,21 +230,17 @@ def _shortcuts(
     arguments: Mapping[str, Any],
     seed: int,
     say: Callable[[str], object],
-) -> ShortcutExpert:
-    """The training rows' shortcuts, found once."""
-    file = folder / SHORTCUTS
+) -> Judgement:
+    """What the trusted rows say of the training rows, found once."""
+    file = folder / JUDGEMENT
     if file.is_file():
         try:
-            return expert_from_dict(read(file))
-        except (LookupError, TypeError) as error:
-            raise OutputError(
-                f"{file}: cannot be read ({error}); remove it, and they are found again"
-            ) from error
-    expert, _ = learn_shortcuts(
-        train, trusted, model=model, preset=preset, arguments=arguments, seed=seed, say=say
-    )
-    write_json(file, asdict(expert))
-    return expert
+            return Judgement.from_dict(read(file))
+        except (LookupError, TypeError, ValueError) as error:
+            raise OutputError(f"{file}: cannot be read ({error}); remove it, and it is made again") from error
+    judgement = judge(train, trusted, model=model, preset=preset, arguments=arguments, seed=seed, say=say)
+    write_json(file, judgement.to_dict())
+    return judgement
 
 
 def _keep(file: Path, done: list[Trial], model: str, seed: int, arguments: Mapping[str, Any]) -> Tuned | None:
