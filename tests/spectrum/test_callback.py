@@ -46,7 +46,11 @@ def test_training_comes_out_as_without_it(method: str, record: Fit, tmp_path: Pa
 
 
 def test_records_hold_what_the_model_says(record: Fit, flagged: Table, tmp_path: Path) -> None:
-    run = record(tmp_path / "run", settings=SpectrumSettings(every=3, rows=20, sigma_count=4, seed=3))
+    run = record(
+        tmp_path / "run",
+        settings=SpectrumSettings(every=3, rows=20, sigma_count=4, seed=3),
+        select_best="last",
+    )
     records = Records(run.path).read()
     assert [line["step"] for line in records] == [0, 3, 6, 8]
     sample = Sample.load(run.path)

@@ -178,7 +178,7 @@ def test_the_teacher_is_calibrated_on_rows_that_it_did_not_see(tiny_model: Path)
     assert found.loss <= min(loss(found.temperature * factor) for factor in (0.8, 1.25)) + 1e-9
 
 
-def test_calibrated_losses_do_not_ask_how_sure_a_model_is() -> None:
+def test_calibrated_losses_forgive_a_model_that_is_too_sure() -> None:
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(200, 3)), rng.integers(0, 3, 200)
     logits[np.arange(200), labels] += 1.0

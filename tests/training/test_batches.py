@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerFast
 
 from musclelora.adapter import load_backbone
+from musclelora.adapter.backbone import length_limit
 from musclelora.data.table import Table
 from musclelora.training import Classifier
-from musclelora.training.batches import TokenizedTable, TrustedBatches, join, length_limit, tokenize
+from musclelora.training.batches import TokenizedTable, TrustedBatches, join, tokenize
 
 
 @pytest.fixture(scope="session")

@@ -162,3 +162,21 @@ def _cannot_load(name: str, error: Exception) -> str:
             f"check the name and the connection ({reason[:160]})"
         )
     return f"{name}: cannot be loaded as a text classifier: {reason[:300]}"
+
+
+def length_limit(tokenizer: Any, config: Any, wanted: int | None = None) -> int:
+    """The longest text in tokens that the model takes, or `wanted` where that is less."""
+    limits = [int(1e9) if wanted is None else wanted, tokenizer.model_max_length]
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        # RoBERTa and its kin count positions from the padding id on.
+        offset = (
+            (getattr(config, "pad_token_id", 0) or 0) + 1 if config.model_type in _OFFSET_POSITIONS else 0
+        )
+        limits.append(positions - offset)
+    return int(min(limits))
+
+
+_OFFSET_POSITIONS = frozenset(
+    {"roberta", "xlm-roberta", "camembert", "longformer", "mpnet", "roberta-prelayernorm"}
+)

@@ -10,13 +10,14 @@ from accelerate.utils import extract_model_from_parallel
 from transformers import DataCollatorWithPadding, Trainer, set_seed
 
 from musclelora.adapter import Backbone, load_backbone
+from musclelora.adapter.backbone import length_limit
 from musclelora.adapter.presets import preset_for
 from musclelora.defenses.base import Defense
 from musclelora.defenses.setting import Setting
 from musclelora.defenses.trained import OWN_FIELDS, TRAINING_FIELDS
 from musclelora.errors import UsageError
 from musclelora.training import Classifier, MuScleTrainingArguments
-from musclelora.training.batches import TokenizedTable, length_limit
+from musclelora.training.batches import TokenizedTable
 
 
 class Efficient(Defense):

@@ -8,10 +8,10 @@ import torch
 from peft import PrefixTuningConfig, TaskType, get_peft_model
 
 from musclelora.adapter import Backbone
+from musclelora.adapter.backbone import length_limit
 from musclelora.data.messages import one_line
 from musclelora.defenses.peft_training import Efficient
 from musclelora.errors import ModelError, UsageError
-from musclelora.training.batches import length_limit
 
 
 class Prefix(Efficient):

@@ -58,8 +58,8 @@ def second_opinion(
         folds: how many; fewer where there are fewer rows.
 
     Returns:
-        shape (N, C): the product of experts without b; None: the rows held out are explained no better by it
-        than by q, so that there is no second opinion.
+        shape (N, C): the product of experts without b; None: the rows held out are not explained better by
+        it than by q, by more than one standard error, so that there is no second opinion.
 
     Raises:
         UsageError: the shapes do not agree.
@@ -81,18 +81,22 @@ def second_opinion(
     v = _scaled(v)
     numbers = np.random.default_rng(seed).permutation(len(v)) % min(folds, len(v))
     weights = [np.zeros((v.shape[1], q.shape[1])) for _ in range(int(numbers.max()) + 1)]
-    best, best_loss = None, _loss(start + b, given)
+    first = _losses(start + b, given)
+    best, least = start, first
     for ridge in RIDGES:
         found = np.zeros_like(start)
         for fold, weight in enumerate(weights):  # each goes on from what a stronger ridge gave
             out = numbers == fold
             weight[:] = _fit(v[~out], truth[~out], (start + b)[~out], ridge, weight)
             found[out] = start[out] + v[out] @ weight
-        loss = _loss(found + b, given)
-        if loss >= best_loss:
+        losses = _losses(found + b, given)
+        if losses.mean() >= least.mean():
             break
-        best, best_loss = found, loss
-    return None if best is None else np.asarray(softmax(best, axis=1))
+        best, least = found, losses
+    gain = first - least
+    if not gain.mean() > gain.std() / np.sqrt(len(gain)):
+        return None
+    return np.asarray(softmax(best, axis=1))
 
 
 def contradicted(opinion: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.bool_]:
@@ -144,5 +148,6 @@ def _fit(v: Floats, truth: Floats, start: Floats, ridge: float, weight: Floats) 
     return fitted
 
 
-def _loss(logits: Floats, labels: NDArray[np.int64]) -> float:
-    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
+def _losses(logits: Floats, labels: NDArray[np.int64]) -> Floats:
+    losses: Floats = -log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
+    return losses

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import TrainerCallback
 
+from musclelora.adapter.backbone import length_limit
 from musclelora.data.table import Table
 from musclelora.errors import DataError, TrainingError
 from musclelora.spectrum.bank import FilterBank
@@ -20,7 +21,6 @@ from musclelora.spectrum.pace import Pace
 from musclelora.spectrum.records import Record, Records, rounded
 from musclelora.spectrum.sample import FOLDER, Sample, choose_rows, make_sample
 from musclelora.spectrum.settings import SpectrumSettings
-from musclelora.training.batches import length_limit
 from musclelora.training.classifier import Classifier
 
 _BATCH = 64

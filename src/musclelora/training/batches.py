@@ -62,24 +62,6 @@ def tokenize(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> dic
     return {**encoded.data, "truncated": truncated}
 
 
-def length_limit(tokenizer: Tokenizer, config: Any, wanted: int | None = None) -> int:
-    """The longest text in tokens that the model takes, or `wanted` where that is less."""
-    limits = [int(1e9) if wanted is None else wanted, tokenizer.model_max_length]
-    positions = getattr(config, "max_position_embeddings", None)
-    if isinstance(positions, int) and positions > 0:
-        # RoBERTa and its kin count positions from the padding id on.
-        offset = (
-            (getattr(config, "pad_token_id", 0) or 0) + 1 if config.model_type in _OFFSET_POSITIONS else 0
-        )
-        limits.append(positions - offset)
-    return int(min(limits))
-
-
-_OFFSET_POSITIONS = frozenset(
-    {"roberta", "xlm-roberta", "camembert", "longformer", "mpnet", "roberta-prelayernorm"}
-)
-
-
 class TrustedBatches:
     """The trusted mini-batch of any step: drawn at random, without replacement within a batch.
 

@@ -1,4 +1,4 @@
-"""Losses that do not ask how sure a model is of itself, only which rows it is surer of."""
+"""Losses that forgive a model that is too sure of itself, and ask which rows it is surer of."""
 
 from __future__ import annotations
 

@@ -100,9 +100,9 @@ def judge(
         say(f"signs        of the same: {', '.join(signs[:_SHOWN])}{more}")
     if not expert.shortcuts:
         say(f"shortcuts    none among {expert.tested:,} words, pairs of words and marks")
-    embed = sentence_embedder(model, max_length=int(arguments.get("max_length") or 256))
+    vectors = sentence_embedder(model, max_length=arguments.get("max_length"))(train.texts)
     opinion = second_opinion(
-        embed(train.texts), train.labels, teaching.beliefs, expert.log_weights(train.texts), seed=seed
+        vectors, train.labels, teaching.beliefs, expert.log_weights(train.texts), seed=seed
     )
     if opinion is None:
         left_out = np.empty(0, dtype=np.int64)

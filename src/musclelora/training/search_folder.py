@@ -26,8 +26,10 @@ JUDGEMENT: Final = "judgement.json"
 JOURNAL: Final = "trials.journal"
 BEST: Final = "best.json"
 LOCK: Final = ".lock"
-KEPT: Final = (JOURNAL, JUDGEMENT, BEST, SETTINGS)
-"""What is in it; ``tune.json``, by which it is known as such, is the last to be removed."""
+KEPT: Final = (JOURNAL, "shortcuts.json", JUDGEMENT, BEST, SETTINGS)
+"""What is in it; ``tune.json``, by which it is known as such, is the last to be removed.
+
+Of an earlier format: ``shortcuts.json``."""
 
 
 @contextlib.contextmanager

@@ -30,13 +30,14 @@ from musclelora.adapter import (
     export,
     load_backbone,
 )
+from musclelora.adapter.backbone import length_limit
 from musclelora.adapter.presets import Preset, preset_for
 from musclelora.alignment import NotSeparableError, TwoGradients, align_gradients, raw_ratio_at
 from musclelora.data.table import Table
 from musclelora.data.trusted import check_trainable, check_trusted
 from musclelora.errors import UsageError
 from musclelora.training.arguments import MuScleTrainingArguments
-from musclelora.training.batches import TokenizedTable, TrustedBatches, join, length_limit
+from musclelora.training.batches import TokenizedTable, TrustedBatches, join
 from musclelora.training.calibration import calibrated_losses
 from musclelora.training.checkpoints import CheckpointTrainer, last_checkpoint
 from musclelora.training.classifier import Classifier
@@ -53,10 +54,9 @@ def accuracy(prediction: EvalPrediction) -> dict[str, float]:
     This is the default ``compute_metrics``; see :mod:`musclelora.training.calibration`.
     """
     logits, labels = prediction.predictions, prediction.label_ids
-    found = {"accuracy": float(np.mean(logits.argmax(-1) == labels))}
-    if np.isfinite(logits).all():  # else the plain loss tells
-        found["calibrated_loss"] = float(calibrated_losses(logits, labels).mean())
-    return found
+    finite = np.isfinite(logits).all()  # where they are not, no epoch is better for it
+    loss = float(calibrated_losses(logits, labels).mean()) if finite else float("nan")
+    return {"accuracy": float(np.mean(logits.argmax(-1) == labels)), "calibrated_loss": loss}
 
 
 class MuScleTrainer(CheckpointTrainer):

@@ -1,8 +1,9 @@
 """A longer search than ``--preset auto``: Optuna over more settings, judged by the trusted rows.
 
 As in :mod:`musclelora.training.auto` the trusted rows are not trained on, and what shortcuts say of a
-training row is taken out of its loss. A trial trains on all training rows; its loss on the trusted rows after
-the last epoch is to be as low as can be. No poison flag and no test label enters.
+training row is taken out of its loss. A trial trains on all training rows but the doubtful ones; its loss on
+the trusted rows after the last epoch, at its best temperature, is to be as low as can be. No poison flag and
+no test label enters.
 What it keeps is in :mod:`musclelora.training.search_folder`.
 """
 
@@ -157,7 +158,7 @@ class _AfterEpoch(TrainerCallback):
         self._report = report
 
     def on_evaluate(self, _args: Any, state: Any, _control: Any, metrics: Any, **_kwargs: Any) -> None:
-        if not math.isfinite(metrics["eval_loss"]):
+        if not (math.isfinite(metrics["eval_loss"]) and math.isfinite(metrics["eval_calibrated_loss"])):
             raise TrainingError(f"step {state.global_step}: the loss on the trusted rows is not finite")
         self._report(float(metrics["eval_calibrated_loss"]))
 
