@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,14 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from musclelora.data.table import Table
 
 Features = dict[str, Any]
+
+
+class TokenizedRows(Protocol):
+    """Rows as the model takes them, before they are padded."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Features: ...
 
 
 class TokenizedTable(torch.utils.data.Dataset[Features]):
@@ -76,7 +84,7 @@ class TrustedBatches:
 
     def __init__(
         self,
-        rows: Sequence[Features] | TokenizedTable,
+        rows: TokenizedRows,
         collate: Callable[[list[Features]], Mapping[str, Tensor]],
         batch_size: int,
         seed: int,
