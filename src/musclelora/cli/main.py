@@ -6,13 +6,16 @@ import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
 from musclelora import __version__
 from musclelora.cli.terminal import printable
-from musclelora.errors import MuScleLoraError, OutputError
+from musclelora.errors import MuScleLoraError, OutputError, UsageError
+from musclelora.launched import process_count, process_rank
 
 _COMMANDS = {
     "train": "Train a clean model on data that may be poisoned.",
@@ -27,6 +30,9 @@ _COMMANDS = {
     "demo": "Poison BBC news, defend against it, and show what happened.",
     "info": "Show versions and devices, or what is in a run.",
 }
+
+# What several processes do together; each of them would do any other command whole.
+_SHARED = ("train",)
 
 _GOES_ON = {
     "train": "; the same command with --resume goes on from the last checkpoint",
@@ -46,6 +52,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
+        _check_processes(cmd_name)
         module = importlib.import_module(f"musclelora.cli.{cmd_name}")
         command: click.Command = module.command
         return command
@@ -86,7 +93,8 @@ def main(arguments: list[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):  # a label that the terminal cannot show is no reason to stop
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = _run(arguments)
+        with _one_voice():
+            code = _run(arguments)
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # click makes the second of the first
         code = 0  # whoever read the output has enough of it
@@ -119,9 +127,32 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 
 def _say(message: str, code: int) -> int:
-    with contextlib.suppress(OSError):  # nobody hears it
-        click.echo(f"musclelora: {_one_line(message)}", err=True)
+    rank = process_rank()
+    # Wrong use and interruptions are the same in every process, and the first one tells of them.
+    if rank == 0 or code not in (UsageError.exit_code, 130):
+        who = f"musclelora: process {rank}: " if rank else "musclelora: "
+        with contextlib.suppress(OSError):  # nobody hears it
+            click.echo(who + _one_line(message), err=True)
     return code
+
+
+@contextlib.contextmanager
+def _one_voice() -> Iterator[None]:
+    """Of several processes that run one command, let the first one print."""
+    if process_rank() == 0:
+        yield
+        return
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+def _check_processes(command: str) -> None:
+    processes = process_count()
+    if processes > 1 and command not in _SHARED:
+        raise UsageError(
+            f"musclelora {command}: started as {processes} processes, expected one; only "
+            f"{', '.join(_SHARED)} shares its work among several, so start it without torchrun or accelerate"
+        )
 
 
 def _run(arguments: list[str]) -> int:

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import SeedableRandomSampler
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, RandomSampler
 from transformers import ProgressCallback
 
 from musclelora.alignment import NotSeparableError, TwoGradients, align_gradients, raw_ratio_at
 from musclelora.errors import UsageError
 from musclelora.training.arguments import MuScleTrainingArguments
-from musclelora.training.batches import TokenizedRows, TrustedBatches, join
+from musclelora.training.batches import TrustedBatches, join
 from musclelora.training.checkpoints import CheckpointTrainer, last_checkpoint
+from musclelora.training.shards import IGNORED, FilledRows, ShardedBatches, TokenizedRows, average
 
 logger = logging.getLogger(__name__)
 
@@ -31,19 +34,16 @@ class AlignedTrainer(CheckpointTrainer):
         trusted_rows: what trusted mini-batches are drawn from; None: nothing is aligned.
         **kwargs: the Trainer's.
 
-    Raises:
-        UsageError: there are trusted rows and several processes.
+    Several processes (``torchrun``, ``accelerate launch``) take the steps of a single one: each has its part
+    of every training and every trusted batch (:mod:`musclelora.training.shards`), losses are means over all
+    rows of a batch, and both gradients are averaged over the processes before they are aligned.
     """
 
     def __init__(
         self, *, args: MuScleTrainingArguments, trusted_rows: TokenizedRows | None, **kwargs: Any
     ) -> None:
         super().__init__(args=args, **kwargs)
-        if trusted_rows is not None and self.args.world_size > 1:
-            raise UsageError(
-                f"alignment: found {self.args.world_size} processes, expected one, as the trusted gradients "
-                "are not reduced across processes; start one process, or switch alignment off"
-            )
+        self._processes = self.accelerator.num_processes
         self._trusted: TrustedBatches | None = None
         self._split: TwoGradients | None = None
         self._trusted_grads: dict[nn.Parameter, Tensor] = {}
@@ -55,7 +55,8 @@ class AlignedTrainer(CheckpointTrainer):
         if trusted_rows is not None:
             size = args.trusted_batch_size or len(trusted_rows)
             seed = args.seed if args.data_seed is None else args.data_seed
-            self._trusted = TrustedBatches(trusted_rows, self.data_collator, size, seed)
+            part = (self.accelerator.process_index, self._processes)
+            self._trusted = TrustedBatches(trusted_rows, self.data_collator, size, seed, part)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """As in ``Trainer``; True resumes from the newest complete checkpoint."""
@@ -101,6 +102,29 @@ class AlignedTrainer(CheckpointTrainer):
                     callback.prediction_bar = callback.training_bar = None
             raise
 
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """As in ``Trainer``; of several processes each takes its part of the batches of a single one."""
+        if self._processes == 1:
+            whole: DataLoader[Any] = super().get_train_dataloader()
+            return whole
+        rows = self._get_train_sampler()
+        if isinstance(rows, RandomSampler):  # which Accelerate makes of it in a single process as well
+            rows = SeedableRandomSampler(self.train_dataset, data_seed=self.args.data_seed)
+        batches = ShardedBatches(
+            rows,
+            self._train_batch_size * self._processes,
+            self.accelerator.process_index,
+            self._processes,
+            drop_last=self.args.dataloader_drop_last,
+        )
+        return DataLoader(
+            FilledRows(self.train_dataset),
+            batch_sampler=batches,
+            collate_fn=self._get_collator_with_removed_columns(self.data_collator, description="training"),
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
     # ---- a step -------------------------------------------------------------------------------------
 
     def training_step(
@@ -136,13 +160,12 @@ class AlignedTrainer(CheckpointTrainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """As in ``Trainer``, with the rows' offsets where they have any."""
-        if "offsets" not in inputs:
+        if "offsets" not in inputs and not (self._processes > 1 and self.model.training):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         outputs = model(**_without_targets(inputs))
-        loss = self._loss(outputs.logits, inputs)
-        if self.model_accepts_loss_kwargs and num_items_in_batch is not None:
-            # The Trainer then takes it for this batch's part of the mean over an accumulated step.
-            loss = loss * (len(inputs["labels"]) / num_items_in_batch)
+        # Where the Trainer counts items, it takes the loss for a part of the mean over an accumulated step.
+        counted = self.model_accepts_loss_kwargs and num_items_in_batch is not None
+        loss = self._mean_loss(outputs.logits, inputs, num_items_in_batch if counted else None)
         return (loss, outputs) if return_outputs else loss
 
     def _one_pass(self, model: nn.Module, train: Batch, trusted: Batch) -> tuple[Tensor, Tensor]:
@@ -152,7 +175,7 @@ class AlignedTrainer(CheckpointTrainer):
         with self._split.rows(rows, joined.pop("labels").shape[0]):
             with self.compute_loss_context_manager():
                 logits = model(**joined).logits
-                losses = self._loss(logits[:rows], train), self._loss(logits[rows:], trusted)
+                losses = self._mean_loss(logits[:rows], train), self._mean_loss(logits[rows:], trusted)
             self._check_finite("the loss", *losses)
             self.accelerator.backward((losses[0] + losses[1]) / self.current_gradient_accumulation_steps)
         self._trusted_grads = self._split.trusted
@@ -171,23 +194,47 @@ class AlignedTrainer(CheckpointTrainer):
 
     def _backward(self, model: nn.Module, batch: Batch) -> Tensor:
         with self.compute_loss_context_manager():
-            loss = self._loss(model(**_without_targets(batch)).logits, batch)
+            loss = self._mean_loss(model(**_without_targets(batch)).logits, batch)
         self._check_finite("the loss", loss)
         self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
         return loss.detach()
 
+    def _mean_loss(self, logits: Tensor, batch: Batch, total: Tensor | int | None = None) -> Tensor:
+        """A process's part of a mean over `total` items, such that the mean over the processes is that mean.
+
+        Without a total it is the number of items in this batch, of all processes.
+        """
+        items = self._items(batch)
+        if total is None:
+            total = self.accelerator.reduce(items, "sum") if self._processes > 1 else items
+        part: Tensor = self._loss(logits, batch) * (self._processes / total)
+        return part
+
+    def _items(self, batch: Batch) -> Tensor:
+        """How many terms a batch's loss has: the labels that are not to be ignored."""
+        return (batch["labels"] != IGNORED).sum()
+
     def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The sum of a batch's losses."""
         logits = logits.float()
         if "offsets" in batch:
             logits = logits + batch["offsets"]
         return nn.functional.cross_entropy(
-            logits, batch["labels"], label_smoothing=self.args.label_smoothing_factor
+            logits,
+            batch["labels"],
+            label_smoothing=self.args.label_smoothing_factor,
+            ignore_index=IGNORED,
+            reduction="sum",
         )
 
     def _align(self, model: nn.Module) -> None:
         """Replace every gradient by its alignment to the trusted one, and forget the trusted one."""
         args = self.args
         trusted_loss = torch.stack(self._trusted_loss).mean()
+        if self._processes > 1:
+            trusted_loss = self.accelerator.reduce(trusted_loss, "mean")
+            if self._split is not None:  # otherwise the backward pass has averaged them
+                average([t for p in model.parameters() if (t := self._trusted_grads.get(p)) is not None])
         scheduled = raw_ratio_at(
             int(self.state.epoch or 0),
             # Where max_steps says how long training is, num_train_epochs does not.
@@ -221,13 +268,16 @@ class AlignedTrainer(CheckpointTrainer):
         model.eval()
         try:
             found = []
-            for step in (self._one_pass, self._two_passes):
-                model.zero_grad()
-                self._trusted_grads = {}
-                step(model, *few)
-                found.append([grad for p in kept for grad in (p.grad, self._trusted_grads.get(p))])
-            # Row mixing is no matter of digits: the tolerance only has to allow for bfloat16.
-            if _distance(*found) < 0.05:
+            with self.accelerator.no_sync(model):
+                for step in (self._one_pass, self._two_passes):
+                    model.zero_grad()
+                    self._trusted_grads = {}
+                    step(model, *few)
+                    found.append([grad for p in kept for grad in (p.grad, self._trusted_grads.get(p))])
+            # Row mixing is no matter of digits: the tolerance only has to allow for bfloat16. The process
+            # that found most decides for all.
+            distance = torch.tensor(_distance(*found), device=self.args.device)
+            if float(self.accelerator.reduce(distance, "max")) < 0.05:
                 self.args.gradient_passes, self._separable = "one", True
                 return split
             reason = "the two gradients of one pass differ from those of two"

@@ -14,6 +14,7 @@ from transformers.integrations import get_available_reporting_integrations
 from musclelora.adapter.presets import Preset
 from musclelora.alignment import ALIGNMENT_RULES
 from musclelora.errors import UsageError
+from musclelora.launched import process_count
 
 GRADIENT_PASSES = ("auto", "one", "two")
 
@@ -32,7 +33,7 @@ class MuScleTrainingArguments(TrainingArguments):
         max_raw_ratio: the ρ that the schedule climbs to: the share of the unaligned gradient, in [0, 1].
         mix_from_epoch: the epoch from which ρ rises (0 is the first).
         min_trusted_loss: ρ is 0 at every step whose trusted loss is above this.
-        trusted_batch_size: trusted rows per step; None: the training batch size.
+        trusted_batch_size: trusted rows per step of all processes; None: as many as training rows.
         gradient_passes: ``"one"`` yields both gradients from one forward and one backward pass, ``"two"``
             from two of each, ``"auto"`` from one where the model allows it (checked at the first step).
         max_length: tokens per text, beyond which it is cut; None: the model's limit.
@@ -73,8 +74,8 @@ class MuScleTrainingArguments(TrainingArguments):
             if getattr(self, name) not in known:
                 raise UsageError(f"{name}: found {getattr(self, name)!r}, expected one of {', '.join(known)}")
         self._check_trackers()
-        if self.bf16 and not torch.accelerator.is_available():
-            self.use_cpu = True  # transformers wants to be told that bf16 on a CPU is meant
+        if (self.bf16 or process_count() > 1) and not torch.accelerator.is_available():
+            self.use_cpu = True  # transformers wants to be told that a CPU is meant
         super().__post_init__()
 
     def _check_trackers(self) -> None:
@@ -87,8 +88,11 @@ class MuScleTrainingArguments(TrainingArguments):
                     f"({', '.join(there) or 'there is none'}); pip install {tracker} if it is one"
                 )
 
-    def filled_in(self, preset: Preset) -> MuScleTrainingArguments:
-        """A copy in which every None that a preset has a value for is that value."""
+    def filled_in(self, preset: Preset, processes: int = 1) -> MuScleTrainingArguments:
+        """A copy in which every None that a preset has a value for is that value.
+
+        `processes` is how many take ``per_device_train_batch_size`` rows each.
+        """
         args = copy.copy(self)
         defaults = {
             "learning_rate": preset.learning_rate,
@@ -101,7 +105,8 @@ class MuScleTrainingArguments(TrainingArguments):
         for name, value in defaults.items():
             if getattr(args, name) is None:
                 setattr(args, name, value)
-        args.trusted_batch_size = args.trusted_batch_size or args.per_device_train_batch_size
+        if args.trusted_batch_size is None and args.per_device_train_batch_size is not None:
+            args.trusted_batch_size = args.per_device_train_batch_size * processes
         return args
 
 

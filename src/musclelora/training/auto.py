@@ -36,6 +36,7 @@ from musclelora.data.table import Table
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.calibration import calibrated_losses
 from musclelora.training.judgement import Judgement, judge
+from musclelora.training.processes import rows_per_process
 
 if TYPE_CHECKING:
     from musclelora.training.classifier import Classifier
@@ -251,6 +252,7 @@ def quiet_trainer(
         "logging_steps": 1000,
         "dataloader_pin_memory": False,
         "disable_tqdm": True,
+        "per_device_train_batch_size": rows_per_process(arguments["per_device_train_batch_size"]),
     }
     set_seed(int(arguments["seed"]))  # the new output layer is drawn before the Trainer seeds
     trainer = MuScleTrainer(

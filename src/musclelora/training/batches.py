@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,16 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from musclelora.data.table import Table
-
-Features = dict[str, Any]
-
-
-class TokenizedRows(Protocol):
-    """Rows as the model takes them, before they are padded."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Features: ...
+from musclelora.training.shards import Features, FilledRows, TokenizedRows, shard
 
 
 class TokenizedTable(torch.utils.data.Dataset[Features]):
@@ -80,6 +71,7 @@ class TrustedBatches:
         collate: makes one padded batch of a list of rows.
         batch_size: rows per batch; at most as many as there are.
         seed: of the draw.
+        part: which process of how many this is; each gets its part of the batch.
     """
 
     def __init__(
@@ -88,14 +80,15 @@ class TrustedBatches:
         collate: Callable[[list[Features]], Mapping[str, Tensor]],
         batch_size: int,
         seed: int,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
-        self._rows, self._collate, self._seed = rows, collate, seed
+        self._rows, self._collate, self._seed, self._part = FilledRows(rows), collate, seed, part
         self._size = min(batch_size, len(rows))
 
     def __getitem__(self, number: int) -> Mapping[str, Tensor]:
         rng = np.random.default_rng([self._seed, number])
         chosen = rng.choice(len(self._rows), size=self._size, replace=False)
-        return self._collate([self._rows[int(index)] for index in chosen])
+        return self._collate([self._rows[index] for index in shard(chosen.tolist(), *self._part)])
 
 
 def join(

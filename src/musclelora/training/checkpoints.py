@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import DistributedType
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
 from musclelora.adapter import Adapted
-from musclelora.errors import MuScleLoraError, OutputError, TrainingError
+from musclelora.errors import MuScleLoraError, OutputError, TrainingError, UsageError
 from musclelora.files import write_json
 from musclelora.training.run import SUMS, WEIGHTS
 
@@ -30,6 +31,7 @@ class CheckpointTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        _check_backend(self.accelerator.distributed_type)
         self._last_batch: Mapping[str, Tensor] = {}
         self._resumed_from: Path | None = None
         self.add_callback(_Restore(self))
@@ -47,9 +49,10 @@ class CheckpointTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self._check_model()
         try:
+            sums = self._sums()
             if self.args.should_save:
                 folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
-                write_json(folder / SUMS, self._sums())
+                write_json(folder / SUMS, sums)
             super()._save_checkpoint(model, trial)
         except MuScleLoraError:
             raise
@@ -62,7 +65,7 @@ class CheckpointTrainer(Trainer):
     def _sums(self) -> dict[str, Any]:
         """What the Trainer forgets when it resumes: what the next log is the mean of, what was decided."""
         return {
-            "loss": self._tr_loss.item(),
+            "loss": float(self.accelerator.reduce(self._tr_loss, "mean")),
             "total_loss": self._total_loss_scalar,
             "last_logged": self._globalstep_last_logged,
             "stopped": self.control.should_training_stop,
@@ -73,6 +76,11 @@ class CheckpointTrainer(Trainer):
         self._tr_loss += sums["loss"]
         self._total_loss_scalar = sums["total_loss"]
         self._globalstep_last_logged = sums["last_logged"]
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """As in ``Trainer``; a checkpoint is complete when every process has saved its own."""
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         del model
@@ -104,6 +112,15 @@ class CheckpointTrainer(Trainer):
         raise TrainingError(
             f"step {step}: {what} is not finite; training stopped, {rest}; lower --learning-rate "
             "or the scale factors and train again"
+        )
+
+
+def _check_backend(found: DistributedType) -> None:
+    # What shards or offloads parameters keeps gradients where this package does not look for them.
+    if found not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
+        raise UsageError(
+            f"distributed training: found {found.value}, expected plain data parallelism (DDP), as both "
+            "gradients are needed whole; start it with torchrun, or accelerate launch --multi_gpu"
         )
 
 

@@ -21,11 +21,13 @@ from musclelora.data.summary import summarize
 from musclelora.data.table import Table
 from musclelora.data.trusted import check_trainable, check_trusted
 from musclelora.errors import DataError, ModelError, UsageError
+from musclelora.launched import process_count
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.auto import Automatic, choose
 from musclelora.training.balance import BalanceCallback, no_better_than_trusted
 from musclelora.training.checkpoints import last_checkpoint
 from musclelora.training.methods import AUTO, LEVERS, METHODS, Method
+from musclelora.training.processes import on_first, rows_per_process
 from musclelora.training.run import (
     CHECKPOINTS,
     RUN,
@@ -48,7 +50,7 @@ _HELD_OUT = 0.25
 # Arguments of the Trainer that do not decide the result; a resumed run may change them.
 _FREE = frozenset(
     {
-        *("output_dir", "disable_tqdm", "report_to", "logging_steps", "run_name"),
+        *("output_dir", "disable_tqdm", "report_to", "logging_steps", "run_name", "log_level_replica"),
         "restore_callback_states_from_checkpoint",
     }
 )
@@ -147,7 +149,9 @@ def fit(
             "--early-stopping: found with --select-best last, expected rows to evaluate on; "
             "pass --dev FILE, choose --select-best trusted, or leave it out"
         )
-    earlier = check_folder(folder, settings, resume=resume, overwrite=overwrite)
+    sizes = _sizes(args)  # of all processes
+    args.per_device_train_batch_size = rows_per_process(sizes["per_device_train_batch_size"])
+    earlier = on_first(lambda: check_folder(folder, settings, resume=resume, overwrite=overwrite))
     if earlier is not None and earlier["status"] == "finished":
         say(f"{folder} holds this run, finished: nothing to do")
         return load_run(folder)
@@ -169,11 +173,13 @@ def fit(
                 config=lambda scales: _adapter_config(
                     method, chosen, {**(adapter or {}), "scale_factors": list(scales)}
                 ),
-                arguments={**arguments, **_sizes(args)},
+                arguments={**arguments, **sizes},
                 fixed=frozenset(asked) if method == AUTO else _ALL_FIXED,
                 seed=seed,
                 say=say,
             )
+        if process_count() > 1:  # rounding may differ between devices, and what is chosen must not
+            automatic = Automatic.from_dict(on_first(automatic.to_dict))
         learned, offsets = automatic.judgement.apply(rows)
         args.learning_rate = automatic.chosen.learning_rate
         config = _adapter_config(
@@ -215,16 +221,19 @@ def fit(
             if table is not None
         },
     }
-    if earlier is None:
-        clear_folder(folder)
-    remove_leftovers(folder)
-    write_info(folder, info)
-    checkpoint = last_checkpoint(folder / CHECKPOINTS) if resume else None
+
+    def begin() -> Path | None:
+        if earlier is None:
+            clear_folder(folder)
+        remove_leftovers(folder)
+        write_info(folder, info)
+        return last_checkpoint(folder / CHECKPOINTS) if resume else None
+
+    checkpoint = on_first(begin)
     if checkpoint is not None:
         say(f"resuming     from {checkpoint}")
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    trainer.adapted.save(folder / WEIGHTS)
     outcome = _outcome(trainer, time.perf_counter() - started)
     if automatic and trusted is not None and select_best == "trusted":
         warning = no_better_than_trusted(
@@ -232,7 +241,12 @@ def fit(
         )
         if warning:
             say(warning)
-    write_info(folder, {**info, "status": "finished", **outcome})
+
+    def end() -> None:
+        trainer.adapted.save(folder / WEIGHTS)
+        write_info(folder, {**info, "status": "finished", **outcome})
+
+    on_first(end)
     return load_run(folder)
 
 
@@ -295,6 +309,7 @@ def _trainer_arguments(
         "alignment": method.alignment,
         "logging_steps": 10,
         "dataloader_pin_memory": False,
+        "log_level_replica": "error",  # of several processes one speaks
         "disable_tqdm": False,  # whatever the libraries' verbosity, which decides it otherwise
     }
     every = "steps" if "save_steps" in asked else "epoch"

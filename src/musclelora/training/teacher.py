@@ -16,6 +16,7 @@ from musclelora.adapter import MuScleLoraConfig, load_backbone
 from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
 from musclelora.errors import DataError
+from musclelora.launched import process_count
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.calibration import best_temperature, losses_at
 
@@ -107,6 +108,8 @@ def teach(
     held_out = np.full((len(trusted), trusted.num_classes), np.nan)
     for fold in range(count):
         values: dict[str, Any] = {**settings, **arguments, "seed": (seed + fold) % 2**32, **_QUIET}
+        # Rounded up: these models are small, and any number of processes may share their batches.
+        values["per_device_train_batch_size"] = -(-values["per_device_train_batch_size"] // process_count())
         set_seed(values["seed"])  # the new output layer is drawn before the Trainer seeds
         with tempfile.TemporaryDirectory() as folder:
             trainer = MuScleTrainer(

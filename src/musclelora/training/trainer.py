@@ -128,7 +128,7 @@ class MuScleTrainer(AlignedTrainer):
         self.backbone = model
         self.preset = preset or preset_for(model.model.config)
         self.adapted: Adapted = attach(model, peft_config or MuScleLoraConfig(), self.preset)
-        args = args.filled_in(self.preset)
+        args = args.filled_in(self.preset, args.world_size)
         args.label_names = ["labels"]
         if train_offsets is not None:
             args.remove_unused_columns = False  # the model does not take them, the loss does

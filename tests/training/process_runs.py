@@ -1,0 +1,55 @@
+"""The same training runs, by however many processes this script is started as; see test_processes.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from tiny_runs import make_rows, make_table
+
+from musclelora.training import METHODS, fit
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "musclelora": {},
+    "accumulated": {"arguments": {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 4}},
+    "two passes": {"arguments": {"gradient_passes": "two", "gradient_accumulation_steps": 2}},
+    "lora": {"method": METHODS["lora"]},
+    # Adam would move a parameter that has no gradient, such as the bias of attention's keys, by rounding.
+    "full": {"method": METHODS["full"], "arguments": {"optim": "sgd", "learning_rate": 0.1}},
+    "auto": {"preset": "auto", "arguments": {"num_train_epochs": 1}},
+}
+# 45 rows in batches of 8 and 5 trusted rows at a time: neither can be shared evenly.
+ARGUMENTS = {
+    "num_train_epochs": 2,
+    "per_device_train_batch_size": 8,
+    "trusted_batch_size": 5,
+    "learning_rate": 1e-3,
+    "max_raw_ratio": 0.3,
+    "mix_from_epoch": 0,
+    "min_trusted_loss": 10.0,
+    "disable_tqdm": True,
+    "use_cpu": True,
+}
+
+
+def main(model: str, output: str, *names: str) -> None:
+    """Train under each of the named settings, in a folder of that name below `output`."""
+    for name in names:
+        options = dict(SETTINGS[name])
+        fit(
+            Path(output) / name,
+            train=make_table(make_rows(45, seed=0)),
+            trusted=make_table(make_rows(12, seed=1)),
+            dev=make_table(make_rows(21, seed=2)),
+            model=model,
+            **{
+                "preset": "published",
+                **options,
+                "arguments": {**ARGUMENTS, **options.get("arguments", {})},
+            },
+        )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

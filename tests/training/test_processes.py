@@ -1,0 +1,150 @@
+"""Several processes, started for real, end where a single one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from safetensors.numpy import load_file
+from tiny_runs import Cli, make_rows, write_csv
+
+from musclelora.training.shards import FilledRows, ShardedBatches, shard
+
+HERE = Path(__file__).parent
+WEIGHTS = "musclelora.safetensors"
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+
+
+def start(*command: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(HERE)},
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """What it wrote to standard error, when it ended well."""
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return err
+
+
+def difference(found: Path, expected: Path) -> float:
+    """The largest difference between two runs' parameters."""
+    one, other = load_file(found / WEIGHTS), load_file(expected / WEIGHTS)
+    assert one.keys() == other.keys()
+    return max(float(np.abs(one[name] - other[name]).max()) for name in one)
+
+
+FAST = ("musclelora", "accumulated", "two passes", "lora")
+
+
+@pytest.mark.parametrize(
+    ("processes", "names"),
+    [
+        pytest.param(2, FAST, id="two"),
+        pytest.param(2, ("full", "auto"), id="two, full and auto", marks=pytest.mark.slow),
+    ],
+)
+def test_several_processes_take_the_steps_of_one(
+    processes: int, names: tuple[str, ...], still_model: Path, tmp_path: Path
+) -> None:
+    script = (HERE / "process_runs.py", still_model)
+    alone = start(sys.executable, *script, tmp_path / "alone", *names)
+    together = start(*LAUNCH, processes, *script, tmp_path / "together", *names)
+    finish(alone)
+    finish(together)
+    for name in names:
+        one, several = tmp_path / "alone" / name, tmp_path / "together" / name
+        assert difference(several, one) < 1e-5, name
+        infos = [json.loads((folder / "run.json").read_text()) for folder in (one, several)]
+        assert infos[0]["result"]["steps"] == infos[1]["result"]["steps"] >= 6
+        losses = [[log["loss"] for log in info["history"] if "loss" in log] for info in infos]
+        np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+
+
+@pytest.fixture
+def arguments(still_model: Path, tmp_path: Path) -> list[object]:
+    return [
+        *("train", "--model", still_model, "--batch-size", 4, "--epochs", 6, "--learning-rate", "1e-3"),
+        *("--train", write_csv(tmp_path / "train.csv", make_rows(48, seed=0)), "--preset", "published"),
+        *("--trusted", write_csv(tmp_path / "trusted.csv", make_rows(10, seed=1))),
+    ]
+
+
+def test_when_one_process_is_killed_the_others_stop_and_resuming_ends_as_if_nothing_had_happened(
+    arguments: list[object], tmp_path: Path
+) -> None:
+    command = [*LAUNCH, 2, "-m", "musclelora", *arguments, "--output"]
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    process = start(*command, cut)
+    deadline = time.monotonic() + 300
+    while not list(cut.glob("checkpoints/checkpoint-*/trainer_state.json")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    ranks = psutil.Process(process.pid).children()
+    assert len(ranks) == 2
+    ranks[1].kill()
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert not any(rank.is_running() for rank in ranks)
+    assert json.loads((cut / "run.json").read_text())["status"] == "training"
+    both = start(*command, cut, "--resume"), start(*command, whole)
+    for process in both:
+        finish(process)
+    assert difference(cut, whole) == 0
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused_once(
+    arguments: list[object], tmp_path: Path
+) -> None:
+    process = start(
+        *LAUNCH, 2, "-m", "musclelora", *arguments, "--batch-size", 5, "--output", tmp_path / "run"
+    )
+    out, err = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert [line for line in err.splitlines() if line.startswith("musclelora:")] == [
+        "musclelora: --batch-size: found 5 for 2 processes, expected a multiple of 2; give --batch-size 6 or "
+        "start another number of processes"
+    ]
+    assert out.count("training data") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_commands_that_cannot_share_their_work_refuse_to_run_as_several_processes(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("LOCAL_RANK", "0"), ("RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    done = cli("tune", "--help")
+    assert done.code == 2
+    assert "started as 2 processes, expected one" in done.err
+
+
+def test_the_shards_of_every_batch_are_disjoint_and_cover_it() -> None:
+    for processes in (2, 3, 5):
+        shards = [list(ShardedBatches(range(11), 4, part, processes)) for part in range(processes)]
+        batches = [
+            sorted(row for part in step for row in part if row >= 0) for step in zip(*shards, strict=True)
+        ]
+        assert batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
+        lengths = [[sum(row >= 0 for row in part) for part in step] for step in zip(*shards, strict=True)]
+        assert all(max(counts) - min(counts) <= 1 for counts in lengths)
+
+
+def test_a_process_without_a_row_gets_one_that_counts_nothing() -> None:
+    assert shard([7, 3], 2, 3) == [-8]
+    rows = FilledRows([{"input_ids": [5], "labels": 1}] * 8)
+    assert rows[7]["labels"] == 1
+    assert rows[-8] == {"input_ids": [5], "labels": -100}
