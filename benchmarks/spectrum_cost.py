@@ -19,8 +19,8 @@ which other programs disturb less than they do the clock on the wall; with one t
 waits for the first would count its waiting.
 
     python benchmarks/spectrum_cost.py --json benchmarks/results/spectrum-cost.json
-    python benchmarks/spectrum_cost.py --compared "" --alone "" --callback --pairs 2 --threads 1 \
-        --train-rows 3000 --epochs 2 --bf16 --json benchmarks/results/spectrum-callback.json
+    python benchmarks/spectrum_cost.py --compared "" --alone "" --callback --pairs 3 --threads 1 \
+        --train-rows 2000 --epochs 2 --bf16 --json benchmarks/results/spectrum-callback.json
 """
 
 from __future__ import annotations

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tiny_runs import make_rows, make_table
+from torch.distributed.tensor import DTensor
+from transformers import TrainerCallback
 
+from musclelora.launched import process_count, process_rank
 from musclelora.training import METHODS, fit
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -15,6 +18,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "accumulated": {"arguments": {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 4}},
     "two passes": {"arguments": {"gradient_passes": "two", "gradient_accumulation_steps": 2}},
     "lora": {"method": METHODS["lora"]},
+    "sharded": {"arguments": {"gradient_accumulation_steps": 2, "activation_checkpointing": True}},
+    "sharded lora": {"method": METHODS["lora"]},
     # Adam would move a parameter that has no gradient, such as the bias of attention's keys, by rounding.
     "full": {"method": METHODS["full"], "arguments": {"optim": "sgd", "learning_rate": 0.1}},
     "auto": {"preset": "auto", "arguments": {"num_train_epochs": 1}},
@@ -33,10 +38,24 @@ ARGUMENTS = {
 }
 
 
+class Share(TrainerCallback):
+    """Keeps what share of the model's parameters this process holds while it trains."""
+
+    def __init__(self) -> None:
+        self.held = 1.0
+
+    def on_step_end(self, _args: Any, _state: Any, _control: Any, **kwargs: Any) -> None:
+        parameters = list(kwargs["model"].parameters())
+        local = sum(p.to_local().numel() if isinstance(p, DTensor) else p.numel() for p in parameters)
+        self.held = local / sum(p.numel() for p in parameters)
+
+
 def main(model: str, output: str, *names: str) -> None:
     """Train under each of the named settings, in a folder of that name below `output`."""
     for name in names:
         options = dict(SETTINGS[name])
+        share = Share()
+        shard = name.startswith("sharded") and process_count() > 1
         fit(
             Path(output) / name,
             train=make_table(make_rows(45, seed=0)),
@@ -46,9 +65,12 @@ def main(model: str, output: str, *names: str) -> None:
             **{
                 "preset": "published",
                 **options,
-                "arguments": {**ARGUMENTS, **options.get("arguments", {})},
+                "arguments": {**ARGUMENTS, "shard_backbone": shard, **options.get("arguments", {})},
             },
+            callbacks=[share],
         )
+        if shard:
+            (Path(output) / name / f"share-{process_rank()}").write_text(str(share.held))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def difference(found: Path, expected: Path) -> float:
     return max(float(np.abs(one[name] - other[name]).max()) for name in one)
 
 
-FAST = ("musclelora", "accumulated", "two passes", "lora")
+FAST = ("musclelora", "accumulated", "two passes", "lora", "sharded", "sharded lora")
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,9 @@ def test_several_processes_take_the_steps_of_one(
         assert infos[0]["result"]["steps"] == infos[1]["result"]["steps"] >= 6
         losses = [[log["loss"] for log in info["history"] if "loss" in log] for info in infos]
         np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+        if name.startswith("sharded"):
+            shares = [float((several / f"share-{rank}").read_text()) for rank in range(processes)]
+            assert max(shares) < 0.65  # half of the backbone, and all that is trained
 
 
 @pytest.fixture
@@ -120,6 +123,17 @@ def test_a_batch_that_the_processes_cannot_share_is_refused_once(
     ]
     assert out.count("training data") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "said"), [("musclelora", "found in a single process"), ("full", "trains the backbone itself")]
+)
+def test_a_backbone_that_cannot_be_sharded_is_said(
+    method: str, said: str, arguments: list[object], cli: Cli, tmp_path: Path
+) -> None:
+    done = cli(*arguments, "--method", method, "--shard-backbone", "--output", tmp_path / "run")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert said in done.err
 
 
 def test_commands_that_cannot_share_their_work_refuse_to_run_as_several_processes(

@@ -102,6 +102,12 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--seed", type=click.IntRange(0), default=42, show_default=True, help="Of everything random."
     ),
     click.option("--bf16", is_flag=True, default=None, help="bfloat16 autocast."),
+    click.option(
+        "--shard-backbone",
+        is_flag=True,
+        default=None,
+        help="Of several processes, each holds a share of the frozen weights.",
+    ),
     click.option("--gradient-checkpointing", is_flag=True, help="Less memory, more time."),
     click.option("--report-to", type=Words(), help="Trackers: tensorboard, trackio, wandb, mlflow."),
     click.option(

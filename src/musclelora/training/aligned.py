@@ -19,6 +19,7 @@ from musclelora.errors import UsageError
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.batches import TrustedBatches, join
 from musclelora.training.checkpoints import CheckpointTrainer, last_checkpoint
+from musclelora.training.sharding import shard_frozen
 from musclelora.training.shards import IGNORED, FilledRows, ShardedBatches, TokenizedRows, average
 
 logger = logging.getLogger(__name__)
@@ -42,8 +43,12 @@ class AlignedTrainer(CheckpointTrainer):
     def __init__(
         self, *, args: MuScleTrainingArguments, trusted_rows: TokenizedRows | None, **kwargs: Any
     ) -> None:
+        if args.ddp_find_unused_parameters is None and self.adapted.config.low_rank:
+            args.ddp_find_unused_parameters = False  # every adapted layer runs
         super().__init__(args=args, **kwargs)
         self._processes = self.accelerator.num_processes
+        if args.shard_backbone:
+            self._shard_backbone()
         self._trusted: TrustedBatches | None = None
         self._split: TwoGradients | None = None
         self._trusted_grads: dict[nn.Parameter, Tensor] = {}
@@ -102,6 +107,28 @@ class AlignedTrainer(CheckpointTrainer):
                     callback.prediction_bar = callback.training_bar = None
             raise
 
+    def _shard_backbone(self) -> None:
+        if not self.adapted.config.low_rank:
+            raise UsageError(
+                "--shard-backbone: found with a method that trains the backbone itself, expected adapters; "
+                "leave it out, or choose a method with LoRA"
+            )
+        if self._processes == 1:
+            raise UsageError(
+                "--shard-backbone: found in a single process, expected several; start it with torchrun or "
+                "accelerate launch, or leave it out"
+            )
+        shard_frozen(self.model, self.adapted.own, self.args.device)
+        # The Trainer then neither wraps nor moves the model.
+        self.is_distributed_loading_by_transformers = True
+
+    def _sync_replicated_trainable_parameters(self, model: nn.Module) -> None:
+        """Nothing: they are the same already, and :meth:`training_step` averages their gradients."""
+
+    def _defer_fsdp_gradient_reduction(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing is reduced before the last batch of an accumulated step."""
+        return contextlib.nullcontext()
+
     def get_train_dataloader(self) -> DataLoader[Any]:
         """As in ``Trainer``; of several processes each takes its part of the batches of a single one."""
         if self._processes == 1:
@@ -135,6 +162,8 @@ class AlignedTrainer(CheckpointTrainer):
         if self._trusted is None:
             loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
             self._check_finite("the loss", loss)
+            if self.args.shard_backbone and self.accelerator.sync_gradients:
+                average([p.grad for p in model.parameters() if p.grad is not None])
             return loss
         model.train()
         train = self._prepare_inputs(inputs)
@@ -233,8 +262,11 @@ class AlignedTrainer(CheckpointTrainer):
         trusted_loss = torch.stack(self._trusted_loss).mean()
         if self._processes > 1:
             trusted_loss = self.accelerator.reduce(trusted_loss, "mean")
-            if self._split is not None:  # otherwise the backward pass has averaged them
-                average([t for p in model.parameters() if (t := self._trusted_grads.get(p)) is not None])
+            found = [(p.grad, self._trusted_grads.get(p)) for p in model.parameters() if p.requires_grad]
+            if self.args.shard_backbone:  # otherwise the backward pass has averaged them
+                average([g for g, _ in found if g is not None])
+            if self.args.shard_backbone or self._split is not None:
+                average([t for _, t in found if t is not None])
         scheduled = raw_ratio_at(
             int(self.state.epoch or 0),
             # Where max_steps says how long training is, num_train_epochs does not.

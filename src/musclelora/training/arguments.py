@@ -36,6 +36,8 @@ class MuScleTrainingArguments(TrainingArguments):
         trusted_batch_size: trusted rows per step of all processes; None: as many as training rows.
         gradient_passes: ``"one"`` yields both gradients from one forward and one backward pass, ``"two"``
             from two of each, ``"auto"`` from one where the model allows it (checked at the first step).
+        shard_backbone: of several processes, each holds a share of the frozen weights: see
+            :mod:`musclelora.training.sharding`.
         max_length: tokens per text, beyond which it is cut; None: the model's limit.
 
     Raises:
@@ -56,6 +58,7 @@ class MuScleTrainingArguments(TrainingArguments):
     )
     trusted_batch_size: int | None = field(default=None, metadata={"help": "Trusted rows per step"})
     gradient_passes: str = field(default="auto", metadata={"help": "auto, one or two"})
+    shard_backbone: bool = field(default=False, metadata={"help": "Spread frozen weights over processes"})
     max_length: int | None = field(default=None, metadata={"help": "Tokens per text"})
 
     def __post_init__(self) -> None:
@@ -77,6 +80,11 @@ class MuScleTrainingArguments(TrainingArguments):
         if (self.bf16 or process_count() > 1) and not torch.accelerator.is_available():
             self.use_cpu = True  # transformers wants to be told that a CPU is meant
         super().__post_init__()
+
+    @property
+    def place_model_on_device(self) -> bool | None:
+        """Whether the Trainer moves the model; what is sharded goes to its device piece by piece."""
+        return False if self.shard_backbone else super().place_model_on_device
 
     def _check_trackers(self) -> None:
         named = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []

@@ -120,7 +120,8 @@ def _check_backend(found: DistributedType) -> None:
     if found not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
         raise UsageError(
             f"distributed training: found {found.value}, expected plain data parallelism (DDP), as both "
-            "gradients are needed whole; start it with torchrun, or accelerate launch --multi_gpu"
+            "gradients are needed whole; start it with torchrun, or accelerate launch --multi_gpu, and where "
+            "the backbone does not fit one device, add --shard-backbone"
         )
 
 

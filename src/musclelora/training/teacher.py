@@ -108,6 +108,7 @@ def teach(
     held_out = np.full((len(trusted), trusted.num_classes), np.nan)
     for fold in range(count):
         values: dict[str, Any] = {**settings, **arguments, "seed": (seed + fold) % 2**32, **_QUIET}
+        values["shard_backbone"] = large and values.get("shard_backbone", False)
         # Rounded up: these models are small, and any number of processes may share their batches.
         values["per_device_train_batch_size"] = -(-values["per_device_train_batch_size"] // process_count())
         set_seed(values["seed"])  # the new output layer is drawn before the Trainer seeds
