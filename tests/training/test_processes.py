@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -103,10 +104,16 @@ def test_when_one_process_is_killed_the_others_stop_and_resuming_ends_as_if_noth
     assert process.returncode != 0
     assert not any(rank.is_running() for rank in ranks)
     assert json.loads((cut / "run.json").read_text())["status"] == "training"
-    both = start(*command, cut, "--resume"), start(*command, whole)
-    for process in both:
+    alone = shutil.copytree(cut, tmp_path / "alone")
+    going = (
+        start(*command, cut, "--resume"),
+        start(*command, whole),
+        start(sys.executable, "-m", "musclelora", *arguments, "--output", alone, "--resume"),
+    )
+    for process in going:
         finish(process)
     assert difference(cut, whole) == 0
+    assert difference(alone, whole) < 1e-5
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused_once(

@@ -51,7 +51,7 @@ _HELD_OUT = 0.25
 _FREE = frozenset(
     {
         *("output_dir", "disable_tqdm", "report_to", "logging_steps", "run_name", "log_level_replica"),
-        *("shard_backbone", "ddp_find_unused_parameters"),
+        *("shard_backbone", "ddp_find_unused_parameters", "dataloader_pin_memory"),
         "restore_callback_states_from_checkpoint",
     }
 )
