@@ -20,10 +20,13 @@ from transformers.pytorch_utils import Conv1D
 
 from musclelora.adapter.backbone import Backbone
 from musclelora.adapter.config import ALL_ADAPTED, MuScleLoraConfig
+from musclelora.adapter.loading import is_quantized
 from musclelora.adapter.placement import Placement, find_placement, insert_bottleneck
 from musclelora.adapter.presets import Preset
 from musclelora.errors import ModelError, UsageError
 from musclelora.files import atomic_file
+
+_HALF = (torch.bfloat16, torch.float16)
 
 
 @dataclass
@@ -85,11 +88,14 @@ def attach(backbone: Backbone, config: MuScleLoraConfig, preset: Preset) -> Adap
 
     Raises:
         ModelError: the layers to adapt cannot be found.
-        UsageError: a named layer does not exist or is not a dense one, or the configuration has an option of
-            PEFT that also says what is adapted or trained.
+        UsageError: a named layer does not exist or is not a dense one, the configuration has an option of
+            PEFT that also says what is adapted or trained, or it trains the backbone itself where that is not
+            held in float32.
     """
     _refuse_rivals(config)
     model, config = backbone.model, copy.deepcopy(config)
+    if not config.low_rank:
+        _check_trainable_itself(model)
     config.task_type = None  # for a task PEFT would wrap the output layer; here it is handled below
     pretrained = {p for name, p in model.named_parameters() if name not in backbone.new_parameters}
     placement = find_placement(model)
@@ -124,6 +130,8 @@ def attach(backbone: Backbone, config: MuScleLoraConfig, preset: Preset) -> Adap
             "name layers to adapt"
         )
 
+    if config.train_output_layer:
+        _widen(model.get_submodule(placement.output))
     output = set(model.get_submodule(placement.output).parameters())
     adapted: PreTrainedModel | PeftModel = model
     if config.target_modules:
@@ -150,6 +158,27 @@ def safetensors_errors() -> Iterator[None]:
             raise
         code = int(refused[1])
         raise OSError(code, os.strerror(code)) from error
+
+
+def _check_trainable_itself(model: PreTrainedModel) -> None:
+    quantized = is_quantized(model)
+    if quantized or model.dtype in _HALF:
+        flag = "--quantize" if quantized else f"--dtype {str(model.dtype).removeprefix('torch.')}"
+        raise UsageError(
+            f"{flag}: found where the backbone itself is trained, expected float32 weights, as smaller ones "
+            "round the updates away; leave it out, or train with LoRA"
+        )
+
+
+def _widen(layer: nn.Module) -> None:
+    """Let a trained layer compute in float32 inside a model of half precision, which rounds updates away."""
+    if next(layer.parameters()).dtype in _HALF:
+        layer.float()
+        layer.register_forward_pre_hook(_as_float32)
+
+
+def _as_float32(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.float() for tensor in inputs)
 
 
 def _refuse_rivals(config: MuScleLoraConfig) -> None:

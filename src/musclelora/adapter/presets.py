@@ -99,7 +99,7 @@ def rule_for(config: Any) -> Preset:
     accuracy on held-out clean rows (``benchmarks/studies/narrow_encoder.py``).
     """
     width = _size(config)[0]
-    if _is_decoder(config):
+    if is_decoder(config):
         return replace(PRESETS["decoder"], source=_rule("the published decoder settings"))
     if width >= 1024:
         return replace(PRESETS["encoder-large"], source=_rule("the settings of the published large encoders"))
@@ -123,7 +123,8 @@ def _size(config: Any) -> tuple[int, int]:
     return int(width or 0), int(depth or 0)
 
 
-def _is_decoder(config: Any) -> bool:
+def is_decoder(config: Any) -> bool:
+    """Whether a configuration is a decoder's: it has a causal head and no masked one."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED
 

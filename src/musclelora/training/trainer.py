@@ -31,6 +31,7 @@ from musclelora.adapter import (
     load_backbone,
 )
 from musclelora.adapter.backbone import length_limit
+from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset, preset_for
 from musclelora.alignment import NotSeparableError, TwoGradients, align_gradients, raw_ratio_at
 from musclelora.data.table import Table
@@ -136,7 +137,7 @@ class MuScleTrainer(CheckpointTrainer):
             _check_offsets(train_offsets, (len(train_dataset), train_dataset.num_classes))
         set_seed(args.seed)
         if not isinstance(model, Backbone):
-            model = load_backbone(model, train_dataset.label_names)
+            model = load_backbone(model, train_dataset.label_names, **loading_options(vars(args)))
         self.backbone = model
         self.preset = preset or preset_for(model.model.config)
         self.adapted: Adapted = attach(model, peft_config or MuScleLoraConfig(), self.preset)
