@@ -6,7 +6,7 @@ import contextlib
 import copy
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,12 +38,16 @@ class Adapted:
         config: the configuration with every None filled in.
         placement: where the layers are, as names in the classifier.
         own: names of the parameters that are trained or started random: all that a run has to keep.
+        asked: the configuration as it was given.
+        preset: what filled it in.
     """
 
     model: PreTrainedModel | PeftModel
     config: MuScleLoraConfig
     placement: Placement
     own: frozenset[str]
+    asked: MuScleLoraConfig
+    preset: Preset
 
     def tensors(self) -> dict[str, Tensor]:
         """The current values of the `own` parameters, by name."""
@@ -55,7 +59,16 @@ class Adapted:
         with atomic_file(path) as temporary, safetensors_errors():
             save_file(tensors, temporary, metadata={"format": "pt"})
 
-    @torch.no_grad()
+    def onto(self, backbone: Backbone) -> Adapted:
+        """The same adapter, with its current values, on the same backbone loaded another way.
+
+        Raises:
+            ModelError: it is another backbone.
+        """
+        other = attach(backbone, self.asked, self.preset)
+        other._take(self.tensors(), backbone.name)
+        return other
+
     def load(self, path: str | os.PathLike[str]) -> None:
         """Read what :meth:`save` wrote.
 
@@ -67,6 +80,10 @@ class Adapted:
             tensors = load_file(place)
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{place}: cannot be read ({error}); train again or restore the file") from error
+        self._take(tensors, str(place))
+
+    @torch.no_grad()
+    def _take(self, tensors: Mapping[str, Tensor], place: str) -> None:
         parameters = {name: p for name, p in self.model.named_parameters() if name in self.own}
         if {n: t.shape for n, t in tensors.items()} != {n: p.shape for n, p in parameters.items()}:
             raise ModelError(
@@ -93,6 +110,7 @@ def attach(backbone: Backbone, config: MuScleLoraConfig, preset: Preset) -> Adap
             held in float32.
     """
     _refuse_rivals(config)
+    asked = config
     model, config = backbone.model, copy.deepcopy(config)
     if not config.low_rank:
         _check_trainable_itself(model)
@@ -144,7 +162,7 @@ def attach(backbone: Backbone, config: MuScleLoraConfig, preset: Preset) -> Adap
         for name, p in adapted.named_parameters()
         if p.requires_grad or p not in pretrained or p in output
     )
-    return Adapted(adapted, config, placement, own)
+    return Adapted(adapted, config, placement, own, asked, preset)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import find_adapter_config_file
 
-from musclelora.adapter.loading import check_loading, weight_options
+from musclelora.adapter.loading import check_loading, keep_differentiable, weight_options
 from musclelora.adapter.source import Source, model_errors, model_source
 from musclelora.adapter.tokens import fit_tokenizer
 from musclelora.errors import ModelError, UsageError
@@ -99,6 +99,7 @@ def load_backbone(
             **how,
             **source.weights,
         )
+    keep_differentiable(model)
     fit_tokenizer(name, tokenizer, model)
     missing = set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]}
     commit = getattr(config, "_commit_hash", None)

@@ -66,6 +66,20 @@ def weight_options(
     return options
 
 
+def keep_differentiable(model: PreTrainedModel) -> None:
+    """Keep the 4-bit layers of a model on a CPU in the layout that gradients pass through.
+
+    On processors with AVX-512 bfloat16 bitsandbytes lays a layer's weight out for inference in its first
+    evaluation, for good, and no gradient reaches what is below it from then on.
+    """
+    for module in model.modules():
+        if hasattr(module, _INFERENCE_LAYOUT):
+            setattr(module, _INFERENCE_LAYOUT, False)
+
+
+_INFERENCE_LAYOUT = "support_avx512bf16_for_cpu"
+
+
 def is_quantized(model: PreTrainedModel) -> bool:
     """Whether bitsandbytes holds the weights."""
     return bool(getattr(model, "is_quantized", False))

@@ -21,6 +21,7 @@ import torch
 
 from musclelora import __version__
 from musclelora.adapter import Adapted, Backbone, MuScleLoraConfig, attach, export, load_backbone
+from musclelora.adapter.export import on_own_weights
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
@@ -74,7 +75,7 @@ class Run:
         """
         check_export(path, self.path, self.backbone.path)
         export(
-            self.adapted,
+            on_own_weights(self.adapted, self.backbone),
             self.backbone.tokenizer,
             path,
             format=format,

@@ -31,6 +31,7 @@ from musclelora.adapter import (
     load_backbone,
 )
 from musclelora.adapter.backbone import length_limit
+from musclelora.adapter.export import on_own_weights
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset, preset_for
 from musclelora.alignment import NotSeparableError, TwoGradients, align_gradients, raw_ratio_at
@@ -425,7 +426,7 @@ class MuScleTrainer(CheckpointTrainer):
         """
         check_export(path, self.args.output_dir, self.backbone.path)
         export(
-            self.adapted,
+            on_own_weights(self.adapted, self.backbone),
             self.processing_class,
             path,
             format=format,
