@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "training"))  # tiny_runs serves several rooms
+sys.path.insert(0, str(Path(__file__).parent / "adapter"))  # and so does architectures
 
 # Read when the libraries are imported, so set before any test module imports them.
 os.environ["HF_HUB_OFFLINE"] = "1"

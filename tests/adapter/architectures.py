@@ -61,6 +61,9 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
+_ENDS = {"bos_token_id": 2, "eos_token_id": 3}
+_GROUPED = {**_SIZES, **_ENDS, "num_key_value_heads": 2}  # fewer heads of keys and values than of queries
+_GEMMA = {**_GROUPED, "head_dim": 8}
 DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": (
         "GPT2Config",
@@ -71,12 +74,21 @@ DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
             "n_head": 4,
             "n_positions": 40,
             "pad_token_id": 0,
-            "bos_token_id": 2,
-            "eos_token_id": 3,
+            **_ENDS,
         },
     ),
-    "llama": ("LlamaConfig", {**_SIZES, "num_key_value_heads": 2, "bos_token_id": 2, "eos_token_id": 3}),
+    "llama": ("LlamaConfig", _GROUPED),
+    "mistral": ("MistralConfig", _GROUPED),
+    "qwen2": ("Qwen2Config", _GROUPED),
+    "qwen3": ("Qwen3Config", {**_GROUPED, "head_dim": 8}),
+    "gemma": ("GemmaConfig", _GEMMA),
+    "gemma2": ("Gemma2Config", {**_GEMMA, "query_pre_attn_scalar": 8, "sliding_window": 8}),
+    "phi": ("PhiConfig", {**_SIZES, **_ENDS}),
+    "phi3": ("Phi3Config", _GROUPED),
+    "gpt-neox": ("GPTNeoXConfig", {**_SIZES, **_ENDS}),
+    "opt": ("OPTConfig", {**_SIZES, **_ENDS, "ffn_dim": 48, "word_embed_proj_dim": 32}),
 }
+ABSOLUTE = ("gpt2",)  # a position is the number of tokens before it in the row, padding or not
 LABELS = ("business", "sport", "tech")
 
 

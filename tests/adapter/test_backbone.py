@@ -29,7 +29,8 @@ def refusal(name: Any) -> str:
 )
 def test_an_unknown_model_offline(name: str) -> None:
     message = refusal(name)
-    assert "not an embedded model (all-minilm-l6-v2), not a folder, and the hub did not give it" in message
+    known = "all-minilm-l6-v2, smollm2-135m, smollm2-135m-instruct"
+    assert f"not an embedded model ({known}), not a folder, and the hub did not give it" in message
 
 
 def test_a_folder_without_a_configuration(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def in_blocks(pattern: str, names: str, blocks: int = 2) -> set[str]:
 
 DEBERTA = "deberta.encoder.layer.{}.attention.{}"
 ALBERT = "albert.encoder.albert_layer_groups.0.albert_layers.{}.attention.{}"
+LAYERS = "model.layers.{}.self_attn.{}"
 SELF = "self.query self.key self.value output.dense"
 # dense, output, attention projections, read from the architectures' own definitions
 EXPECTED: dict[str, tuple[str | None, str, set[str]]] = {
@@ -71,7 +72,18 @@ EXPECTED: dict[str, tuple[str | None, str, set[str]]] = {
     ),
     "modernbert": ("head.dense", "classifier", in_blocks("model.layers.{}.attn.{}", "Wqkv Wo")),
     "gpt2": (None, "score", in_blocks("transformer.h.{}.attn.{}", "c_attn c_proj")),
-    "llama": (None, "score", in_blocks("model.layers.{}.self_attn.{}", "q_proj k_proj v_proj o_proj")),
+    "gpt-neox": (None, "score", in_blocks("gpt_neox.layers.{}.attention.{}", "query_key_value dense")),
+    "opt": (
+        None,
+        "score",
+        in_blocks("model.decoder.layers.{}.self_attn.{}", "q_proj k_proj v_proj out_proj"),
+    ),
+    "phi": (None, "score", in_blocks(LAYERS, "q_proj k_proj v_proj dense")),
+    "phi3": (None, "score", in_blocks(LAYERS, "qkv_proj o_proj")),
+    **{
+        name: (None, "score", in_blocks(LAYERS, "q_proj k_proj v_proj o_proj"))
+        for name in ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2")
+    },
 }
 
 

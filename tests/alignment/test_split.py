@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from architectures import DECODERS, tiny_config
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from musclelora.adapter import Backbone, MuScleLoraConfig, attach, preset_for
+from musclelora.adapter import Backbone, MultiScaleLinear, MuScleLoraConfig, attach, preset_for
 from musclelora.alignment import NotSeparableError, TwoGradients
 
 EXACT = 1e-9
@@ -197,6 +198,21 @@ def test_bert_with_the_adapter(options: dict[str, Any], adapted: Callable[..., n
     compare(bert(adapted, **options), (rows_of(7), 4))
 
 
+@pytest.mark.parametrize("architecture", DECODERS)
+def test_every_decoder_with_its_bottleneck(architecture: str, adapted: Callable[..., nn.Module]) -> None:
+    model = adapted(tiny_config(architecture))
+    assert isinstance(model.get_submodule("base_model.model.score.dense"), MultiScaleLinear)
+    compare(model, (rows_of(7), 4))
+
+
+@pytest.mark.parametrize("architecture", DECODERS)
+def test_every_decoder_under_bf16_autocast_and_checkpointing(
+    architecture: str, adapted: Callable[..., nn.Module]
+) -> None:
+    changes = {"dropout": 0.0} if architecture == "opt" else {}  # which is no module there
+    compare_under_bf16(adapted(tiny_config(architecture, **changes)).float(), checkpointing=True)
+
+
 def test_several_passes_accumulate(adapted: Callable[..., nn.Module]) -> None:
     batches = [(rows_of(5, 1), 3), (rows_of(4, 2, length=9), 1), (rows_of(6, 3, length=4), 5)]
     for model in (bert(adapted, train_output_layer=True), Words().double()):
@@ -325,7 +341,10 @@ def bf16() -> Any:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_under_bf16_autocast(checkpointing: bool, adapted: Callable[..., nn.Module]) -> None:
-    model = bert(adapted, train_output_layer=True).float()
+    compare_under_bf16(bert(adapted, train_output_layer=True).float(), checkpointing=checkpointing)
+
+
+def compare_under_bf16(model: nn.Module, *, checkpointing: bool) -> None:
     if checkpointing:
         for module in model.modules():
             if isinstance(module, nn.Dropout):

@@ -16,9 +16,10 @@ from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerFast
 
 from musclelora.adapter import load_backbone
 from musclelora.adapter.backbone import length_limit
+from musclelora.adapter.tokens import tokenize
 from musclelora.data.table import Table
 from musclelora.training import Classifier
-from musclelora.training.batches import TokenizedTable, TrustedBatches, join, tokenize
+from musclelora.training.batches import TokenizedTable, TrustedBatches, join
 
 
 @pytest.fixture(scope="session")

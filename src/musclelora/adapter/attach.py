@@ -6,7 +6,7 @@ import contextlib
 import copy
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +20,13 @@ from transformers.pytorch_utils import Conv1D
 
 from musclelora.adapter.backbone import Backbone
 from musclelora.adapter.config import ALL_ADAPTED, MuScleLoraConfig
+from musclelora.adapter.loading import is_quantized
 from musclelora.adapter.placement import Placement, find_placement, insert_bottleneck
 from musclelora.adapter.presets import Preset
 from musclelora.errors import ModelError, UsageError
 from musclelora.files import atomic_file
+
+_HALF = (torch.bfloat16, torch.float16)
 
 
 @dataclass
@@ -35,12 +38,16 @@ class Adapted:
         config: the configuration with every None filled in.
         placement: where the layers are, as names in the classifier.
         own: names of the parameters that are trained or started random: all that a run has to keep.
+        asked: the configuration as it was given.
+        preset: what filled it in.
     """
 
     model: PreTrainedModel | PeftModel
     config: MuScleLoraConfig
     placement: Placement
     own: frozenset[str]
+    asked: MuScleLoraConfig
+    preset: Preset
 
     def tensors(self) -> dict[str, Tensor]:
         """The current values of the `own` parameters, by name."""
@@ -52,7 +59,16 @@ class Adapted:
         with atomic_file(path) as temporary, safetensors_errors():
             save_file(tensors, temporary, metadata={"format": "pt"})
 
-    @torch.no_grad()
+    def onto(self, backbone: Backbone) -> Adapted:
+        """The same adapter, with its current values, on the same backbone loaded another way.
+
+        Raises:
+            ModelError: it is another backbone.
+        """
+        other = attach(backbone, self.asked, self.preset)
+        other._take(self.tensors(), backbone.name)
+        return other
+
     def load(self, path: str | os.PathLike[str]) -> None:
         """Read what :meth:`save` wrote.
 
@@ -64,6 +80,10 @@ class Adapted:
             tensors = load_file(place)
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{place}: cannot be read ({error}); train again or restore the file") from error
+        self._take(tensors, str(place))
+
+    @torch.no_grad()
+    def _take(self, tensors: Mapping[str, Tensor], place: str) -> None:
         parameters = {name: p for name, p in self.model.named_parameters() if name in self.own}
         if {n: t.shape for n, t in tensors.items()} != {n: p.shape for n, p in parameters.items()}:
             raise ModelError(
@@ -85,11 +105,15 @@ def attach(backbone: Backbone, config: MuScleLoraConfig, preset: Preset) -> Adap
 
     Raises:
         ModelError: the layers to adapt cannot be found.
-        UsageError: a named layer does not exist or is not a dense one, or the configuration has an option of
-            PEFT that also says what is adapted or trained.
+        UsageError: a named layer does not exist or is not a dense one, the configuration has an option of
+            PEFT that also says what is adapted or trained, or it trains the backbone itself where that is not
+            held in float32.
     """
     _refuse_rivals(config)
+    asked = config
     model, config = backbone.model, copy.deepcopy(config)
+    if not config.low_rank:
+        _check_trainable_itself(model)
     config.task_type = None  # for a task PEFT would wrap the output layer; here it is handled below
     pretrained = {p for name, p in model.named_parameters() if name not in backbone.new_parameters}
     placement = find_placement(model)
@@ -124,6 +148,8 @@ def attach(backbone: Backbone, config: MuScleLoraConfig, preset: Preset) -> Adap
             "name layers to adapt"
         )
 
+    if config.train_output_layer:
+        _widen(model.get_submodule(placement.output))
     output = set(model.get_submodule(placement.output).parameters())
     adapted: PreTrainedModel | PeftModel = model
     if config.target_modules:
@@ -136,7 +162,7 @@ def attach(backbone: Backbone, config: MuScleLoraConfig, preset: Preset) -> Adap
         for name, p in adapted.named_parameters()
         if p.requires_grad or p not in pretrained or p in output
     )
-    return Adapted(adapted, config, placement, own)
+    return Adapted(adapted, config, placement, own, asked, preset)
 
 
 @contextlib.contextmanager
@@ -150,6 +176,27 @@ def safetensors_errors() -> Iterator[None]:
             raise
         code = int(refused[1])
         raise OSError(code, os.strerror(code)) from error
+
+
+def _check_trainable_itself(model: PreTrainedModel) -> None:
+    quantized = is_quantized(model)
+    if quantized or model.dtype in _HALF:
+        flag = "--quantize" if quantized else f"--dtype {str(model.dtype).removeprefix('torch.')}"
+        raise UsageError(
+            f"{flag}: found where the backbone itself is trained, expected float32 weights, as smaller ones "
+            "round the updates away; leave it out, or train with LoRA"
+        )
+
+
+def _widen(layer: nn.Module) -> None:
+    """Let a trained layer compute in float32 inside a model of half precision, which rounds updates away."""
+    if next(layer.parameters()).dtype in _HALF:
+        layer.float()
+        layer.register_forward_pre_hook(_as_float32)
+
+
+def _as_float32(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.float() for tensor in inputs)
 
 
 def _refuse_rivals(config: MuScleLoraConfig) -> None:

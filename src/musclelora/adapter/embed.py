@@ -7,13 +7,22 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from musclelora.adapter.backbone import length_limit, model_errors, model_path
+from musclelora.adapter.backbone import length_limit
+from musclelora.adapter.loading import check_loading, weight_options
+from musclelora.adapter.source import model_errors, model_source
+from musclelora.adapter.tokens import fit_tokenizer, tokenize
 
 
 def sentence_embedder(
-    name: str, *, batch_size: int = 64, max_length: int | None = 256
+    name: str,
+    *,
+    batch_size: int = 64,
+    max_length: int | None = 256,
+    attn_implementation: str | None = None,
+    dtype: str | None = None,
+    quantize: str | None = None,
 ) -> Callable[[Sequence[str]], NDArray[np.float32]]:
     """A function from N texts to vectors of shape (N, d): the mean of the last hidden states over tokens.
 
@@ -21,18 +30,23 @@ def sentence_embedder(
         name: an embedded model, a hub name or a folder; of an encoder-decoder the encoder is taken.
         batch_size: texts at a time.
         max_length: tokens per text; None: the model's limit.
+        attn_implementation: as :func:`~musclelora.adapter.load_backbone` takes it.
+        dtype: likewise.
+        quantize: likewise.
 
     Raises:
-        ModelError: as :func:`~musclelora.adapter.load_backbone` does.
+        ModelError, UsageError: as :func:`~musclelora.adapter.load_backbone` does.
     """
-    path = model_path(name)
+    check_loading(attn_implementation=attn_implementation, dtype=dtype, quantize=quantize)
+    source = model_source(name)
     with model_errors(name):
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source.path, trust_remote_code=False, **source.files)
+        tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False, **source.files)
+        how = weight_options(config, attn_implementation=attn_implementation, dtype=dtype, quantize=quantize)
         model = AutoModel.from_pretrained(
-            path, use_safetensors=True, trust_remote_code=False, dtype="float32"
+            source.path, config=config, trust_remote_code=False, **how, **source.weights
         ).eval()
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    fit_tokenizer(name, tokenizer, model)
     length = length_limit(tokenizer, model.config, max_length)
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
@@ -41,16 +55,12 @@ def sentence_embedder(
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = []
         for start in range(0, len(texts), batch_size):
-            batch = tokenizer(
-                list(texts[start : start + batch_size]),
-                truncation=True,
-                max_length=length,
-                padding=True,
-                return_tensors="pt",
-            )
+            encoded = tokenize(texts[start : start + batch_size], tokenizer, length)
+            encoded.pop("truncated")
+            batch = tokenizer.pad(encoded, return_tensors="pt").to(model.device)
             mask = batch["attention_mask"][..., None]
-            states = model(**batch).last_hidden_state
-            vectors.append(((states * mask).sum(1) / mask.sum(1).clamp_min(1)).numpy())
+            states = model(**batch).last_hidden_state.float()
+            vectors.append(((states * mask).sum(1) / mask.sum(1).clamp_min(1)).cpu().numpy())
         return np.concatenate(vectors)
 
     return embed

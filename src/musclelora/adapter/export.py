@@ -16,7 +16,9 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from musclelora.adapter.attach import Adapted, safetensors_errors
+from musclelora.adapter.backbone import Backbone, load_backbone
 from musclelora.adapter.layer import MultiScaleLinear
+from musclelora.adapter.loading import is_quantized
 from musclelora.adapter.placement import fold_bottlenecks
 from musclelora.errors import UsageError
 from musclelora.files import atomic_folder, write_json
@@ -47,7 +49,8 @@ def export(
         overwrite: replace what is at `path`.
 
     Raises:
-        UsageError: an unknown format, or LoRA asked of a model whose backbone was trained itself.
+        UsageError: an unknown format, LoRA asked of a model whose backbone was trained itself, or a merged
+            model of quantised weights.
         OutputError: `path` exists, or it cannot be written.
     """
     if format not in FORMATS:
@@ -57,8 +60,30 @@ def export(
         tokenizer.save_pretrained(folder)
 
 
+def on_own_weights(adapted: Adapted, backbone: Backbone) -> Adapted:
+    """The adapter on its backbone's weights as they were saved, where these are quantised in `adapted`.
+
+    The adapter is then as it was, and what it is added to is not rounded.
+
+    Raises:
+        ModelError: the backbone cannot be loaded.
+    """
+    if not is_quantized(adapted.model):
+        return adapted
+    config = backbone.model.config
+    names = [config.id2label[index] for index in range(config.num_labels)]
+    dtype = str(backbone.model.dtype).removeprefix("torch.")
+    return adapted.onto(load_backbone(backbone.name, names, revision=backbone.revision, dtype=dtype))
+
+
 def merged_model(adapted: Adapted) -> PreTrainedModel:
-    """A copy of the classifier with every adapter added to its layer: nothing of the method remains."""
+    """A copy of the classifier with every adapter added to its layer: nothing of the method remains.
+
+    Raises:
+        UsageError: the weights are quantised, so that the sum would be rounded: see :func:`on_own_weights`.
+    """
+    if is_quantized(adapted.model):
+        raise UsageError("merged_model: found quantised weights, expected those of on_own_weights()")
     model = copy.deepcopy(adapted.model)
     plain: PreTrainedModel = model.merge_and_unload() if isinstance(model, PeftModel) else model
     fold_bottlenecks(plain)

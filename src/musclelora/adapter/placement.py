@@ -118,11 +118,14 @@ class BottleneckHead(nn.Module):
             self.out.out_features,
             bias=bias,
             device=self.out.weight.device,
-            dtype=self.out.weight.dtype,
+            dtype=self.dense.weight.dtype,
         )
-        output.weight.copy_(self.out.weight @ self.dense.weight)
+        # The two may differ, and a product of half precision is rounded once rather than twice.
+        wide = torch.promote_types(self.out.weight.dtype, torch.float32)
+        out = self.out.weight.to(wide)
+        output.weight.copy_(out @ self.dense.weight.to(wide))
         if bias:
-            output.bias.copy_(self.out.bias + self.out.weight @ self.dense.bias)
+            output.bias.copy_(self.out.bias + out @ self.dense.bias.to(wide))
         return output
 
 

@@ -33,6 +33,8 @@ class Preset:
     min_trusted_loss: float = 0.4
 
 
+NARROW_DECODER = 1600
+"""The width of GPT2-XL, the narrowest decoder of the paper."""
 _RULE = "rule for a backbone that was not in the paper"
 _PAPER = "published settings (arXiv 2402.12026)"
 
@@ -93,13 +95,24 @@ def preset_for(config: Any) -> Preset:
 def rule_for(config: Any) -> Preset:
     """The documented rule for a backbone that was not in the paper (see docs/presets.md).
 
-    Decoders (they have a causal head and no masked one) take the published decoder settings. Encoders take
+    Decoders (they have a causal head and no masked one) take the published decoder settings. One narrower
+    than the published ones moves too little at their learning rate: it takes a higher one, and its output
+    layer is trained. Encoders take
     those of the published encoder that is nearest in width: BERT-base from 768 on, the large ones from 1024
     on. A narrower encoder moves too little at their learning rates; what it gets was chosen on BBC news by
     accuracy on held-out clean rows (``benchmarks/studies/narrow_encoder.py``).
     """
     width = _size(config)[0]
-    if _is_decoder(config):
+    if is_decoder(config) and width < NARROW_DECODER:
+        return replace(
+            PRESETS["decoder"],
+            source=_rule(
+                "the published decoder settings, but for a narrow one's learning rate and output layer"
+            ),
+            learning_rate=5e-4,
+            train_output_layer=True,
+        )
+    if is_decoder(config):
         return replace(PRESETS["decoder"], source=_rule("the published decoder settings"))
     if width >= 1024:
         return replace(PRESETS["encoder-large"], source=_rule("the settings of the published large encoders"))
@@ -123,7 +136,8 @@ def _size(config: Any) -> tuple[int, int]:
     return int(width or 0), int(depth or 0)
 
 
-def _is_decoder(config: Any) -> bool:
+def is_decoder(config: Any) -> bool:
+    """Whether a configuration is a decoder's: it has a causal head and no masked one."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED
 

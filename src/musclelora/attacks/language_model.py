@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -178,8 +177,6 @@ def load_model(name: str, kind: str) -> tuple[Any, Any]:
     source, options = name, {"use_safetensors": True}
     files: dict[str, Any] = {}
     if name in EMBEDDED_LANGUAGE_MODELS:
-        if importlib.util.find_spec("gguf") is None:
-            raise UsageError(f"{name}: the package gguf is missing; run pip install 'musclelora[gguf]'")
         path = embedded_language_model(name)
         source, options, files = str(path.parent), {}, {"gguf_file": path.name}
     elif Path(name).is_dir() and not any(Path(name).glob("*.safetensors")):

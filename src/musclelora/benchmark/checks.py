@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from musclelora.adapter.source import model_source
 from musclelora.attacks import family_names, get_trigger
 from musclelora.attacks.registry import parameters_of
 from musclelora.benchmark.marked_yaml import Place
 from musclelora.benchmark.problems import Problems, choices
 from musclelora.benchmark.schema import Attack, Data, Defense, Grid
 from musclelora.benchmark.tables import CORPORA, arguments, draw, read_tables, target_of
-from musclelora.data import EMBEDDED_MODELS, check_trainable, embedded_model_path
+from musclelora.data import check_trainable
+from musclelora.data.embedded import EMBEDDED_NAMES
 from musclelora.data.messages import shown
 from musclelora.defenses import DEFENSES, get_defense
 from musclelora.defenses.trained import TRAINING_FIELDS
@@ -158,16 +160,16 @@ def check_model(model: Any, place: Place, problems: Problems) -> None:
     if not isinstance(model, str):
         return
     try:
-        if model in EMBEDDED_MODELS:
-            embedded_model_path(model)
+        if model in EMBEDDED_NAMES:
+            model_source(model)
         elif Path(model).is_dir():
             if not (Path(model) / "config.json").is_file():
                 problems.add(place, f"found no config.json in {shown(model)}, expected the folder of a model")
-        elif not _HUB_NAME.fullmatch(model) or difflib.get_close_matches(model, EMBEDDED_MODELS, 1, 0.85):
+        elif not _HUB_NAME.fullmatch(model) or difflib.get_close_matches(model, EMBEDDED_NAMES, 1, 0.85):
             problems.add(
                 place,
                 f"found no folder {shown(model)}, expected one, a hub name or "
-                f"{choices(model, EMBEDDED_MODELS)}",
+                f"{choices(model, EMBEDDED_NAMES)}",
             )
     except MuScleLoraError as error:
         problems.add(place, str(error))

@@ -167,10 +167,11 @@ def _training(cell: Cell, size: Sizes, config: Any) -> float:
 def _config(model: str) -> Any:
     from transformers import AutoConfig
 
-    from musclelora.data import EMBEDDED_MODELS, embedded_model_path
+    from musclelora.adapter.source import model_source
 
     try:
-        return AutoConfig.from_pretrained(embedded_model_path(model) if model in EMBEDDED_MODELS else model)
+        source = model_source(model)
+        return AutoConfig.from_pretrained(source.path, **source.files)
     except Exception:  # what is wrong with it is said when it is trained
         return None
 

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from musclelora.data.embedded import EMBEDDED_MODELS
+from musclelora.data.embedded import EMBEDDED_NAMES
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
@@ -37,7 +37,7 @@ def model_of(run: str) -> str | None:
 
 
 def _is_hub_name(name: str) -> bool:
-    return bool(_HUB_NAME.fullmatch(name)) and name not in EMBEDDED_MODELS and not Path(name).exists()
+    return bool(_HUB_NAME.fullmatch(name)) and name not in EMBEDDED_NAMES and not Path(name).exists()
 
 
 def _reachable(endpoint: str) -> bool:

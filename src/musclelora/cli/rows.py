@@ -69,8 +69,13 @@ class Rows:
         """Other rows, with the labels of `train`."""
         return self._read(source, label_names=train.label_names)
 
-    def take_trusted(self, train: Table, model: str, seed: int) -> tuple[Table | None, Table | None]:
-        """What ``--trusted-from`` asks for, and the other rows of the same data; None without it."""
+    def take_trusted(
+        self, train: Table, model: str, seed: int, **loading: Any
+    ) -> tuple[Table | None, Table | None]:
+        """What ``--trusted-from`` asks for, and the other rows of the same data; None without it.
+
+        `loading` says how the model is loaded for its sentence vectors.
+        """
         if not self.trusted_from:
             return None, None
         from musclelora.adapter.embed import sentence_embedder
@@ -80,7 +85,7 @@ class Rows:
             self.trusted_size or 96,
             selection=self.trusted_selection,
             seed=seed,
-            embed=lambda texts: sentence_embedder(model)(texts),
+            embed=lambda texts: sentence_embedder(model, **loading)(texts),
         )
 
     def _read(self, source: str, **options: Any) -> Table:

@@ -101,6 +101,12 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--seed", type=click.IntRange(0), default=42, show_default=True, help="Of everything random."
     ),
+    click.option(
+        "--dtype",
+        help="Of the backbone's weights: float32 or bfloat16; what is trained stays float32.",
+    ),
+    click.option("--quantize", help="Hold the backbone's weights in few bits: nf4 or int8 (bitsandbytes)."),
+    click.option("--attn-implementation", help="Attention: sdpa, eager or flash_attention_2."),
     click.option("--bf16", is_flag=True, default=None, help="bfloat16 autocast."),
     click.option(
         "--shard-backbone",
@@ -187,6 +193,7 @@ def train_model(
     rows = source.read(source.trusted, train) if source.trusted else None
     dev_rows = source.read(dev, train) if dev else None
 
+    from musclelora.adapter.loading import loading_options
     from musclelora.training.fit import fit
     from musclelora.training.methods import get_method
     from musclelora.training.run import ADAPTER_FIELDS
@@ -210,7 +217,7 @@ def train_model(
     pulled = get_method(
         method, low_rank=low_rank, multiscale=multiscale, alignment=alignment, shortcuts=shortcuts
     )
-    taken, rest = source.take_trusted(train, model, seed)
+    taken, rest = source.take_trusted(train, model, seed, **loading_options(options))
     rows = rows if taken is None else taken
     if dev_rows is None and rest is not None and len(rest) and select_best in ("auto", "dev"):
         dev_rows = rest

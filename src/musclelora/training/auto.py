@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from transformers import set_seed
 
 from musclelora.adapter import MuScleLoraConfig, load_backbone
+from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
 from musclelora.training.arguments import MuScleTrainingArguments
@@ -256,7 +257,7 @@ def quiet_trainer(
     }
     set_seed(int(arguments["seed"]))  # the new output layer is drawn before the Trainer seeds
     trainer = MuScleTrainer(
-        load_backbone(model, rows.label_names),
+        load_backbone(model, rows.label_names, **loading_options(arguments)),
         MuScleTrainingArguments(**quiet),
         train_dataset=rows,
         eval_dataset=judges,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from musclelora.adapter.tokens import tokenize
 from musclelora.data.table import Table
 from musclelora.training.shards import Features, FilledRows, TokenizedRows, shard
 
@@ -47,18 +48,6 @@ class TokenizedTable(torch.utils.data.Dataset[Features]):
         if self._offsets is not None:
             row["offsets"] = self._offsets[index]
         return row
-
-
-def tokenize(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
-    """Token ids and masks of each text, unpadded, and under ``truncated`` how many had to be cut."""
-    encoded = tokenizer(list(texts), truncation=True, max_length=max_length)
-    if encoded.is_fast:
-        truncated = sum(bool(encoding.overflowing) for encoding in encoded.encodings)
-    else:
-        truncated = sum(
-            len(ids) > max_length for ids in tokenizer(list(texts), truncation=False)["input_ids"]
-        )
-    return {**encoded.data, "truncated": truncated}
 
 
 class TrustedBatches:

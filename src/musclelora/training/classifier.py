@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from musclelora.training.batches import tokenize
+from musclelora.adapter.tokens import tokenize
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ import numpy as np
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
 from musclelora.adapter import DEFAULT_MODEL, MuScleLoraConfig, attach, load_backbone
+from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import PRESETS, Preset, preset_for
-from musclelora.data.embedded import EMBEDDED_MODELS
+from musclelora.data.embedded import EMBEDDED_NAMES
 from musclelora.data.splits import stratified_split
 from musclelora.data.summary import summarize
 from musclelora.data.table import Table
@@ -114,14 +115,15 @@ def fit(
             "pass --trusted FILE or --trusted-from FILE"
         )
     arguments = dict(arguments or {})
-    if Path(model).is_dir() and model not in EMBEDDED_MODELS:
+    if Path(model).is_dir() and model not in EMBEDDED_NAMES:
         model = str(Path(model).resolve())  # so that the run can be used from another folder
     seed = int(arguments.get("seed", 42))
     trusted, dev, select_best = _selection_rows(select_best, trusted, dev, seed, method)
     rows = trusted if method.trusted_only and trusted is not None else train
 
     set_seed(seed)
-    backbone = load_backbone(model, train.label_names)
+    loading = loading_options(arguments)
+    backbone = load_backbone(model, train.label_names, **loading)
     chosen = preset_for(backbone.model.config) if preset in ("auto", "published") else _preset(preset)
     say(f"preset       {chosen.name}: {chosen.source}")
     config = _adapter_config(method, chosen, adapter or {})
@@ -163,7 +165,8 @@ def fit(
             automatic = _kept(earlier, folder)
         else:
             asked = {**(adapter or {}), **arguments}
-            attach(load_backbone(model, train.label_names), config, chosen)  # or its errors come much later
+            # Or its errors come much later.
+            attach(load_backbone(model, train.label_names, **loading), config, chosen)
             automatic = choose(
                 train,
                 trusted,
@@ -209,7 +212,7 @@ def fit(
     info = {
         "status": "training",
         "settings": settings,
-        "model": {"name": model, "revision": backbone.revision},
+        "model": {"name": model, "revision": backbone.revision, **loading},
         "preset": preset_values(chosen),
         "adapter": adapter_settings(config),
         "auto": automatic.to_dict() if automatic else None,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musclelora.adapter.embed import sentence_embedder
+from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
 from musclelora.shortcuts import (
@@ -84,7 +85,8 @@ def judge(
     Raises:
         DataError: no class has two trusted rows.
     """
-    kept = {k: v for k, v in arguments.items() if k in ("bf16", "fp16", "max_length", "use_cpu")}
+    loading = loading_options(arguments)
+    kept = {k: v for k, v in arguments.items() if k in ("bf16", "fp16", "max_length", "use_cpu")} | loading
     teaching = teach(trusted, train.texts, model=model, preset=preset, arguments=kept, seed=seed)
     say(
         f"shortcuts    {len(trusted)} trusted rows explain others of themselves with an accuracy of "
@@ -100,7 +102,7 @@ def judge(
         say(f"signs        of the same: {', '.join(signs[:_SHOWN])}{more}")
     if not expert.shortcuts:
         say(f"shortcuts    none among {expert.tested:,} words, pairs of words and marks")
-    vectors = sentence_embedder(model, max_length=arguments.get("max_length"))(train.texts)
+    vectors = sentence_embedder(model, max_length=arguments.get("max_length"), **loading)(train.texts)
     opinion = second_opinion(
         vectors, train.labels, teaching.beliefs, expert.log_weights(train.texts), seed=seed
     )

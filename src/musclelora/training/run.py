@@ -21,6 +21,8 @@ import torch
 
 from musclelora import __version__
 from musclelora.adapter import Adapted, Backbone, MuScleLoraConfig, attach, export, load_backbone
+from musclelora.adapter.export import on_own_weights
+from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
 from musclelora.errors import ModelError, OutputError, UsageError
@@ -73,7 +75,7 @@ class Run:
         """
         check_export(path, self.path, self.backbone.path)
         export(
-            self.adapted,
+            on_own_weights(self.adapted, self.backbone),
             self.backbone.tokenizer,
             path,
             format=format,
@@ -117,7 +119,9 @@ def load_run(path: str | os.PathLike[str]) -> Run:
             f"{folder}: its run has not finished; go on with it: the same `musclelora train` and --resume"
         )
     model = info["model"]
-    backbone = load_backbone(model["name"], info["label_names"], revision=model["revision"])
+    backbone = load_backbone(
+        model["name"], info["label_names"], revision=model["revision"], **loading_options(model)
+    )
     try:
         preset, config = Preset(**info["preset"]), MuScleLoraConfig(**info["adapter"])
     except (TypeError, UsageError) as error:

@@ -13,6 +13,7 @@ from scipy.special import softmax
 from transformers import set_seed
 
 from musclelora.adapter import MuScleLoraConfig, load_backbone
+from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
 from musclelora.errors import DataError
@@ -102,6 +103,10 @@ def teach(
     if large:
         adapter |= {"r": preset.r, "lora_alpha": preset.lora_alpha}
     settings = {**TRUSTED_ONLY, "learning_rate": _LARGE_RATE} if large else TRUSTED_ONLY
+    arguments = dict(arguments)
+    if not large:  # what is trained itself is trained in float32
+        arguments |= {"dtype": None, "quantize": None}
+    loading = loading_options(arguments)
     numbers = fold_numbers(trusted, folds, seed)
     count = int(numbers.max()) + 1
     judged = np.zeros((len(texts), trusted.num_classes))
@@ -114,7 +119,7 @@ def teach(
         set_seed(values["seed"])  # the new output layer is drawn before the Trainer seeds
         with tempfile.TemporaryDirectory() as folder:
             trainer = MuScleTrainer(
-                load_backbone(model, trusted.label_names),
+                load_backbone(model, trusted.label_names, **loading),
                 MuScleTrainingArguments(output_dir=folder, **values),
                 train_dataset=trusted.select(np.flatnonzero(numbers != fold)),
                 peft_config=MuScleLoraConfig(**adapter),

@@ -24,6 +24,8 @@ from musclelora.adapter import (
     load_backbone,
 )
 from musclelora.adapter.backbone import length_limit
+from musclelora.adapter.export import on_own_weights
+from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset, preset_for
 from musclelora.data.table import Table
 from musclelora.data.trusted import check_trainable, check_trusted
@@ -124,7 +126,7 @@ class MuScleTrainer(AlignedTrainer):
             _check_offsets(train_offsets, (len(train_dataset), train_dataset.num_classes))
         set_seed(args.seed)
         if not isinstance(model, Backbone):
-            model = load_backbone(model, train_dataset.label_names)
+            model = load_backbone(model, train_dataset.label_names, **loading_options(vars(args)))
         self.backbone = model
         self.preset = preset or preset_for(model.model.config)
         self.adapted: Adapted = attach(model, peft_config or MuScleLoraConfig(), self.preset)
@@ -168,7 +170,7 @@ class MuScleTrainer(AlignedTrainer):
         """
         check_export(path, self.args.output_dir, self.backbone.path)
         export(
-            self.adapted,
+            on_own_weights(self.adapted, self.backbone),
             self.processing_class,
             path,
             format=format,

@@ -23,8 +23,9 @@ from transformers import TrainerCallback
 
 from musclelora import __version__
 from musclelora.adapter import DEFAULT_MODEL, MuScleLoraConfig, load_backbone
+from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset, preset_for
-from musclelora.data.embedded import EMBEDDED_MODELS
+from musclelora.data.embedded import EMBEDDED_NAMES
 from musclelora.data.table import Table
 from musclelora.data.trusted import check_trainable, check_trusted
 from musclelora.errors import DataError, OutputError, TrainingError, UsageError
@@ -103,9 +104,10 @@ def tune(
             "pass --trusted FILE or --trusted-from FILE"
         )
     check_trusted(train, trusted)
-    if Path(model).is_dir() and model not in EMBEDDED_MODELS:
+    if Path(model).is_dir() and model not in EMBEDDED_NAMES:
         model = str(Path(model).resolve())
-    preset = preset_for(load_backbone(model, train.label_names).model.config)
+    backbone = load_backbone(model, train.label_names, **loading_options(arguments))
+    preset = preset_for(backbone.model.config)
     say(f"preset       {preset.name}: {preset.source}")
     space = space_around(preset, {**arguments, **adapter})
     _configured(space.settings(space.first), preset, arguments, adapter)  # bad ones are refused here
