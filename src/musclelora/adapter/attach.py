@@ -75,7 +75,7 @@ class Adapted:
 
 
 def attach(backbone: Backbone, config: MuScleLoraConfig, preset: Preset) -> Adapted:
-    """Adapt a backbone's classifier in place, and set which of its parameters are trained.
+    """Adapt a backbone's model in place, and set which of its parameters are trained.
 
     Args:
         backbone: a bottleneck is inserted before its output layer when the multi-scale lever is on, nothing
@@ -124,7 +124,7 @@ def attach(backbone: Backbone, config: MuScleLoraConfig, preset: Preset) -> Adap
             "name layers to adapt"
         )
 
-    output = set(model.get_submodule(placement.output).parameters())
+    output = set(model.get_submodule(placement.output).parameters()) if placement.output else set()
     adapted: PreTrainedModel | PeftModel = model
     if config.target_modules:
         adapted = get_peft_model(model, config)

@@ -22,12 +22,12 @@ _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 @dataclass
 class Backbone:
-    """A classifier whose output layer is new, with its tokenizer.
+    """A classifier whose output layer is new, or a language model with its own, with its tokenizer.
 
     Attributes:
         name: what it was asked for as: an embedded model, a hub name or a folder.
         path: what ``from_pretrained`` was given: a folder, or the hub name.
-        model: the sequence classifier, in float32 unless asked otherwise.
+        model: the sequence classifier or language model, in float32 unless asked otherwise.
         tokenizer: its tokenizer.
         revision: the hub's commit, where there is one.
         new_parameters: full names of the parameters that were not in the checkpoint and start random.

@@ -57,6 +57,18 @@ PRESETS: dict[str, Preset] = {
             min_trusted_loss=0.0,
         ),
         Preset(
+            "instruction",
+            f"{_PAPER} of instruction tuning",
+            (),
+            r=4,
+            lora_alpha=8,
+            batch_size=4,
+            epochs=3,
+            trusted_size=32,
+            max_raw_ratio=0.0,
+            min_trusted_loss=0.0,
+        ),
+        Preset(
             "small-encoder",
             f"{_RULE}: settings for narrow encoders",
             (1, 2, 3, 4, 5, 6, 7, 8, 9),
@@ -99,7 +111,7 @@ def rule_for(config: Any) -> Preset:
     accuracy on held-out clean rows (``benchmarks/studies/narrow_encoder.py``).
     """
     width = _size(config)[0]
-    if _is_decoder(config):
+    if is_decoder(config):
         return replace(PRESETS["decoder"], source=_rule("the published decoder settings"))
     if width >= 1024:
         return replace(PRESETS["encoder-large"], source=_rule("the settings of the published large encoders"))
@@ -123,7 +135,8 @@ def _size(config: Any) -> tuple[int, int]:
     return int(width or 0), int(depth or 0)
 
 
-def _is_decoder(config: Any) -> bool:
+def is_decoder(config: Any) -> bool:
+    """Whether a ``transformers`` configuration is that of a decoder, which reads from left to right."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED
 

@@ -1,0 +1,43 @@
+"""Loading a causal language model as a backbone, for generation."""
+
+from __future__ import annotations
+
+import os
+
+from transformers.utils import find_adapter_config_file
+
+from musclelora.adapter.backbone import Backbone
+from musclelora.adapter.presets import is_decoder
+from musclelora.data.language_models import checkpoint_of, load_language_model
+from musclelora.errors import ModelError
+
+DEFAULT_DECODER = "smollm2-135m-instruct"
+
+
+def load_causal_backbone(name: str | os.PathLike[str], *, revision: str | None = None) -> Backbone:
+    """Load a pretrained decoder with its own head, in float32.
+
+    Args:
+        name: an embedded language model (``smollm2-135m-instruct``), a folder, or a hub name.
+        revision: a commit, branch or tag of the hub.
+
+    Raises:
+        ModelError: unknown, altered, without safetensors weights, an adapter, or no decoder.
+        UsageError: a package that the model needs is missing.
+    """
+    name = os.fspath(name)
+    path, files = checkpoint_of(name)
+    # transformers would load the adapter too, from a pickle where it has no safetensors.
+    if not files and find_adapter_config_file(path, revision=revision) is not None:
+        raise ModelError(
+            f"{name}: it holds an adapter (adapter_config.json), expected a whole model; "
+            "merge the adapter into its base model and save that, or name the base model"
+        )
+    model, tokenizer = load_language_model(name, "causal-lm", revision=revision)
+    if not is_decoder(model.config):
+        raise ModelError(
+            f"{name}: found a {model.config.model_type} model, which reads a text on both sides, expected a "
+            "decoder; name one, or train with --task classify"
+        )
+    commit = getattr(model.config, "_commit_hash", None)
+    return Backbone(name, path, model, tokenizer, commit)
