@@ -64,9 +64,9 @@ def test_columns_can_be_named_and_rows_limited(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "pairs.csv", ("ask", "say"))
     pairs = load_pairs(file, prompt_column="ask", response_column="say", max_rows=1)
     assert (pairs.prompts, pairs.responses) == (EXPECTED[:1], ("Four.",))
-    with pytest.raises(DataError, match="none of the columns prompt.*'ask', 'say'.*--prompt-column"):
+    with pytest.raises(DataError, match=r"none of the columns prompt.*'ask', 'say'.*--prompt-column"):
         load_pairs(file)
-    with pytest.raises(DataError, match="none of the columns response.*--response-column"):
+    with pytest.raises(DataError, match=r"none of the columns response.*--response-column"):
         load_pairs(file, prompt_column="ask")
     with pytest.raises(UsageError, match="max_rows"):
         load_pairs(file, max_rows=0)

@@ -64,7 +64,7 @@ def gradients(folder: Path, output: Path, passes: str, **changes: Any) -> tuple[
         for parameter in ours.model.parameters():
             if parameter.requires_grad:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
-    ours._align = lambda model: None  # type: ignore[method-assign]  # what it would be given is compared
+    ours._align = lambda _: None  # type: ignore[method-assign]  # what it would be given is compared
     batch = next(iter(ours.get_train_dataloader()))
     ours.training_step(ours.model, dict(batch))
     found = {n: p.grad for n, p in ours.model.named_parameters() if p.grad is not None}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from musclelora.data.embedded import EMBEDDED_MODELS
+from musclelora.cli.tasks import peek
+from musclelora.data.embedded import EMBEDDED_LANGUAGE_MODELS, EMBEDDED_MODELS
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
@@ -31,13 +31,14 @@ def spare_the_hub(*names: str | None) -> None:
 
 def model_of(run: str) -> str | None:
     """The model that a run is of, or None where the folder does not say."""
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        return str(json.loads((Path(run) / "run.json").read_text(encoding="utf-8"))["model"]["name"])
+    with contextlib.suppress(LookupError, TypeError):
+        return str(peek(run)["model"]["name"])
     return None
 
 
 def _is_hub_name(name: str) -> bool:
-    return bool(_HUB_NAME.fullmatch(name)) and name not in EMBEDDED_MODELS and not Path(name).exists()
+    embedded = name in EMBEDDED_MODELS or name in EMBEDDED_LANGUAGE_MODELS
+    return bool(_HUB_NAME.fullmatch(name)) and not embedded and not Path(name).exists()
 
 
 def _reachable(endpoint: str) -> bool:
