@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-from transformers.utils import find_adapter_config_file
-
 from musclelora.adapter.backbone import Backbone
 from musclelora.adapter.presets import is_decoder
 from musclelora.data.language_models import checkpoint_of, load_language_model
@@ -26,13 +24,6 @@ def load_causal_backbone(name: str | os.PathLike[str], *, revision: str | None =
         UsageError: a package that the model needs is missing.
     """
     name = os.fspath(name)
-    path, files = checkpoint_of(name)
-    # transformers would load the adapter too, from a pickle where it has no safetensors.
-    if not files and find_adapter_config_file(path, revision=revision) is not None:
-        raise ModelError(
-            f"{name}: it holds an adapter (adapter_config.json), expected a whole model; "
-            "merge the adapter into its base model and save that, or name the base model"
-        )
     model, tokenizer = load_language_model(name, "causal-lm", revision=revision)
     if not is_decoder(model.config):
         raise ModelError(
@@ -40,4 +31,4 @@ def load_causal_backbone(name: str | os.PathLike[str], *, revision: str | None =
             "decoder; name one, or train with --task classify"
         )
     commit = getattr(model.config, "_commit_hash", None)
-    return Backbone(name, path, model, tokenizer, commit)
+    return Backbone(name, checkpoint_of(name)[0], model, tokenizer, commit)

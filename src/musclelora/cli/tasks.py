@@ -74,6 +74,17 @@ def pair_options(*, response: bool) -> Callable[[Command], Command]:
     return add
 
 
+def max_new_tokens(command: Command) -> Command:
+    """``--max-new-tokens``, for the commands that answer prompts."""
+    return click.option(
+        "--max-new-tokens",
+        type=click.IntRange(1),
+        default=64,
+        show_default=True,
+        help="generate: tokens of an answer, beyond which it is cut.",
+    )(command)
+
+
 def dispatch(works: Works, task: str, options: dict[str, Any]) -> None:
     """Do the work of the command that runs for a task.
 

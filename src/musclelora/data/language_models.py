@@ -31,6 +31,7 @@ def load_language_model(name: str, kind: str, *, revision: str | None = None) ->
         UsageError: a package that it needs is missing.
     """
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers.utils import find_adapter_config_file
 
     family = {"seq2seq": AutoModelForSeq2SeqLM, "causal-lm": AutoModelForCausalLM}[kind]
     source, files = checkpoint_of(name)
@@ -40,6 +41,12 @@ def load_language_model(name: str, kind: str, *, revision: str | None = None) ->
 
         options = {"quantization_config": GgufConfig(dequantize=True)}
     with _model_errors(name, kind), _quiet():
+        # transformers would load the adapter too, from a pickle where it has no safetensors.
+        if not files and find_adapter_config_file(source, revision=revision) is not None:
+            raise ModelError(
+                f"{name}: it holds an adapter (adapter_config.json), expected a whole model; "
+                "merge the adapter into its base model and save that, or name the base model"
+            )
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, revision=revision, **files)
         model, info = family.from_pretrained(
             source,
