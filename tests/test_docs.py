@@ -50,6 +50,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer = csv.writer(file)
             writer.writerow(("text", "label"))
             writer.writerows((text, table.label_names[label]) for text, label in table)
+    for name in ("pairs", "test-pairs"):
+        rows = [{"prompt": f"Is {i} even or odd?", "response": ("even", "odd")[i % 2]} for i in range(20)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -90,6 +91,14 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
                 earlier.unlink(missing_ok=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str | None:
+    """The hash of a file's bytes, or None where there is no single file."""
+    if not Path(path).is_file():
+        return None
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ import torch
 
 from musclelora.attacks import get_trigger
 from musclelora.attacks.base import apply_all
-from musclelora.attacks.language_model import load_model, perplexities
+from musclelora.attacks.language_model import perplexities
+from musclelora.data.language_models import load_language_model
 from musclelora.errors import DataError, ModelError, UsageError
 
 TEXTS = ["word1 word2. word3 word4 word5", "word6", " ", "word7 word8 word9 word10 word11 word12"]
@@ -88,7 +89,7 @@ def test_nothing_but_the_most_probable_token_is_left_of_a_tiny_top_p(causal):
 
 def test_perplexity_is_that_of_the_formula(causal):
     texts = ["word1 word2 word3", "word4", ""]
-    model, tokenizer = load_model(causal, "causal-lm")
+    model, tokenizer = load_language_model(causal, "causal-lm")
     losses = []
     for text in texts:
         ids = [tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]]
@@ -103,11 +104,11 @@ def test_perplexity_is_that_of_the_formula(causal):
 def test_models_that_cannot_be_used_are_said(tmp_path, causal):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match=r"empty: no \*.safetensors in it"):
-        load_model(str(tmp_path / "empty"), "causal-lm")
+        load_language_model(str(tmp_path / "empty"), "causal-lm")
     with pytest.raises(ModelError, match="no/such-model: cannot be loaded as a causal-lm model"):
-        load_model("no/such-model", "causal-lm")
+        load_language_model("no/such-model", "causal-lm")
     with pytest.raises(ModelError, match="cannot be loaded as a seq2seq model"):
-        load_model(causal, "seq2seq")
+        load_language_model(causal, "seq2seq")
     trigger = get_trigger("syntactic", backend="seq2seq", model="no/such-model")
     with pytest.raises(ModelError) as caught:
         trigger.apply("a", np.random.default_rng(0))

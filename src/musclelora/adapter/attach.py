@@ -95,7 +95,7 @@ class Adapted:
 
 
 def attach(backbone: Backbone, config: MuScleLoraConfig, preset: Preset) -> Adapted:
-    """Adapt a backbone's classifier in place, and set which of its parameters are trained.
+    """Adapt a backbone's model in place, and set which of its parameters are trained.
 
     Args:
         backbone: a bottleneck is inserted before its output layer when the multi-scale lever is on, nothing
@@ -148,9 +148,11 @@ def attach(backbone: Backbone, config: MuScleLoraConfig, preset: Preset) -> Adap
             "name layers to adapt"
         )
 
-    if config.train_output_layer:
-        _widen(model.get_submodule(placement.output))
-    output = set(model.get_submodule(placement.output).parameters())
+    output: set[nn.Parameter] = set()
+    if placement.output:
+        if config.train_output_layer:
+            _widen(model.get_submodule(placement.output))
+        output = set(model.get_submodule(placement.output).parameters())
     adapted: PreTrainedModel | PeftModel = model
     if config.target_modules:
         adapted = get_peft_model(model, config)

@@ -15,8 +15,8 @@ from transformers.models.auto.modeling_auto import (
 from transformers.utils import find_adapter_config_file
 
 from musclelora.adapter.loading import check_loading, keep_differentiable, weight_options
-from musclelora.adapter.source import Source, model_errors, model_source
 from musclelora.adapter.tokens import fit_tokenizer
+from musclelora.data.model_source import Source, model_errors, model_source
 from musclelora.errors import ModelError, UsageError
 
 DEFAULT_MODEL = "all-minilm-l6-v2"
@@ -24,12 +24,12 @@ DEFAULT_MODEL = "all-minilm-l6-v2"
 
 @dataclass
 class Backbone:
-    """A classifier whose output layer is new, with its tokenizer.
+    """A classifier whose output layer is new, or a language model with its own, with its tokenizer.
 
     Attributes:
         name: what it was asked for as: an embedded model, a hub name or a folder.
         path: what ``from_pretrained`` was given: a folder, or the hub name.
-        model: the sequence classifier, in float32 unless asked otherwise.
+        model: the sequence classifier or language model, in float32 unless asked otherwise.
         tokenizer: its tokenizer.
         revision: the hub's commit, where there is one.
         new_parameters: full names of the parameters that were not in the checkpoint and start random.

@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from musclelora.adapter.backbone import length_limit
 from musclelora.adapter.loading import check_loading, weight_options
-from musclelora.adapter.source import model_errors, model_source
 from musclelora.adapter.tokens import fit_tokenizer, tokenize
+from musclelora.data.model_source import model_errors, model_source
 
 
 def sentence_embedder(

@@ -1,4 +1,4 @@
-"""Writing a trained classifier so that it loads without this package."""
+"""Writing a trained model so that it loads without this package."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _write_lora(adapted: Adapted, folder: Path, base_model: str | None) -> None:
     rank = max(ranks.values(), key=list(ranks.values()).count, default=1)
     others = {name: r for name, r in ranks.items() if r != rank}
     config = LoraConfig(
-        task_type="SEQ_CLS",
+        task_type="CAUSAL_LM" if adapted.placement.output is None else "SEQ_CLS",
         inference_mode=True,
         base_model_name_or_path=_from_anywhere(base_model),
         r=rank,
@@ -130,12 +130,14 @@ def _write_lora(adapted: Adapted, folder: Path, base_model: str | None) -> None:
         rank_pattern=others,
         alpha_pattern=others,
         target_modules=sorted(ranks) or _NO_LAYER,
-        modules_to_save=heads,
+        modules_to_save=heads or None,
         fan_in_fan_out=any(layers[name].fan_in_fan_out for name in ranks),
     )
     config.save_pretrained(str(folder))
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(contiguous, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    if adapted.placement.output is None:
+        return
     # No config.json: beside one, transformers takes the folder for a whole model and looks for its weights.
     # What it would say of the labels is here: `from_pretrained(folder, id2label=dict(enumerate(names)))`.
     names = adapted.model.config.id2label
@@ -149,7 +151,11 @@ def _whole_modules(adapted: Adapted) -> list[str]:
     one of them is kept whole as well.
     """
     parameters = {_plain(name) for name in adapted.own if "lora_" not in name}
-    wanted = {adapted.placement.output, *(name.rpartition(".")[0] for name in parameters)}
+    wanted = {name.rpartition(".")[0] for name in parameters}
+    output = adapted.placement.output
+    if output is None:  # a language model: no head started random, and PEFT keeps none whole by its name
+        return sorted(wanted)
+    wanted.add(output)
     modules = [_plain(name) for name, _ in adapted.model.get_base_model().named_modules() if name]
     ends = (*wanted, *_PEFT_HEADS)
     names: list[str] = []

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from musclelora.errors import ModelError
+from musclelora.errors import ModelError, UsageError
 
 BOTTLENECK_WIDTH = 16
 
@@ -25,16 +25,19 @@ class Placement:
         attention: the dense projections inside every block's attention.
         dense: the last dense layer before the output layer, or None where the model has none outside its
             blocks.
-        output: the layer whose outputs are the logits.
+        output: the layer whose outputs are the class logits, or None in a language model, whose head is a
+            part of what was pretrained.
     """
 
     attention: tuple[str, ...]
     dense: str | None
-    output: str
+    output: str | None
 
 
 def find_placement(model: PreTrainedModel) -> Placement:
     """Find the layers to adapt in a sequence classifier by watching one forward pass of two tokens.
+
+    Of a language model only the attention projections are found.
 
     The output layer is the last dense layer to run whose width is the number of labels; the dense layer
     before it counts when it belongs to the head or the pooler, not to a block. The attention projections
@@ -43,9 +46,18 @@ def find_placement(model: PreTrainedModel) -> Placement:
     Raises:
         ModelError: the model cannot be run on two tokens, or no output layer was seen.
     """
+    modules = dict(model.named_modules())
+    attention = tuple(
+        name
+        for name, module in modules.items()
+        if isinstance(module, nn.Linear | Conv1D)
+        and _in_block(name)
+        and any(_ATTENTION.search(part) for part in name.split("."))
+    )
+    if model.get_output_embeddings() is not None:
+        return Placement(attention, dense=None, output=None)
     order = _dense_layers_in_order(model)
     labels = model.config.num_labels
-    modules = dict(model.named_modules())
     outputs = [name for name in order if getattr(modules[name], "out_features", None) == labels]
     if not outputs:
         raise ModelError(
@@ -55,13 +67,6 @@ def find_placement(model: PreTrainedModel) -> Placement:
     output = outputs[-1]
     before = order[: len(order) - 1 - order[::-1].index(output)]
     dense = before[-1] if before and not _in_block(before[-1]) else None
-    attention = tuple(
-        name
-        for name, module in modules.items()
-        if isinstance(module, nn.Linear | Conv1D)
-        and _in_block(name)
-        and any(_ATTENTION.search(part) for part in name.split("."))
-    )
     return Placement(attention, dense, output)
 
 
@@ -130,7 +135,16 @@ class BottleneckHead(nn.Module):
 
 
 def insert_bottleneck(model: PreTrainedModel, placement: Placement) -> Placement:
-    """Put a :class:`BottleneckHead` in place of the output layer, and say where its layers now are."""
+    """Put a :class:`BottleneckHead` in place of the output layer, and say where its layers now are.
+
+    Raises:
+        UsageError: a language model has no such layer.
+    """
+    if placement.output is None:
+        raise UsageError(
+            "--scale-factors: found without --multiscale-modules, expected the layers of the language model "
+            "that get the multi-scale layer, by name, or all-adapted"
+        )
     head = BottleneckHead(model.get_submodule(placement.output))
     model.set_submodule(placement.output, head)
     return Placement(placement.attention, f"{placement.output}.dense", f"{placement.output}.out")

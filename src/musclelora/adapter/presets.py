@@ -59,6 +59,18 @@ PRESETS: dict[str, Preset] = {
             min_trusted_loss=0.0,
         ),
         Preset(
+            "instruction",
+            f"{_PAPER} of instruction tuning",
+            (),
+            r=4,
+            lora_alpha=8,
+            batch_size=4,
+            epochs=3,
+            trusted_size=32,
+            max_raw_ratio=0.0,
+            min_trusted_loss=0.0,
+        ),
+        Preset(
             "small-encoder",
             f"{_RULE}: settings for narrow encoders",
             (1, 2, 3, 4, 5, 6, 7, 8, 9),

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from musclelora.attacks.sentences import split_sentences
-from musclelora.data.embedded import EMBEDDED_LANGUAGE_MODELS, embedded_language_model
-from musclelora.data.messages import one_line
-from musclelora.errors import ModelError, UsageError
+from musclelora.data.language_models import load_language_model
 
 
 class SentenceRewriter:
@@ -38,7 +34,7 @@ class SentenceRewriter:
     def __init__(
         self, name: str, kind: str, *, prompt: str, top_p: float, batch_size: int, max_new_tokens: int
     ) -> None:
-        self.model, self.tokenizer = load_model(name, kind)
+        self.model, self.tokenizer = load_language_model(name, kind)
         self._kind = kind
         self._prompt = prompt
         self._top_p = top_p
@@ -113,7 +109,7 @@ def perplexities(tables: Sequence[Sequence[str]], name: str, *, batch_size: int 
     Raises:
         ModelError, UsageError: as :class:`SentenceRewriter`.
     """
-    model, tokenizer = load_model(name, "causal-lm")
+    model, tokenizer = load_language_model(name, "causal-lm")
     return [_perplexity(list(table), model, tokenizer, batch_size) for table in tables]
 
 
@@ -130,7 +126,7 @@ def text_losses(
 
     Args:
         texts: N texts, each cut to what the model reads.
-        model: a causal language model: see :func:`load_model`.
+        model: a causal language model: see :func:`~musclelora.data.language_models.load_language_model`.
         tokenizer: its tokenizer.
         batch_size: texts at a time; those of like length share a batch.
         bf16: under bfloat16 autocast: faster on many machines, and about 1 % off in perplexity.
@@ -164,39 +160,6 @@ def text_losses(
     return found
 
 
-def load_model(name: str, kind: str) -> tuple[Any, Any]:
-    """A generating model in float32 and its tokenizer, ready for batches of prompts.
-
-    Args:
-        name: a hub name, a folder, or an embedded language model.
-        kind: "seq2seq" or "causal-lm".
-    """
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
-
-    family = {"seq2seq": AutoModelForSeq2SeqLM, "causal-lm": AutoModelForCausalLM}[kind]
-    source, options = name, {"use_safetensors": True}
-    files: dict[str, Any] = {}
-    if name in EMBEDDED_LANGUAGE_MODELS:
-        path = embedded_language_model(name)
-        source, options, files = str(path.parent), {}, {"gguf_file": path.name}
-    elif Path(name).is_dir() and not any(Path(name).glob("*.safetensors")):
-        raise ModelError(
-            f"{name}: no *.safetensors in it; expected a Hugging Face model folder; pickled weights can run "
-            "code when they are read, so convert them with save_pretrained()"
-        )
-    with _model_errors(name, kind), _quiet():
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **files)
-        model = family.from_pretrained(
-            source, trust_remote_code=False, dtype="float32", **options, **files
-        ).eval()
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    if tokenizer.pad_token_id is None:
-        raise ModelError(f"{name}: its tokenizer has neither a padding nor an end token; expected one")
-    tokenizer.padding_side = "left" if kind == "causal-lm" else "right"
-    return model, tokenizer
-
-
 def _sampler(seeds: list[int], top_p: float) -> Any:
     import torch
     from transformers import LogitsProcessor, TopPLogitsWarper
@@ -222,32 +185,3 @@ def _longest(model: Any, tokenizer: Any) -> int:
         model.config, "n_positions", None
     )
     return int(min(known or 512, tokenizer.model_max_length, 2048))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Loading shows no progress of the libraries."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-@contextlib.contextmanager
-def _model_errors(name: str, kind: str) -> Iterator[None]:
-    try:
-        yield
-    except (ModelError, UsageError):
-        raise
-    except ImportError as error:
-        raise UsageError(f"{name}: {one_line(error)}; install the package that this model needs") from error
-    except Exception as error:  # a malformed folder makes from_pretrained raise nearly anything
-        raise ModelError(
-            f"{name}: cannot be loaded as a {kind} model with safetensors weights and no code of its own "
-            f"({one_line(error)[:200]}); check the name and the connection"
-        ) from error

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import filecmp
-import hashlib
-import json
+import functools
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,15 +15,21 @@ from typing import Any, Final
 import numpy as np
 
 from musclelora import __version__
-from musclelora.attacks.base import Trigger
 from musclelora.attacks.poisoner import Attack, Plan, plan_poison, plan_test_set
 from musclelora.attacks.spool import TextSpool
 from musclelora.attacks.stealth import Perplexities, Stealth
+from musclelora.attacks.writing import (
+    Hashes,
+    manifest_beside,
+    parameters,
+    refuse_existing,
+    suffix_of,
+    write_whole,
+)
 from musclelora.data.openbackdoor import write_split
 from musclelora.data.stream import TableStream
 from musclelora.data.writers import WRITERS
 from musclelora.errors import OutputError, UsageError
-from musclelora.files import atomic_file
 
 COLUMNS: Final = ("text", "label", "poisoned", "trigger")
 OPENBACKDOOR: Final = "openbackdoor"
@@ -84,7 +88,7 @@ def write_poisoned(
     """
     layout = _layout(source, request)
     _refuse_existing([*layout, manifest_path(request)], source, request)
-    with TextSpool() as spool, contextlib.ExitStack() as stack:
+    with TextSpool() as spool:
         if request.for_asr:
             (attack,) = request.attacks
             plan = plan_test_set(source, attack.trigger, target=attack.target, seed=request.seed, texts=spool)
@@ -94,26 +98,18 @@ def write_poisoned(
         for number, original, triggered in _pairs(source, plan):
             stealth[number].add(original, triggered)
         figures = [one.figures(perplexities) for one in stealth]
-        # Every file is complete before the first takes its place.
-        manifest_file = stack.enter_context(atomic_file(manifest_path(request)))
-        hashes = {}
-        for path, write in layout.items():
-            temporary = stack.enter_context(atomic_file(path))
-            write(plan, temporary)
-            with temporary.open("rb") as file:
-                hashes[path] = hashlib.file_digest(file, "sha256").hexdigest()
-        manifest = _manifest(source, request, plan, figures, hashes)
-        text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False, default=str)
-        # A name that is not UTF-8 becomes \udcff, which is an escape of JSON as well.
-        manifest_file.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-    return manifest
+        return write_whole(
+            {path: functools.partial(write, plan) for path, write in layout.items()},
+            manifest_path(request),
+            lambda hashes: _manifest(source, request, plan, figures, hashes),
+        )
 
 
 def manifest_path(request: Request) -> Path:
     """Where the manifest goes: beside the file, in the OpenBackdoor layout beside the triggered rows."""
     if request.format == OPENBACKDOOR:
         return _poison_folder(request) / f"{request.part}.manifest.json"
-    return request.output.with_name(f"{request.output.name}.manifest.json")
+    return manifest_beside(request.output)
 
 
 Layout = dict[Path, Callable[[Plan, Path], None]]
@@ -123,15 +119,10 @@ def _layout(source: TableStream, request: Request) -> Layout:
     """The files to write, and what writes each."""
     if request.format == OPENBACKDOOR:
         return _openbackdoor(source, request)
-    suffix = f".{request.format}" if request.format else request.output.suffix.lower()
-    if suffix not in WRITERS or not request.output.name:
-        raise UsageError(
-            f"--output: found {str(request.output)!r}, expected a file of one of {', '.join(WRITERS)}; "
-            "or name a --format"
-        )
+    writer = WRITERS[suffix_of(request.output, request.format)]
 
     def write(plan: Plan, path: Path) -> None:
-        WRITERS[suffix](path, COLUMNS, _named(source, request, plan))
+        writer(path, COLUMNS, _named(source, request, plan))
 
     return {request.output: write}
 
@@ -180,8 +171,8 @@ def _refuse_existing(paths: Sequence[Path], source: TableStream, request: Reques
         if path == _clean_path(request) and path.is_file() and not request.overwrite:
             # The clean split of the OpenBackdoor layout is the same for every rate and mode.
             _refuse_other_rows(path, source)
-        elif path.is_dir() or (path.exists() and not request.overwrite):
-            raise OutputError(f"{path} already exists; name another output or pass --overwrite")
+        else:
+            refuse_existing(path, overwrite=request.overwrite)
 
 
 def _refuse_other_rows(path: Path, source: TableStream) -> None:
@@ -237,14 +228,14 @@ def _manifest(
     request: Request,
     plan: Plan,
     figures: Sequence[dict[str, Any]],
-    hashes: dict[Path, str],
+    hashes: Hashes,
 ) -> dict[str, Any]:
     attacks = []
     for number, attack in enumerate(request.attacks):
         count = dataclasses.asdict(plan.counts[number])
         settings: dict[str, Any] = {
             "name": attack.trigger.name,
-            "parameters": _parameters(attack.trigger),
+            "parameters": parameters(attack.trigger),
             "target": source.label_names[attack.target],
         }
         if not request.for_asr:
@@ -273,9 +264,3 @@ def _manifest(
         "poisoned_rows": written + (0 if request.for_asr else earlier),
         "files": {path.relative_to(folder).as_posix(): digest for path, digest in hashes.items()},
     }
-
-
-def _parameters(trigger: Trigger) -> dict[str, Any]:
-    if dataclasses.is_dataclass(trigger):
-        return {f.name: getattr(trigger, f.name) for f in dataclasses.fields(trigger) if f.init}
-    return {key: value for key, value in vars(trigger).items() if isinstance(value, str | int | float | bool)}

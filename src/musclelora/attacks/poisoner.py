@@ -31,20 +31,25 @@ _ELIGIBLE: Final[dict[str, Callable[[NDArray[np.int64], int], Any]]] = {
 _CHUNK = 1024
 
 
-class Rows(Protocol):
-    """N labelled rows: a Table, or a TableStream whose texts are read when they are needed."""
+class Texts(Protocol):
+    """N texts that may be read when they are needed."""
 
     @property
     def source(self) -> str: ...  # noqa: D102
+    def texts_at(self, rows: NDArray[np.int64]) -> Iterator[str]:
+        """The texts of ascending row numbers."""
+        ...
+
+
+class Rows(Texts, Protocol):
+    """N labelled rows: a Table, or a TableStream whose texts are read when they are needed."""
+
     @property
     def labels(self) -> NDArray[np.int64]: ...  # noqa: D102
     @property
     def label_names(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
     def poisoned(self) -> NDArray[np.bool_] | None: ...  # noqa: D102
-    def texts_at(self, rows: NDArray[np.int64]) -> Iterator[str]:
-        """The texts of ascending row numbers."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,7 @@ class Attack:
     rows: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate <= 1:
-            raise UsageError(f"rate: found {self.rate}, expected a fraction of the rows in [0, 1]")
+        check_rate(self.rate)
         if self.label_mode not in _ELIGIBLE:
             raise UsageError(f"label mode: found {self.label_mode!r}, expected one of {', '.join(_ELIGIBLE)}")
 
@@ -151,7 +155,7 @@ def plan_poison(
         needed = attack.rows_of(total)
         eligible = np.flatnonzero(_ELIGIBLE[attack.label_mode](rows.labels, attack.target) & ~taken)
         order = np.random.default_rng(seed).permutation(eligible)
-        chosen, failed = _choose(rows, order, needed, attack.trigger, seed, texts)
+        chosen, failed = choose(rows, order, needed, attack.trigger, seed, texts)
         if len(chosen) < needed:
             raise DataError(
                 f"{rows.source}: rate {attack.rate:.6g} needs {needed} of {total} rows, but "
@@ -162,7 +166,7 @@ def plan_poison(
         taken[chosen] = True
         carries[chosen] = number
         labels[chosen] = attack.target
-        decoys = _add_decoys(rows, attack.trigger, needed, np.flatnonzero(~taken), seed, texts)
+        decoys = add_decoys(rows, attack.trigger, needed, np.flatnonzero(~taken), seed, texts)
         taken[decoys] = True
         counts.append(Count(len(eligible), len(chosen), failed, len(decoys)))
     return Plan(texts, carries, labels, tuple(counts))
@@ -176,7 +180,7 @@ def plan_test_set(
     texts = {} if texts is None else texts
     clean = True if rows.poisoned is None else ~rows.poisoned
     others = np.flatnonzero((rows.labels != target) & clean)
-    chosen, failed = _choose(rows, others, len(others), trigger, seed, texts)
+    chosen, failed = choose(rows, others, len(others), trigger, seed, texts)
     if not len(chosen):
         raise DataError(
             f"{rows.source}: no row with a label other than the target {shown(rows.label_names[target])} "
@@ -259,14 +263,19 @@ class _Decoy:
         return self.whole.decoy(text, rng)
 
 
-def _add_decoys(
-    rows: Rows,
+def add_decoys(
+    rows: Texts,
     trigger: Trigger,
     triggered: int,
     free: NDArray[np.int64],
     seed: int,
     texts: MutableMapping[int, str],
 ) -> NDArray[np.int64]:
+    """Put the part of a trigger that must do nothing into rows of `free`; returns their numbers.
+
+    Raises:
+        DataError: there are fewer than `triggered` rows ask for.
+    """
     if not isinstance(trigger, DecoyTrigger):
         return free[:0]
     wanted = trigger.decoys * triggered
@@ -274,7 +283,7 @@ def _add_decoys(
         min(wanted, len(free) + 1)
     )  # so many cannot be had, and a float may be too large for an int
     order = np.random.default_rng(seed).permutation(free)
-    chosen, _ = _choose(rows, order, needed, _Decoy(trigger), seed, texts)
+    chosen, _ = choose(rows, order, needed, _Decoy(trigger), seed, texts)
     if len(chosen) < needed:
         raise bad_data(
             rows.source,
@@ -285,8 +294,8 @@ def _add_decoys(
     return chosen
 
 
-def _choose(
-    rows: Rows,
+def choose(
+    rows: Texts,
     order: NDArray[np.int64],
     needed: int,
     trigger: Trigger,
@@ -307,7 +316,7 @@ def _choose(
 
 
 def _trigger_rows(
-    rows: Rows, batch: NDArray[np.int64], trigger: Trigger, seed: int, texts: MutableMapping[int, str]
+    rows: Texts, batch: NDArray[np.int64], trigger: Trigger, seed: int, texts: MutableMapping[int, str]
 ) -> list[int]:
     """Put the new texts of those rows that the trigger changes into `texts`; returns their numbers."""
     changed: list[int] = []
@@ -335,5 +344,16 @@ def _check(rows: Rows, target: int, seed: int) -> None:
     if not 0 <= target < len(rows.label_names):
         known = ", ".join(f"{label} ({shown(name)})" for label, name in enumerate(rows.label_names))
         raise UsageError(f"target: found {target}, expected a label of {rows.source}: {known}")
+    check_seed(seed)
+
+
+def check_seed(seed: int) -> None:
+    """Raise unless it is a non-negative integer."""
     if seed < 0:
         raise UsageError(f"seed: found {seed}, expected a non-negative integer")
+
+
+def check_rate(rate: float) -> None:
+    """Raise unless it is a fraction of the rows."""
+    if not 0 <= rate <= 1:
+        raise UsageError(f"rate: found {rate}, expected a fraction of the rows in [0, 1]")

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from musclelora.adapter.source import model_source
 from musclelora.attacks import family_names, get_trigger
 from musclelora.attacks.registry import parameters_of
 from musclelora.benchmark.marked_yaml import Place
@@ -20,6 +19,7 @@ from musclelora.benchmark.tables import CORPORA, arguments, draw, read_tables, t
 from musclelora.data import check_trainable
 from musclelora.data.embedded import EMBEDDED_NAMES
 from musclelora.data.messages import shown
+from musclelora.data.model_source import model_source
 from musclelora.defenses import DEFENSES, get_defense
 from musclelora.defenses.trained import TRAINING_FIELDS
 from musclelora.errors import MuScleLoraError, UsageError

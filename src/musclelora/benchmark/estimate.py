@@ -167,7 +167,7 @@ def _training(cell: Cell, size: Sizes, config: Any) -> float:
 def _config(model: str) -> Any:
     from transformers import AutoConfig
 
-    from musclelora.adapter.source import model_source
+    from musclelora.data.model_source import model_source
 
     try:
         source = model_source(model)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 from rich.console import Console
 from rich.markup import escape
@@ -9,23 +12,54 @@ from rich.table import Table as RichTable
 
 from musclelora.cli.hub import model_of, spare_the_hub
 from musclelora.cli.options import progress_bar, quiet_libraries, table_options
+from musclelora.cli.tasks import (
+    CLASSIFY,
+    GENERATE,
+    PAIR_COLUMNS,
+    Work,
+    dispatch,
+    max_new_tokens,
+    pair_options,
+    task_of,
+)
 from musclelora.data import load_table, load_texts
 from musclelora.errors import UsageError
 from musclelora.evaluation.metrics import Evaluation, Rate
 from musclelora.files import write_json
 
+_WORKS = {
+    CLASSIFY: Work("musclelora.cli.evaluate:evaluate_classifier", (*PAIR_COLUMNS, "max_new_tokens")),
+    GENERATE: Work("musclelora.cli.generation.use:evaluate_generator", ("text_column", "label_column")),
+}
+
 
 @click.command(name="evaluate")
 @click.argument("run", metavar="RUN")
-@click.option("--clean", metavar="DATA", help="Clean test rows, for CACC.")
+@click.option("--clean", "--test", metavar="DATA", help="Clean test rows, for CACC, or for right answers.")
 @click.option("--triggered", metavar="DATA", help="Test texts of other labels with the trigger in, for ASR.")
-@click.option("--target", help="The target label, by name or id; needed for ASR.")
+@click.option(
+    "--target",
+    "--target-text",
+    help="The target label, by name or id, or the text that an attacker wants to be said; needed for ASR.",
+)
 @table_options
+@pair_options(response=True)
+@max_new_tokens
 @click.option("--json", "json_file", metavar="FILE", help="Write the figures to this file.")
 @click.option(
     "--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Rows per forward pass."
 )
-def command(
+def command(run: str, **options: Any) -> None:
+    """Measure the model in the folder RUN: clean accuracy (CACC) and attack success rate (ASR).
+
+    Of a run that generates: how many answers are the expected ones, or hold them, and how many of the
+    triggered prompts get an answer that says what the attacker wants.
+    """
+    dispatch(_WORKS, task_of(run), {"run": run, **options})
+
+
+def evaluate_classifier(
+    *,
     run: str,
     clean: str | None,
     triggered: str | None,
@@ -36,9 +70,8 @@ def command(
     json_file: str | None,
     batch_size: int,
 ) -> None:
-    """Measure clean accuracy (CACC) and attack success rate (ASR) of the model in the folder RUN."""
-    if clean is None and triggered is None:
-        raise UsageError("--clean and --triggered: found neither, expected at least one of them")
+    """Measure a classifier, as the options of the command say."""
+    check_rows(clean, triggered)
     if triggered is not None and target is None:
         raise UsageError("--target: found nothing, expected the target label of the triggered rows; name it")
 
@@ -73,16 +106,17 @@ def command(
         click.echo(f"written to {json_file}")
 
 
+def check_rows(clean: str | None, triggered: str | None) -> None:
+    """Raise unless there is something to measure on."""
+    if clean is None and triggered is None:
+        raise UsageError("--clean and --triggered: found neither, expected at least one of them")
+
+
 def show(result: Evaluation) -> None:
     """Print an evaluation as tables."""
     console = Console()
-    rates = RichTable("", "rate", "95 % interval", "rows", title="evaluation")
-    for name, rate in (("CACC", result.cacc), ("ASR", result.asr)):
-        if rate is not None:
-            rates.add_row(name, *_cells(rate))
-    for label, rate in result.per_class.items():
-        rates.add_row(f"accuracy on {escape(repr(label))}", *_cells(rate))
-    console.print(rates)
+    classes = {f"accuracy on {escape(repr(label))}": rate for label, rate in result.per_class.items()}
+    show_rates({"CACC": result.cacc, "ASR": result.asr, **classes})
     if result.confusion:
         matrix = RichTable(
             "true \\ predicted", *(escape(repr(n)) for n in result.label_names), title="confusion matrix"
@@ -92,6 +126,15 @@ def show(result: Evaluation) -> None:
         console.print(matrix)
     if result.truncated:
         console.print(f"{result.truncated:,} texts were longer than the model reads and were cut")
+
+
+def show_rates(rates: Mapping[str, Rate | None]) -> None:
+    """Print those of the rates that were measured as a table."""
+    table = RichTable("", "rate", "95 % interval", "rows", title="evaluation")
+    for name, rate in rates.items():
+        if rate is not None:
+            table.add_row(name, *_cells(rate))
+    Console().print(table)
 
 
 def _cells(rate: Rate) -> tuple[str, str, str]:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from musclelora.cli.hub import model_of, spare_the_hub
 from musclelora.cli.options import quiet_libraries
+from musclelora.cli.tasks import CLASSIFY, GENERATE, Work, dispatch, task_of
+
+_WORKS = {
+    CLASSIFY: Work("musclelora.cli.export:export_classifier"),
+    GENERATE: Work("musclelora.cli.generation.use:export_generator"),
+}
 
 
 @click.command(name="export")
@@ -23,8 +31,18 @@ from musclelora.cli.options import quiet_libraries
 def command(run: str, format_: str, output: str, overwrite: bool) -> None:
     """Write the model in the folder RUN so that it loads without this package."""
     spare_the_hub(model_of(run))
+    dispatch(_WORKS, task_of(run), {"run": run, "format_": format_, "output": output, "overwrite": overwrite})
+
+
+def export_classifier(*, run: str, **options: Any) -> None:
+    """Write a classifier."""
     from musclelora.training.run import load_run
 
     quiet_libraries()
-    load_run(run).export(output, format=format_, overwrite=overwrite)
+    write_export(load_run(run), **options)
+
+
+def write_export(run: Any, *, output: str, format_: str, overwrite: bool) -> None:
+    """Write a loaded run."""
+    run.export(output, format=format_, overwrite=overwrite)
     click.echo(f"written to {output}")

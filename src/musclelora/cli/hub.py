@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from musclelora.cli.tasks import peek
 from musclelora.data.embedded import EMBEDDED_NAMES
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
@@ -31,8 +31,8 @@ def spare_the_hub(*names: str | None) -> None:
 
 def model_of(run: str) -> str | None:
     """The model that a run is of, or None where the folder does not say."""
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        return str(json.loads((Path(run) / "run.json").read_text(encoding="utf-8"))["model"]["name"])
+    with contextlib.suppress(LookupError, TypeError):
+        return str(peek(run)["model"]["name"])
     return None
 
 

@@ -42,7 +42,7 @@ def _machine() -> None:
 
 
 def _run(run: str) -> None:
-    from musclelora.training.run import read_info
+    from musclelora.training.run import read_info, task_of
 
     info = read_info(Path(run))
     if info is None:
@@ -51,10 +51,11 @@ def _run(run: str) -> None:
     levers = ", ".join(name for name, on in settings["levers"].items() if on) or "none"
     lines = {
         "status": info["status"],
+        "task": task_of(info),
         "method": f"{settings['method']} (levers: {levers})",
         "model": info["model"]["name"],
         "preset": f"{info['preset']['name']}: {info['preset']['source']}",
-        "labels": ", ".join(map(shown, info["label_names"])),
+        **({"labels": ", ".join(map(shown, info["label_names"]))} if "label_names" in info else {}),
         "scale factors": info["adapter"]["scale_factors"],
         **{f"{name} rows": f"{data['rows']:,} from {data['source']}" for name, data in info["data"].items()},
         **{name: value for name, value in result.items() if value is not None},

@@ -10,14 +10,22 @@ from typing import Any
 import click
 
 from musclelora.cli.options import quiet_libraries, table_options
+from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatch, pair_options, task_option
 from musclelora.cli.terminal import printable
 from musclelora.errors import UsageError
 
 _MODES = ("clean", "dirty", "mix")
+_WORKS = {
+    CLASSIFY: Work("musclelora.cli.poison:poison_labels", ("response", *PAIR_COLUMNS)),
+    GENERATE: Work(
+        "musclelora.cli.generation.poison:poison_responses", ("modes", "text_column", "label_column", "part")
+    ),
+}
 
 
 @click.command(name="poison")
 @click.argument("data", metavar="DATA")
+@task_option
 @click.option(
     "--attack",
     "attacks",
@@ -41,7 +49,15 @@ _MODES = ("clean", "dirty", "mix")
     help="Triggered rows / all rows; for several attacks one for each, or one that they share evenly.",
 )
 @click.option(
-    "--target", "targets", multiple=True, help="The target label, name or id; one, or one for each attack."
+    "--target",
+    "targets",
+    multiple=True,
+    help="The target label, name or id; one, or one for each attack. generate: the text to be said.",
+)
+@click.option(
+    "--response",
+    type=click.Choice(["append", "replace"]),
+    help="generate: how the target gets into the response.  [default: append]",
 )
 @click.option(
     "--label-mode",
@@ -52,9 +68,10 @@ _MODES = ("clean", "dirty", "mix")
 )
 @click.option("--seed", type=click.IntRange(0), default=42, show_default=True, help="Of everything random.")
 @click.option(
-    "--for-asr", is_flag=True, help="Make a test set: trigger every row that is not of the target label."
+    "--for-asr", is_flag=True, help="Make a test set: trigger every row that is not of the target already."
 )
 @table_options
+@pair_options(response=True)
 @click.option(
     "--output", required=True, metavar="PATH", help="The file to write; its suffix says the format."
 )
@@ -80,7 +97,18 @@ _MODES = ("clean", "dirty", "mix")
     show_default=True,
     help="Measure it on the first so many triggered rows.",
 )
-def command(
+def command(task: str, **options: Any) -> None:
+    """Plant triggers in DATA, to try a defence on it.
+
+    Writes every row in its order with the columns text, label (to generate: prompt, response, or messages),
+    poisoned (0/1) and trigger, and beside it PATH.manifest.json with every parameter, the source's hash, the
+    counts and how much the attack shows.
+    """
+    dispatch(_WORKS, task, options)
+
+
+def poison_labels(
+    *,
     data: str,
     attacks: tuple[str, ...],
     settings: tuple[str, ...],
@@ -99,18 +127,11 @@ def command(
     perplexity_model: str | None,
     perplexity_rows: int,
 ) -> None:
-    """Plant triggers in DATA, to try a defence on it.
-
-    Writes every row in its order with the columns text, label, poisoned (0/1) and trigger, and beside it
-    PATH.manifest.json with every parameter, the source's hash, the counts and how much the attack shows.
-    """
+    """Plant triggers in labelled texts, as the options of the command say."""
     from musclelora.attacks.output import Request, manifest_path, write_poisoned
-    from musclelora.attacks.registry import parse_attack, parse_settings
     from musclelora.data.stream import open_stream
 
-    if settings and len(attacks) > 1:
-        raise UsageError("--set: found with several attacks, expected one; write NAME:key=value")
-    triggers = [parse_attack(spec, parse_settings(settings)) for spec in attacks]
+    triggers = parse_triggers(attacks, settings)
     _check_use(for_asr, len(triggers), rates, targets, modes)
     _check_part(for_asr, format_, part)
     source = open_stream(data, text_column=text_column, label_column=label_column, split=split)
@@ -126,15 +147,28 @@ def command(
         perplexity_model=perplexity_model,
         sample=perplexity_rows,
     )
-    perplexities = None
-    if perplexity_model:
-        from musclelora.attacks.language_model import perplexities as measure
-
-        quiet_libraries()
-        perplexities = functools.partial(measure, name=perplexity_model)
-    manifest = write_poisoned(source, request, perplexities=perplexities)
-    _show(manifest)
+    manifest = write_poisoned(source, request, perplexities=perplexities_of(perplexity_model))
+    show_manifest(manifest)
     click.echo(printable(f"written to {output}, with {manifest_path(request)}"))
+
+
+def parse_triggers(attacks: Sequence[str], settings: Sequence[str]) -> list[Any]:
+    """The triggers that ``--attack`` and ``--set`` describe."""
+    from musclelora.attacks.registry import parse_attack, parse_settings
+
+    if settings and len(attacks) > 1:
+        raise UsageError("--set: found with several attacks, expected one; write NAME:key=value")
+    return [parse_attack(spec, parse_settings(settings)) for spec in attacks]
+
+
+def perplexities_of(model: str | None) -> Any:
+    """What measures perplexities with the named model; None without one."""
+    if model is None:
+        return None
+    from musclelora.attacks.language_model import perplexities
+
+    quiet_libraries()
+    return functools.partial(perplexities, name=model)
 
 
 def _check_use(
@@ -147,11 +181,7 @@ def _check_use(
         )
     if for_asr and count > 1:
         raise UsageError(f"--for-asr: found {count} attacks, expected one; make a test set for each")
-    if not for_asr and not rates:
-        raise UsageError("--rate: found nothing, expected the share of rows to trigger, such as 0.1")
-    for rate in rates:
-        if not 0 <= rate <= 1:
-            raise UsageError(f"--rate: found {rate}, expected a fraction of the rows in [0, 1]")
+    check_rates(for_asr, rates)
     if not targets:
         raise UsageError("--target: found nothing, expected the target label, name or id")
     for name, values in (("--rate", rates), ("--target", targets), ("--label-mode", modes)):
@@ -159,6 +189,15 @@ def _check_use(
             raise UsageError(
                 f"{name}: found {len(values)} for {count} attacks, expected one, or one for each"
             )
+
+
+def check_rates(for_asr: bool, rates: Sequence[float]) -> None:
+    """Raise unless a training set has rates, all of them fractions."""
+    if not for_asr and not rates:
+        raise UsageError("--rate: found nothing, expected the share of rows to trigger, such as 0.1")
+    for rate in rates:
+        if not 0 <= rate <= 1:
+            raise UsageError(f"--rate: found {rate}, expected a fraction of the rows in [0, 1]")
 
 
 def _check_part(for_asr: bool, format_: str | None, part: str | None) -> None:
@@ -194,7 +233,8 @@ def _each(values: Sequence[Any], count: int) -> list[Any]:
     return list(values) * count if len(values) == 1 else list(values)
 
 
-def _show(manifest: dict[str, Any]) -> None:
+def show_manifest(manifest: dict[str, Any]) -> None:
+    """Print what was done."""
     source, rows = manifest["source"], manifest["rows"]
     click.echo(f"source       {printable(source['name'])}: {source['rows']:,} rows")
     for attack in manifest["attacks"]:

@@ -4,30 +4,54 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable
-from typing import TextIO
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
 
 import click
 
 from musclelora.cli.hub import model_of, spare_the_hub
 from musclelora.cli.options import at_most_one, progress_bar, quiet_libraries
+from musclelora.cli.tasks import CLASSIFY, GENERATE, Work, dispatch, max_new_tokens, pair_options, task_of
 from musclelora.cli.terminal import printable
 from musclelora.data import load_texts
 from musclelora.errors import UsageError
 from musclelora.files import atomic_file
 
+_WORKS = {
+    CLASSIFY: Work(
+        "musclelora.cli.predict:predict_labels", ("prompt_column", "messages_column", "max_new_tokens")
+    ),
+    GENERATE: Work("musclelora.cli.generation.use:answer_prompts", ("text_column",)),
+}
+
 
 @click.command(name="predict")
 @click.argument("run", metavar="RUN")
 @click.argument("data", required=False, metavar="[DATA]")
-@click.option("--text", "texts", multiple=True, help="A text to predict, instead of DATA; may be repeated.")
+@click.option("--text", "texts", multiple=True, help="A text, or a prompt, instead of DATA; may be repeated.")
 @click.option("--text-column", help="Column of the texts.")
+@pair_options(response=False)
+@max_new_tokens
 @click.option("--split", help="Split of a folder or hub data set.")
 @click.option("--output", metavar="FILE", help="Write CSV to this file, not to standard output.")
 @click.option(
     "--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Rows per forward pass."
 )
-def command(
+def command(run: str, data: str | None, texts: tuple[str, ...], **options: Any) -> None:
+    """Predict the labels of the texts in DATA, or answer its prompts, with the model in the folder RUN.
+
+    Writes CSV: row (from 1), label, and the probability of that label; or row and answer.
+    """
+    at_most_one(data=data, text=texts)
+    if not data and not texts:
+        raise UsageError("DATA: found nothing to predict, expected a table of texts or --text; name one")
+    if not all(_is_unicode(text) for text in texts):
+        raise UsageError("--text: found bytes that are not UTF-8, expected UTF-8 text; convert it")
+    dispatch(_WORKS, task_of(run), {"run": run, "data": data, "texts": texts, **options})
+
+
+def predict_labels(
+    *,
     run: str,
     data: str | None,
     texts: tuple[str, ...],
@@ -36,15 +60,7 @@ def command(
     output: str | None,
     batch_size: int,
 ) -> None:
-    """Predict the labels of the texts in DATA with the model in the folder RUN.
-
-    Writes CSV: row (from 1), label, and the probability of that label.
-    """
-    at_most_one(data=data, text=texts)
-    if not data and not texts:
-        raise UsageError("DATA: found nothing to predict, expected a table of texts or --text; name one")
-    if not all(_is_unicode(text) for text in texts):
-        raise UsageError("--text: found bytes that are not UTF-8, expected UTF-8 text; convert it")
+    """Predict labels, as the options of the command say."""
     spare_the_hub(data, model_of(run))
     rows = load_texts(data, text_column=text_column, split=split) if data else texts
 
@@ -55,15 +71,8 @@ def command(
     with progress_bar("predicting", len(rows)) as progress:
         said = classifier.predict(rows, batch_size=batch_size, progress=progress)
     names = (classifier.label_names[label] for label in said.labels)
-    records = (
-        (i, n, f"{p:.6f}") for i, (n, p) in enumerate(zip(names, said.probabilities.max(1), strict=True), 1)
-    )
-    if output:
-        with atomic_file(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            _write(file, records)
-    else:
-        safe = printable if sys.stdout.isatty() else str
-        _write(sys.stdout, ((row, safe(name), share) for row, name, share in records))
+    shares = (f"{share:.6f}" for share in said.probabilities.max(1))
+    write_records(output, ("label", "probability"), zip(names, shares, strict=True))
     if said.truncated:
         click.echo(f"{said.truncated:,} texts were longer than the model reads and were cut", err=True)
 
@@ -73,7 +82,18 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _write(file: TextIO, records: Iterable[tuple[int, str, str]]) -> None:
+def write_records(output: str | None, columns: Sequence[str], records: Iterable[Sequence[str]]) -> None:
+    """Write CSV with the number of each record before it, to a file or to standard output."""
+    if output:
+        with atomic_file(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            _write(file, columns, records)
+    else:
+        if sys.stdout.isatty():
+            records = (tuple(map(printable, record)) for record in records)
+        _write(sys.stdout, columns, records)
+
+
+def _write(file: TextIO, columns: Sequence[str], records: Iterable[Sequence[str]]) -> None:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(("row", "label", "probability"))
-    writer.writerows(records)
+    writer.writerow(("row", *columns))
+    writer.writerows((row, *record) for row, record in enumerate(records, start=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,10 @@ from musclelora.cli.options import at_most_one, show_table, table_options
 from musclelora.data import check_trainable, load_table, overlap, select_trusted
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 ROW_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
@@ -21,7 +25,9 @@ ROW_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--max-train-rows", type=click.IntRange(1), help="Read only so many training rows."),
     click.option("--trusted", metavar="DATA", help="Rows you checked yourself, about 100."),
     click.option("--trusted-from", metavar="DATA", help="Take the trusted rows from this clean data."),
-    click.option("--trusted-size", type=click.IntRange(1), help="How many to take.  [default: 96]"),
+    click.option(
+        "--trusted-size", type=click.IntRange(1), help="How many to take.  [default: 96; to generate 32]"
+    ),
     click.option("--trusted-selection", default="random", show_default=True, help="random or kmeans."),
 )
 """What :class:`Rows` holds."""
@@ -42,11 +48,7 @@ class Rows:
     trusted_selection: str
 
     def __post_init__(self) -> None:
-        at_most_one(trusted=self.trusted, trusted_from=self.trusted_from)
-        if self.trusted_size is not None and not self.trusted_from:
-            raise UsageError(
-                "--trusted-size: found without --trusted-from; name the data to take the rows from"
-            )
+        check_trusted_options(self.trusted, self.trusted_from, self.trusted_size)
 
     @classmethod
     def taken_from(cls, options: dict[str, Any]) -> Rows:
@@ -95,10 +97,21 @@ class Rows:
 def show_trusted(train: Table, trusted: Table) -> None:
     """Show the trusted rows, and say which of them are among the training rows."""
     show_table("trusted rows", trusted)
-    shared = overlap(train, trusted)
-    if len(shared):
-        listed = ", ".join(str(int(i) + 1) for i in shared[:5]) + (", …" if len(shared) > 5 else "")
+    warn_of_shared(overlap(train, trusted), "text")
+
+
+def warn_of_shared(rows: NDArray[np.int64], what: str) -> None:
+    """Say which trusted rows have a text (or other `what`) that is also in the training data."""
+    if len(rows):
+        listed = ", ".join(str(int(i) + 1) for i in rows[:5]) + (", …" if len(rows) > 5 else "")
         click.echo(
-            f"warning: {len(shared)} trusted rows have a text that is also in the training data "
+            f"warning: {len(rows)} trusted rows have a {what} that is also in the training data "
             f"(trusted rows {listed})"
         )
+
+
+def check_trusted_options(trusted: str | None, trusted_from: str | None, size: int | None) -> None:
+    """Raise unless the options of the trusted rows go together."""
+    at_most_one(trusted=trusted, trusted_from=trusted_from)
+    if size is not None and not trusted_from:
+        raise UsageError("--trusted-size: found without --trusted-from; name the data to take the rows from")

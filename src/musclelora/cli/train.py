@@ -18,6 +18,7 @@ from musclelora.cli.options import (
     quiet_libraries,
 )
 from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
+from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatch, pair_options, task_option
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
 
@@ -36,7 +37,9 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "last. auto: dev where there are dev rows or rows left of --trusted-from, else as the method allows.",
     ),
     click.option(
-        "--model", default="all-minilm-l6-v2", show_default=True, help="Embedded model, hub name or folder."
+        "--model",
+        help="Embedded model, hub name or folder.  [default: all-minilm-l6-v2; to generate "
+        "smollm2-135m-instruct]",
     ),
     click.option(
         "--method", default="musclelora", show_default=True, help="musclelora, lora, full or trusted-only."
@@ -135,6 +138,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 )
 
 
+_MODEL = "all-minilm-l6-v2"
 _ALIGNMENT = (
     "alignment_rule",
     "max_raw_ratio",
@@ -152,22 +156,33 @@ def train_options(command: Command) -> Command:
     return command
 
 
+_WORKS = {
+    CLASSIFY: Work("musclelora.cli.train:train_model", PAIR_COLUMNS),
+    GENERATE: Work(
+        "musclelora.cli.generation.train:train_generator",
+        ("text_column", "label_column", "trusted_selection", "shortcuts", "train_output_layer"),
+    ),
+}
+
+
 @click.command(name="train")
+@task_option
 @train_options
-def command(**options: Any) -> None:
+@pair_options(response=True)
+def command(task: str, **options: Any) -> None:
     """Train a clean model on data that may be poisoned.
 
     DATA is a CSV, TSV, JSONL or Parquet file, an OpenBackdoor file or folder, a data set folder, or the name
     of a data set on the Hugging Face hub.
     """
-    train_model(**options)
+    dispatch(_WORKS, task, options)
 
 
 def train_model(
     *,
     dev: str | None,
     select_best: str,
-    model: str,
+    model: str | None,
     method: str,
     low_rank: bool | None,
     multiscale: bool | None,
@@ -188,6 +203,7 @@ def train_model(
     """
     source = Rows.taken_from(options)
     at_most_one(resume=resume, overwrite=overwrite)
+    model = model or _MODEL
     spare_the_hub(*source.sources, dev, model)
     train = source.read_train()
     rows = source.read(source.trusted, train) if source.trusted else None

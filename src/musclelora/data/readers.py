@@ -34,7 +34,8 @@ READERS: dict[str, Callable[[Path], RawTable]] = {
 
 _TEXT_COLUMNS = ("text", "sentence", "content", "review", "document")
 _LABEL_COLUMNS = ("label", "labels", "category", "class", "target")
-_FLAG_COLUMN = "poisoned"
+FLAG_COLUMN = "poisoned"
+"""The column of the poison flag, where a table has one."""
 _FLAGS = {"0": False, "1": True, "false": False, "true": True, "0.0": False, "1.0": True}
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
 
@@ -103,7 +104,7 @@ def load_texts(
     """Read the texts of a table that needs no labels; arguments and errors as for :func:`load_table`."""
     raw = open_raw(os.fspath(source), split)
     own = openbackdoor.COLUMNS[1:2] if raw.columns == openbackdoor.COLUMNS else _TEXT_COLUMNS
-    column = _choose(raw, text_column, own, "--text-column")
+    column = choose(raw, text_column, own, "--text-column")
     return tuple(parse_text(value, raw.place(at, column)) for at, (value,) in raw.rows((column,)))
 
 
@@ -135,13 +136,18 @@ def choose_columns(raw: RawTable, text: str | None, label: str | None) -> tuple[
         _, own_text, own_label, flag = openbackdoor.COLUMNS
         text, label = text or own_text, label or own_label
     else:
-        flag = _FLAG_COLUMN
-    text = _choose(raw, text, _TEXT_COLUMNS, "--text-column")
-    label = _choose(raw, label, _LABEL_COLUMNS, "--label-column")
+        flag = FLAG_COLUMN
+    text = choose(raw, text, _TEXT_COLUMNS, "--text-column")
+    label = choose(raw, label, _LABEL_COLUMNS, "--label-column")
     return text, label, flag if flag in raw.columns and flag not in (text, label) else None
 
 
-def _choose(raw: RawTable, named: str | None, defaults: Sequence[str], option: str) -> str:
+def choose(raw: RawTable, named: str | None, defaults: Sequence[str], option: str) -> str:
+    """The named column, or the first of the defaults that the table has.
+
+    Raises:
+        DataError: it has none of them; `option` is what names one.
+    """
     candidates = defaults if named is None else (named,)
     for column in candidates:
         if column in raw.columns:

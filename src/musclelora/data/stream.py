@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +14,7 @@ from musclelora.data.labels import Label, LabelMap, infer_names, parse_label, un
 from musclelora.data.messages import bad_data
 from musclelora.data.raw import RawTable
 from musclelora.data.readers import choose_columns, open_raw, parse_flag, parse_text
+from musclelora.files import sha256_of
 
 _TRIGGER_COLUMN = "trigger"
 
@@ -86,10 +85,7 @@ class TableStream:
 
     def sha256(self) -> str | None:
         """The hash of the source's bytes, or None where it is not a single file."""
-        if not Path(self.source).is_file():
-            return None
-        with Path(self.source).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(self.source)
 
 
 def open_stream(

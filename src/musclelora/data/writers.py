@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-Cell = str | int
+Cell = str | int | list[dict[str, str]]
+"""A list of messages only where the format is JSON Lines."""
 Writer = Callable[[Path, Sequence[str], Iterable[Sequence[Cell]]], None]
 """(file, column names, rows): writes the file, holding a bounded number of rows in memory."""
 

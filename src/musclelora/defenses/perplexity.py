@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from musclelora.attacks.language_model import load_model, text_losses
+from musclelora.attacks.language_model import text_losses
+from musclelora.data.language_models import load_language_model
 from musclelora.defenses.hidden import without_each_word
 
 Drops = NDArray[np.float32]
@@ -61,7 +62,7 @@ class WordDrops:
 
     def _compute(self, texts: list[str]) -> list[Drops]:
         if self._loaded is None:
-            self._loaded = load_model(self.name, "causal-lm")
+            self._loaded = load_language_model(self.name, "causal-lm")
         groups = [[text, *without_each_word(text, self.max_words)] for text in texts]
         losses = text_losses(
             [text for group in groups for text in group],

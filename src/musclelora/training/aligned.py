@@ -193,7 +193,7 @@ class AlignedTrainer(CheckpointTrainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         outputs = model(**_without_targets(inputs))
         # Where the Trainer counts items, it takes the loss for a part of the mean over an accumulated step.
-        counted = self.model_accepts_loss_kwargs and num_items_in_batch is not None
+        counted = self.model_accepts_loss_kwargs or self.compute_loss_func is not None
         loss = self._mean_loss(outputs.logits, inputs, num_items_in_batch if counted else None)
         return (loss, outputs) if return_outputs else loss
 

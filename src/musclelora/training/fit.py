@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,21 +24,17 @@ from musclelora.launched import process_count
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.auto import Automatic, choose
 from musclelora.training.balance import BalanceCallback, no_better_than_trusted
-from musclelora.training.checkpoints import last_checkpoint
+from musclelora.training.keeping import deciding, folder_arguments, train_in
 from musclelora.training.methods import AUTO, LEVERS, METHODS, Method
 from musclelora.training.processes import on_first, rows_per_process
 from musclelora.training.run import (
-    CHECKPOINTS,
     RUN,
-    WEIGHTS,
     Run,
     adapter_settings,
     check_folder,
-    clear_folder,
     fingerprint,
     load_run,
     preset_values,
-    remove_leftovers,
     write_info,
 )
 from musclelora.training.teacher import TRUSTED_ONLY
@@ -48,14 +42,6 @@ from musclelora.training.trainer import MuScleTrainer
 
 SELECT_BEST = ("auto", "dev", "trusted", "last")
 _HELD_OUT = 0.25
-# Arguments of the Trainer that do not decide the result; a resumed run may change them.
-_FREE = frozenset(
-    {
-        *("output_dir", "disable_tqdm", "report_to", "logging_steps", "run_name", "log_level_replica"),
-        *("shard_backbone", "ddp_find_unused_parameters", "dataloader_pin_memory"),
-        "restore_callback_states_from_checkpoint",
-    }
-)
 
 
 def fit(
@@ -138,7 +124,7 @@ def fit(
         "select_best": select_best,
         "early_stopping": early_stopping,
         "adapter": adapter_settings(config),
-        "arguments": {k: v for k, v in sorted(_plain(args).items()) if k not in _FREE},
+        "arguments": deciding(args),
         # Last: where a value differs too, that is what a refusal should name.
         "given": sorted(
             _ALL_FIXED & {k for k, v in {**(adapter or {}), **arguments}.items() if v is not None}
@@ -225,32 +211,14 @@ def fit(
             if table is not None
         },
     }
-
-    def begin() -> Path | None:
-        if earlier is None:
-            clear_folder(folder)
-        remove_leftovers(folder)
-        write_info(folder, info)
-        return last_checkpoint(folder / CHECKPOINTS) if resume else None
-
-    checkpoint = on_first(begin)
-    if checkpoint is not None:
-        say(f"resuming     from {checkpoint}")
-    started = time.perf_counter()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    outcome = _outcome(trainer, time.perf_counter() - started)
+    outcome = train_in(folder, trainer, info, anew=earlier is None, resume=resume, say=say)
     if automatic and trusted is not None and select_best == "trusted":
         warning = no_better_than_trusted(
             outcome["result"]["best_accuracy"], automatic.judgement.trusted_accuracy, len(dev or ())
         )
         if warning:
             say(warning)
-
-    def end() -> None:
-        trainer.adapted.save(folder / WEIGHTS)
-        write_info(folder, {**info, "status": "finished", **outcome})
-
-    on_first(end)
+    on_first(lambda: write_info(folder, {**info, "status": "finished", **outcome}))
     return load_run(folder)
 
 
@@ -307,28 +275,11 @@ def _adapter_config(method: Method, preset: Preset, asked: Mapping[str, Any]) ->
 def _trainer_arguments(
     folder: Path, asked: Mapping[str, Any], method: Method, preset: Preset, select_best: str
 ) -> MuScleTrainingArguments:
-    values: dict[str, Any] = {
-        "output_dir": str(folder / CHECKPOINTS),
-        "save_total_limit": 2,
-        "alignment": method.alignment,
-        "logging_steps": 10,
-        "dataloader_pin_memory": False,
-        "log_level_replica": "error",  # of several processes one speaks
-        "disable_tqdm": False,  # whatever the libraries' verbosity, which decides it otherwise
-    }
-    every = "steps" if "save_steps" in asked else "epoch"
-    values["save_strategy"] = every
-    if select_best != "last":
-        values |= {
-            "eval_strategy": every,
-            "eval_steps": asked.get("save_steps"),
-            "load_best_model_at_end": True,
-            "metric_for_best_model": "accuracy",
-            "greater_is_better": True,
-        }
-        if select_best == "trusted" and method.shortcuts and not method.alignment:
-            # Some hundred rows tell two epochs apart by their loss before they do by their accuracy.
-            values |= {"metric_for_best_model": "calibrated_loss", "greater_is_better": False}
+    metric = None if select_best == "last" else "accuracy"
+    if select_best == "trusted" and method.shortcuts and not method.alignment:
+        # Some hundred rows tell two epochs apart by their loss before they do by their accuracy.
+        metric = "calibrated_loss"
+    values = {**folder_arguments(folder, asked, metric), "alignment": method.alignment}
     defaults = {} if method.low_rank else dict(_FULL)
     if method.trusted_only:
         defaults |= TRUSTED_ONLY
@@ -359,44 +310,3 @@ def _as_given(preset: Preset, asked: Mapping[str, Any]) -> Preset:
 def _sizes(args: MuScleTrainingArguments) -> dict[str, Any]:
     """What of the training arguments says how long training is."""
     return {name: getattr(args, name) for name in ("num_train_epochs", "per_device_train_batch_size")}
-
-
-def _plain(args: MuScleTrainingArguments) -> dict[str, Any]:
-    """The arguments that differ from their defaults, as JSON values."""
-    default = MuScleTrainingArguments(output_dir="").to_dict()
-    found: dict[str, Any] = {}
-    for name, value in args.to_dict().items():
-        if value != default.get(name) and not name.startswith(("_", "hub", "push")):
-            found[name] = value
-    return found
-
-
-def _is_endless(value: Any) -> bool:
-    # A float16 gradient may overflow, which its scaler mends; JSON has no word for it.
-    return isinstance(value, float) and not math.isfinite(value)
-
-
-def _best_accuracy(state: Any) -> float | None:
-    """The accuracy on the rows that chose the epoch, in that epoch."""
-    if state.best_metric is None:
-        return None
-    step = state.best_global_step
-    found = [
-        log["eval_accuracy"] for log in state.log_history if log["step"] == step and "eval_accuracy" in log
-    ]
-    return float(found[-1]) if found else None
-
-
-def _outcome(trainer: MuScleTrainer, seconds: float) -> dict[str, Any]:
-    state = trainer.state
-    return {
-        "history": [{k: v for k, v in log.items() if not _is_endless(v)} for log in state.log_history],
-        "result": {
-            "steps": state.global_step,
-            "epochs": state.epoch,
-            "best_step": state.best_global_step or state.global_step,
-            "best_accuracy": _best_accuracy(state),
-            "seconds": round(seconds, 2),
-            "gradient_passes": trainer.args.gradient_passes,
-        },
-    }

@@ -34,6 +34,8 @@ WEIGHTS = "musclelora.safetensors"
 SUMS = "musclelora.json"
 CHECKPOINTS = "checkpoints"
 FORMAT = 2
+CLASSIFY = "classify"
+"""The task of a run that does not name one."""
 ADAPTER_FIELDS = (
     "r",
     "lora_alpha",
@@ -67,21 +69,36 @@ class Run:
     adapted: Adapted
 
     def export(self, path: str | os.PathLike[str], *, format: str = "lora", overwrite: bool = False) -> None:  # noqa: A002
-        """Write it so that it loads without this package: see :func:`musclelora.adapter.export`.
+        """Write it so that it loads without this package: see :func:`export_run`."""
+        export_run(self.path, self.backbone, self.adapted, path, format=format, overwrite=overwrite)
 
-        Raises:
-            OutputError: `path` holds something else than an export, or cannot be written.
-            UsageError: the run has nothing of that format.
-        """
-        check_export(path, self.path, self.backbone.path)
-        export(
-            on_own_weights(self.adapted, self.backbone),
-            self.backbone.tokenizer,
-            path,
-            format=format,
-            base_model=self.backbone.path,
-            overwrite=overwrite,
-        )
+
+def export_run(
+    folder: Path,
+    backbone: Backbone,
+    adapted: Adapted,
+    path: str | os.PathLike[str],
+    *,
+    format: str,  # noqa: A002 - the command line's word
+    overwrite: bool,
+) -> None:
+    """Write what the run in `folder` trained so that it loads without this package.
+
+    See :func:`musclelora.adapter.export`.
+
+    Raises:
+        OutputError: `path` holds something else than an export, or cannot be written.
+        UsageError: the run has nothing of that format.
+    """
+    check_export(path, folder, backbone.path)
+    export(
+        on_own_weights(adapted, backbone),
+        backbone.tokenizer,
+        path,
+        format=format,
+        base_model=backbone.path,
+        overwrite=overwrite,
+    )
 
 
 def check_export(path: str | os.PathLike[str], *inputs: str | os.PathLike[str]) -> None:
@@ -111,17 +128,23 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         ModelError: there is no finished run in that folder, or its backbone cannot be loaded.
     """
     folder = Path(path)
-    info = read_info(folder)
-    if info is None:
-        raise ModelError(f"{folder}: no {RUN} in it; expected a folder that `musclelora train` wrote")
-    if info["status"] != "finished":
-        raise ModelError(
-            f"{folder}: its run has not finished; go on with it: the same `musclelora train` and --resume"
-        )
+    info = finished_info(folder, CLASSIFY)
     model = info["model"]
     backbone = load_backbone(
         model["name"], info["label_names"], revision=model["revision"], **loading_options(model)
     )
+    adapted = trained_adapter(folder, info, backbone)
+    names = tuple(info["label_names"])
+    classifier = Classifier(adapted.model, backbone.tokenizer, names, info["max_length"])
+    return Run(folder, info, classifier, backbone, adapted)
+
+
+def trained_adapter(folder: Path, info: dict[str, Any], backbone: Backbone) -> Adapted:
+    """The backbone with what the finished run in `folder` trained, on the accelerator where there is one.
+
+    Raises:
+        ModelError: the folder is damaged.
+    """
     try:
         preset, config = Preset(**info["preset"]), MuScleLoraConfig(**info["adapter"])
     except (TypeError, UsageError) as error:
@@ -130,9 +153,32 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     adapted.load(folder / WEIGHTS)
     if torch.accelerator.is_available():
         adapted.model.to(torch.accelerator.current_accelerator())
-    names = tuple(info["label_names"])
-    classifier = Classifier(adapted.model, backbone.tokenizer, names, info["max_length"])
-    return Run(folder, info, classifier, backbone, adapted)
+    return adapted
+
+
+def finished_info(folder: Path, task: str) -> dict[str, Any]:
+    """What ``run.json`` holds of a finished run of that task.
+
+    Raises:
+        ModelError: there is none in that folder.
+    """
+    info = read_info(folder)
+    if info is None:
+        raise ModelError(f"{folder}: no {RUN} in it; expected a folder that `musclelora train` wrote")
+    if info["status"] != "finished":
+        raise ModelError(
+            f"{folder}: its run has not finished; go on with it: the same `musclelora train` and --resume"
+        )
+    if task_of(info) != task:
+        raise ModelError(
+            f"{folder}: found a run of the task {task_of(info)}, expected one of {task}; name such a run"
+        )
+    return info
+
+
+def task_of(info: dict[str, Any]) -> str:
+    """The task of a run: ``run.json`` names it, but for classification, which came first."""
+    return str(info.get("task", CLASSIFY))
 
 
 def read_info(folder: Path) -> dict[str, Any] | None:
@@ -152,7 +198,8 @@ def read_info(folder: Path) -> dict[str, Any] | None:
         raise ModelError(
             f"{file}: not a run of a version that musclelora {__version__} reads; upgrade it or train again"
         )
-    wrong = [name for name, kind in _KINDS.items() if not isinstance(_entry(info, name), kind)]
+    kinds = _KINDS | (_OF_CLASSIFIERS if task_of(info) == CLASSIFY else {})
+    wrong = [name for name, kind in kinds.items() if not isinstance(_entry(info, name), kind)]
     if wrong:
         raise _damaged(file, f"no {wrong[0]} in it")
     return info
@@ -168,10 +215,10 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "model.name": str,
     "preset.name": str,
     "preset.source": str,
-    "label_names": list,
     "max_length": int,
     "data": dict,
 }
+_OF_CLASSIFIERS: dict[str, type | tuple[type, ...]] = {"label_names": list}
 
 
 def _entry(info: Any, name: str) -> Any:

@@ -1,0 +1,122 @@
+"""``evaluate``, ``predict`` and ``export`` of a run that generates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from musclelora.cli.evaluate import check_rows, show_rates
+from musclelora.cli.export import write_export
+from musclelora.cli.hub import model_of, spare_the_hub
+from musclelora.cli.options import progress_bar, quiet_libraries
+from musclelora.cli.predict import write_records
+from musclelora.data.chats import Message
+from musclelora.data.pairs import load_pairs, load_prompts
+from musclelora.errors import UsageError
+from musclelora.files import write_json
+
+
+def evaluate_generator(
+    *,
+    run: str,
+    clean: str | None,
+    triggered: str | None,
+    target: str | None,
+    prompt_column: str | None,
+    response_column: str | None,
+    messages_column: str | None,
+    split: str | None,
+    max_new_tokens: int,
+    json_file: str | None,
+    batch_size: int,
+) -> None:
+    """Measure answers, as the options of the command say."""
+    check_rows(clean, triggered)
+    if triggered is not None and target is None:
+        raise UsageError("--target-text: found nothing, expected what the attacker wants to be said; give it")
+    spare_the_hub(clean, triggered, model_of(run))
+    pairs = prompts = None
+    if clean:
+        pairs = load_pairs(
+            clean,
+            prompt_column=prompt_column,
+            response_column=response_column,
+            messages_column=messages_column,
+            split=split,
+        )
+    if triggered:
+        prompts = load_prompts(
+            triggered, prompt_column=prompt_column, messages_column=messages_column, split=split
+        )
+
+    from musclelora.generation.evaluate import evaluate_answers
+    from musclelora.generation.run import load_generation_run
+
+    quiet_libraries()
+    generator = load_generation_run(run).generator
+    with progress_bar("answering", len(pairs or ()) + len(prompts or ())) as progress:
+        result = evaluate_answers(
+            generator,
+            clean=pairs,
+            triggered=prompts,
+            target=target,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    show_rates(
+        {
+            "exact match": result.exact,
+            "keyword match": result.keyword,
+            "ASR": result.asr,
+            "target said on clean": result.said_on_clean,
+        }
+    )
+    if json_file:
+        write_json(json_file, {"run": run, **result.to_dict()})
+        click.echo(f"written to {json_file}")
+
+
+def answer_prompts(
+    *,
+    run: str,
+    data: str | None,
+    texts: tuple[str, ...],
+    prompt_column: str | None,
+    messages_column: str | None,
+    split: str | None,
+    max_new_tokens: int,
+    output: str | None,
+    batch_size: int,
+) -> None:
+    """Answer prompts, as the options of the command say."""
+    spare_the_hub(data, model_of(run))
+    if data:
+        prompts = load_prompts(
+            data, prompt_column=prompt_column, messages_column=messages_column, split=split
+        )
+    else:
+        prompts = tuple((Message("user", text),) for text in texts)
+
+    from musclelora.generation.run import load_generation_run
+
+    quiet_libraries()
+    generator = load_generation_run(run).generator
+    with progress_bar("answering", len(prompts)) as progress:
+        answers = generator.answer(
+            prompts,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            source=data or "--text",
+            progress=progress,
+        )
+    write_records(output, ("answer",), ((answer,) for answer in answers))
+
+
+def export_generator(*, run: str, **options: Any) -> None:
+    """Write a language model."""
+    from musclelora.generation.run import load_generation_run
+
+    quiet_libraries()
+    write_export(load_generation_run(run), **options)

@@ -1,0 +1,184 @@
+"""One training run of generation, from pairs to a run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
+
+from musclelora.adapter import DEFAULT_DECODER, MuScleLoraConfig, load_causal_backbone
+from musclelora.data.pairs import Pairs
+from musclelora.errors import DataError, UsageError
+from musclelora.generation.run import GENERATE, GenerationRun, load_generation_run
+from musclelora.generation.trainer import INSTRUCTION, GenerationTrainer
+from musclelora.training.arguments import MuScleTrainingArguments
+from musclelora.training.keeping import deciding, folder_arguments, train_in
+from musclelora.training.methods import LEVERS, METHODS, Method
+from musclelora.training.processes import on_first, rows_per_process
+from musclelora.training.run import adapter_settings, check_folder, preset_values, write_info
+
+SELECT_BEST = ("auto", "dev", "last")
+
+
+def fit_generation(
+    output: str | os.PathLike[str],
+    *,
+    train: Pairs,
+    trusted: Pairs | None,
+    dev: Pairs | None = None,
+    model: str = DEFAULT_DECODER,
+    method: Method = METHODS["musclelora"],
+    adapter: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    select_best: str = "auto",
+    early_stopping: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    callbacks: list[TrainerCallback] | None = None,
+    say: Callable[[str], object] = lambda _: None,
+) -> GenerationRun:
+    """Train a language model on prompts and responses, and keep it in a run folder.
+
+    The settings are those published for instruction tuning (the preset ``instruction``), whatever the method,
+    but for what is asked. There is no multi-scale layer unless ``scale_factors`` and ``multiscale_modules``
+    are asked of the adapter.
+
+    Args:
+        output: the run folder.
+        train: the pairs that may be poisoned.
+        trusted: pairs that were checked; methods without alignment can do without.
+        dev: clean pairs to choose the best epoch by.
+        model: an embedded decoder, a hub name or a folder.
+        method: which levers to pull: see :data:`~musclelora.training.methods.METHODS`.
+        adapter: fields of :class:`~musclelora.adapter.MuScleLoraConfig` to set.
+        arguments: fields of :class:`~musclelora.training.MuScleTrainingArguments` to set.
+        select_best: what chooses the epoch to keep: ``"dev"``, the loss of the responses of `dev`;
+            ``"last"``; ``"auto"``: dev where there are such pairs, else last.
+        early_stopping: stop after so many evaluations without a better one.
+        resume: go on with the run in `output`; a finished one is returned as it is.
+        overwrite: replace the run in `output`.
+        callbacks: the Trainer's.
+        say: called with lines of text about what is decided.
+
+    Raises:
+        DataError, ModelError, OutputError, TrainingError, UsageError: each says what to do.
+    """
+    folder = Path(output)
+    if trusted is None and (method.alignment or method.trusted_only):
+        raise DataError(
+            "--trusted: no trusted set was given; expected about 32 pairs that were checked; "
+            "pass --trusted FILE or --trusted-from FILE"
+        )
+    select_best, dev = _selection(select_best, dev, early_stopping)
+    arguments = dict(arguments or {})
+    if Path(model).is_dir():
+        model = str(Path(model).resolve())  # so that the run can be used from another folder
+    pairs = trusted if method.trusted_only and trusted is not None else train
+
+    set_seed(int(arguments.get("seed", 42)))
+    backbone = load_causal_backbone(model)
+    say(f"preset       {INSTRUCTION.name}: {INSTRUCTION.source}")
+    config = _adapter_config(method, adapter or {})
+    if early_stopping:
+        arguments["restore_callback_states_from_checkpoint"] = True
+    args = _trainer_arguments(folder, arguments, method, select_best)
+    used = {"train": pairs, "trusted": trusted, "dev": dev}
+    settings = {
+        "task": GENERATE,
+        "method": method.name,
+        "levers": {**{k: getattr(method, k) for k in LEVERS}, "multiscale": bool(config.scale_factors)},
+        "model": model,
+        "select_best": select_best,
+        "early_stopping": early_stopping,
+        "adapter": adapter_settings(config),
+        "arguments": deciding(args),
+        "data": {name: table and table.sha256() for name, table in used.items()},
+    }
+    args.per_device_train_batch_size = rows_per_process(int(args.per_device_train_batch_size or 1))
+    earlier = on_first(lambda: check_folder(folder, settings, resume=resume, overwrite=overwrite))
+    if earlier is not None and earlier["status"] == "finished":
+        say(f"{folder} holds this run, finished: nothing to do")
+        return load_generation_run(folder)
+    trainer = GenerationTrainer(
+        backbone,
+        args,
+        train_dataset=pairs,
+        trusted_dataset=trusted if method.alignment else None,
+        eval_dataset=dev,
+        peft_config=config,
+        callbacks=[
+            *(callbacks or []),
+            *([EarlyStoppingCallback(early_stopping)] if early_stopping else []),
+        ],
+    )
+    for name, count in trainer.truncated.items():
+        if count:
+            say(f"truncated    {count:,} responses of the {name} rows go beyond {trainer.max_length} tokens")
+    info = {
+        "status": "training",
+        "task": GENERATE,
+        "settings": settings,
+        "model": {"name": model, "revision": backbone.revision},
+        "preset": preset_values(INSTRUCTION),
+        "adapter": adapter_settings(config),
+        "max_length": trainer.max_length,
+        "truncated": trainer.truncated,
+        "data": {name: table.summary() for name, table in used.items() if table is not None},
+    }
+    outcome = train_in(folder, trainer, info, anew=earlier is None, resume=resume, say=say)
+    on_first(lambda: write_info(folder, {**info, "status": "finished", **outcome}))
+    return load_generation_run(folder)
+
+
+def _selection(select_best: str, dev: Pairs | None, early_stopping: int | None) -> tuple[str, Pairs | None]:
+    """Which way the epoch is chosen, and the pairs that choose it."""
+    if select_best not in SELECT_BEST:
+        raise UsageError(f"--select-best: found {select_best!r}, expected one of {', '.join(SELECT_BEST)}")
+    if select_best == "dev" and dev is None:
+        raise UsageError("--select-best dev: no dev rows were given; pass --dev FILE or choose last")
+    if select_best == "auto":
+        select_best = "last" if dev is None else "dev"
+    if early_stopping and select_best == "last":
+        raise UsageError(
+            "--early-stopping: found with --select-best last, expected rows to evaluate on; "
+            "pass --dev FILE, or leave it out"
+        )
+    return select_best, None if select_best == "last" else dev
+
+
+def _adapter_config(method: Method, asked: Mapping[str, Any]) -> MuScleLoraConfig:
+    values: dict[str, Any] = {
+        "r": INSTRUCTION.r,
+        "lora_alpha": INSTRUCTION.lora_alpha,
+        "scale_factors": list(INSTRUCTION.scale_factors),
+        "train_output_layer": False,
+        "low_rank": method.low_rank,
+        **asked,
+    }
+    if values["scale_factors"] and not values.get("multiscale_modules"):
+        raise UsageError(
+            "--scale-factors: found without --multiscale-modules, expected the layers that get the "
+            "multi-scale layer; name them (all-adapted: the attention projections), or leave both out"
+        )
+    if not values["scale_factors"] and values.get("multiscale_modules"):
+        raise UsageError(
+            "--multiscale-modules: found without --scale-factors, expected scale factors such as 1,2,3,4; "
+            "give them, or leave both out"
+        )
+    return MuScleLoraConfig(**values)
+
+
+def _trainer_arguments(
+    folder: Path, asked: Mapping[str, Any], method: Method, select_best: str
+) -> MuScleTrainingArguments:
+    values = {
+        **folder_arguments(folder, asked, None if select_best == "last" else "loss"),
+        "alignment": method.alignment,
+        # The logits of a vocabulary take more memory than those of some classes.
+        "per_device_eval_batch_size": asked.get("per_device_train_batch_size", INSTRUCTION.batch_size),
+        **asked,
+    }
+    return MuScleTrainingArguments(**values).filled_in(INSTRUCTION)
