@@ -103,7 +103,7 @@ def test_perplexity_is_that_of_the_formula(causal):
 
 def test_models_that_cannot_be_used_are_said(tmp_path, causal):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match=r"empty: no \*.safetensors in it"):
+    with pytest.raises(ModelError, match=r"empty: no config.json in it"):
         load_language_model(str(tmp_path / "empty"), "causal-lm")
     with pytest.raises(ModelError, match="no/such-model: cannot be loaded as a causal-lm model"):
         load_language_model("no/such-model", "causal-lm")

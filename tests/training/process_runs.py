@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tiny_chats import make_pairs, write_decoder
 from tiny_runs import make_rows, make_table
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
+from musclelora.generation import fit_generation
 from musclelora.launched import process_count, process_rank
 from musclelora.training import METHODS, fit
+from musclelora.training.processes import on_first
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "musclelora": {},
@@ -50,9 +53,25 @@ class Share(TrainerCallback):
         self.held = local / sum(p.numel() for p in parameters)
 
 
+def generate(output: Path) -> None:
+    """Train a tiny decoder on pairs whose responses are of different lengths, aligned to trusted ones."""
+    folder = output.with_name("decoder")
+    decoder = on_first(lambda: folder if folder.exists() else write_decoder(folder))
+    fit_generation(
+        output,
+        train=make_pairs(21, seed=0),
+        trusted=make_pairs(7, seed=1),
+        model=str(decoder),
+        arguments={**ARGUMENTS, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 4},
+    )
+
+
 def main(model: str, output: str, *names: str) -> None:
     """Train under each of the named settings, in a folder of that name below `output`."""
     for name in names:
+        if name == "generation":
+            generate(Path(output) / name)
+            continue
         options = dict(SETTINGS[name])
         share = Share()
         shard = name.startswith("sharded") and process_count() > 1

@@ -19,6 +19,7 @@ from tiny_runs import Cli, make_rows, write_csv
 from musclelora.training.shards import FilledRows, ShardedBatches, shard
 
 HERE = Path(__file__).parent
+PATH = os.pathsep.join([str(HERE), str(HERE.parent / "generation")])
 WEIGHTS = "musclelora.safetensors"
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
@@ -29,7 +30,7 @@ def start(*command: object) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(HERE)},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": PATH},
     )
 
 
@@ -47,7 +48,7 @@ def difference(found: Path, expected: Path) -> float:
     return max(float(np.abs(one[name] - other[name]).max()) for name in one)
 
 
-FAST = ("musclelora", "accumulated", "two passes", "lora", "sharded", "sharded lora")
+FAST = ("musclelora", "accumulated", "two passes", "lora", "sharded", "sharded lora", "generation")
 
 
 @pytest.mark.parametrize(
