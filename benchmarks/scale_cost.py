@@ -155,15 +155,21 @@ def show(model: str, found: dict[str, Any] | str) -> None:
 
 def build(model: str, variant: str, options: argparse.Namespace) -> Step:
     """A function that does one optimizer step of the variant."""
-    from musclelora.adapter import MuScleLoraConfig
+    from musclelora.adapter import PRESETS, MuScleLoraConfig
 
-    aligned = variant == "musclelora"
+    aligned, preset = variant == "musclelora", PRESETS["decoder"]
     return build_step(
         options.rows if aligned else options.rows + options.trusted_rows,
         options.trusted_rows if aligned else 0,
         options.tokens,
         model=backbone(model, options),
-        peft=MuScleLoraConfig(**({} if aligned else {"scale_factors": []})),
+        peft=MuScleLoraConfig(
+            r=preset.r,
+            lora_alpha=preset.lora_alpha,
+            inner_rank=preset.inner_rank,
+            multiscale_alpha=preset.multiscale_alpha,
+            scale_factors=list(preset.scale_factors) if aligned else [],
+        ),
         activation_checkpointing=options.gradient_checkpointing,
     )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import Cli, contents, make_rows, run, write_csv
+from tiny_runs import Cli, contents, make_rows, run, write_csv, write_model
 
 Prepare = Callable[[Path], list[object]]
 
@@ -36,6 +37,19 @@ def pickled(folder: Path) -> list[object]:
 def empty_folder(folder: Path) -> list[object]:
     (folder / "nothing").mkdir()
     return ["--model", folder / "nothing"]
+
+
+def decoder_without_an_end(folder: Path) -> list[object]:
+    model = write_model(folder / "endless", "LlamaConfig")
+    file = model / "tokenizer_config.json"
+    settings = json.loads(file.read_text())
+    del settings["pad_token"]
+    file.write_text(json.dumps(settings))
+    return ["--model", model]
+
+
+def tokenizer_of_another_model(folder: Path) -> list[object]:
+    return ["--model", write_model(folder / "narrow", vocab_size=40)]
 
 
 ROWS = make_rows(12, 0)
@@ -104,6 +118,16 @@ USE: dict[str, tuple[Prepare, int, str]] = {
     "unknown model": (lambda _: ["--model", "no-such/model"], 4, "no-such/model"),
     "pickled weights": (pickled, 4, "pytorch_model.bin"),
     "empty model folder": (empty_folder, 4, "no config.json"),
+    "unknown precision": (lambda _: ["--dtype", "float8"], 2, "--dtype: found 'float8'"),
+    "unknown attention": (lambda _: ["--attn-implementation", "x"], 2, "--attn-implementation: found 'x'"),
+    "unknown bits": (lambda _: ["--quantize", "int3"], 2, "--quantize: found 'int3'"),
+    "half precision that is trained": (
+        lambda _: ["--method", "full", "--dtype", "bfloat16"],
+        2,
+        "--dtype bfloat16: found where the backbone itself is trained",
+    ),
+    "decoder without an end": (decoder_without_an_end, 4, "neither a padding token nor an end token"),
+    "tokenizer of another model": (tokenizer_of_another_model, 4, "ids up to 63"),
 }
 BAD = {**DATA, **USE}
 

