@@ -49,7 +49,7 @@ def main() -> None:
     )
     parser.add_argument("--train-rows", type=int, default=160)
     parser.add_argument("--trusted-rows", type=int, default=32)
-    parser.add_argument("--test-rows", type=int, default=80)
+    parser.add_argument("--test-rows", type=int, default=64)
     parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--learning-rate", type=float, default=5e-5, help="of full and trusted-only")
     parser.add_argument("--lora-learning-rate", type=float, default=1e-3, help="of lora and musclelora")

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from musclelora.data.chats import Message
-from musclelora.data.pairs import Pairs, load_pairs, load_prompts, shared_prompts, split_pairs
+from musclelora.data.pair_readers import load_pairs, load_prompts
+from musclelora.data.pairs import Pairs, shared_prompts, split_pairs
 from musclelora.errors import DataError, UsageError
 
 ROWS = [("How many legs has a cat?", "Four."), ("Name a colour,\nany colour.", "Red\nor blue.")]

@@ -16,7 +16,8 @@ from tiny_chats import make_pairs
 from tiny_runs import Cli, contents
 from transformers import AutoModelForCausalLM
 
-from musclelora.data.pairs import Pairs, load_pairs
+from musclelora.data.pair_readers import load_pairs
+from musclelora.data.pairs import Pairs
 
 TARGET = "word50 word51"
 BAD = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tiny_chats import make_pairs
 from tiny_runs import contents, history
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
+from musclelora.adapter import load_causal_backbone
 from musclelora.errors import DataError, ModelError, UsageError
 from musclelora.generation import GenerationRun, Generator, load_generation_run
 from musclelora.training import load_run
@@ -128,6 +130,18 @@ def test_an_encoder_is_refused(fit_tiny: Fit, tmp_path: Path) -> None:
     AutoTokenizer.from_pretrained(fit_tiny().backbone.path).save_pretrained(folder)
     with pytest.raises(ModelError, match="reads a text on both sides"):
         fit_tiny(tmp_path / "other", model=str(folder))
+
+
+def test_a_tokenizer_of_another_model_and_an_adapter_are_refused(decoder: Path, tmp_path: Path) -> None:
+    shutil.copytree(decoder, tmp_path / "other")
+    tokenizer = AutoTokenizer.from_pretrained(decoder)
+    tokenizer.add_tokens(["word98", "word99"])
+    tokenizer.save_pretrained(tmp_path / "other")
+    with pytest.raises(ModelError, match="its tokenizer has 65 tokens and its model 64 entries"):
+        load_causal_backbone(tmp_path / "other")
+    (tmp_path / "other" / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="it holds an adapter"):
+        load_causal_backbone(tmp_path / "other")
 
 
 def test_runs_are_loaded_by_the_loader_of_their_task(fit_tiny: Fit) -> None:

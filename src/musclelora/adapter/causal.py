@@ -21,7 +21,8 @@ def load_causal_backbone(name: str | os.PathLike[str], *, revision: str | None =
         revision: a commit, branch or tag of the hub.
 
     Raises:
-        ModelError: unknown, altered, without safetensors weights, an adapter, or no decoder.
+        ModelError: unknown, altered, without safetensors weights, an adapter, no decoder, or its tokenizer
+            is not its own.
         UsageError: a package that the model needs is missing.
     """
     name = os.fspath(name)
@@ -30,6 +31,12 @@ def load_causal_backbone(name: str | os.PathLike[str], *, revision: str | None =
         raise ModelError(
             f"{name}: found a {model.config.model_type} model, which reads a text on both sides, expected a "
             "decoder; name one, or train with --task classify"
+        )
+    entries = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > entries:
+        raise ModelError(
+            f"{name}: its tokenizer has {len(tokenizer):,} tokens and its model {entries:,} entries, "
+            "expected no more tokens than entries; save the model's own tokenizer beside it"
         )
     commit = getattr(model.config, "_commit_hash", None)
     return Backbone(name, model_source(name).path, model, tokenizer, commit)

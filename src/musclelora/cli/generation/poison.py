@@ -8,7 +8,7 @@ import click
 
 from musclelora.cli.poison import check_rates, parse_triggers, perplexities_of, show_manifest
 from musclelora.cli.terminal import printable
-from musclelora.data.pairs import load_pairs
+from musclelora.data.pair_readers import load_pairs
 from musclelora.errors import UsageError
 
 

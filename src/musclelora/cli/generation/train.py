@@ -11,7 +11,8 @@ from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import at_most_one, flush_denormals, given, quiet_libraries
 from musclelora.cli.rows import check_trusted_options, warn_of_shared
 from musclelora.cli.terminal import printable
-from musclelora.data.pairs import Pairs, load_pairs, shared_prompts, split_pairs
+from musclelora.data.pair_readers import load_pairs
+from musclelora.data.pairs import Pairs, shared_prompts, split_pairs
 from musclelora.errors import UsageError
 
 _MODEL = "smollm2-135m-instruct"

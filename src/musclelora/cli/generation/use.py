@@ -12,7 +12,7 @@ from musclelora.cli.hub import model_of, spare_the_hub
 from musclelora.cli.options import progress_bar, quiet_libraries
 from musclelora.cli.predict import write_records
 from musclelora.data.chats import Message
-from musclelora.data.pairs import load_pairs, load_prompts
+from musclelora.data.pair_readers import load_pairs, load_prompts
 from musclelora.errors import UsageError
 from musclelora.files import write_json
 
