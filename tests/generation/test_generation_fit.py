@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +188,25 @@ def test_a_run_that_trained_everything_has_no_lora_export(fit_tiny: Fit, tmp_pat
         run.export(tmp_path / "out")
     run.export(tmp_path / "out", format="merged")
     assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_weights_of_half_precision_are_kept_so_and_exported_so(fit_tiny: Fit, tmp_path: Path) -> None:
+    run = fit_tiny(arguments={"dtype": "bfloat16"})
+    assert run.backbone.model.dtype == torch.bfloat16
+    assert {p.dtype for name, p in run.adapted.model.named_parameters() if "lora_" in name} == {torch.float32}
+    run.export(tmp_path / "merged", format="merged")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "merged").dtype == torch.bfloat16
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+def test_a_quantised_run_exports_on_the_weights_as_they_were_saved(
+    decoder: Path, fit_tiny: Fit, tmp_path: Path
+) -> None:
+    run = fit_tiny(arguments={"quantize": "nf4", "learning_rate": 0.05})
+    assert run.backbone.model.is_quantized
+    run.export(tmp_path / "merged", format="merged")
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").state_dict()
+    saved = AutoModelForCausalLM.from_pretrained(decoder).state_dict()
+    changed = {name for name, weight in saved.items() if not torch.equal(weight, found[name])}
+    assert changed
+    assert all("attn" in name for name in changed)  # the rest is not rounded to four bits

@@ -14,10 +14,10 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import find_adapter_config_file
 
-from musclelora.adapter.loading import check_loading, keep_differentiable, weight_options
+from musclelora.adapter.loading import check_loading, check_weights, keep_differentiable, weight_options
 from musclelora.adapter.tokens import fit_tokenizer
 from musclelora.data.model_source import Source, model_errors, model_source
-from musclelora.errors import ModelError, UsageError
+from musclelora.errors import ModelError
 
 DEFAULT_MODEL = "all-minilm-l6-v2"
 
@@ -73,11 +73,7 @@ def load_backbone(
     name = os.fspath(name)
     check_loading(attn_implementation=attn_implementation, dtype=dtype, quantize=quantize)
     source = model_source(name)
-    if quantize is not None and source.gguf is not None:
-        raise UsageError(
-            f"--quantize: found with {name}, whose weights come as a GGUF file; expected a hub name or a "
-            "folder with safetensors; leave it out"
-        )
+    check_weights(name, source, quantize)
     labels = {
         "num_labels": len(label_names),
         "id2label": dict(enumerate(label_names)),

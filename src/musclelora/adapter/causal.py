@@ -4,29 +4,57 @@ from __future__ import annotations
 
 import os
 
+from transformers import AutoConfig, AutoModelForCausalLM
+
 from musclelora.adapter.backbone import Backbone
+from musclelora.adapter.loading import check_loading, check_weights, keep_differentiable, weight_options
 from musclelora.adapter.presets import is_decoder
-from musclelora.data.language_models import load_language_model
+from musclelora.data.language_models import language_model_errors, load_language_model
 from musclelora.data.model_source import model_source
 from musclelora.errors import ModelError
 
 DEFAULT_DECODER = "smollm2-135m-instruct"
 
 
-def load_causal_backbone(name: str | os.PathLike[str], *, revision: str | None = None) -> Backbone:
-    """Load a pretrained decoder with its own head, in float32.
+def load_causal_backbone(
+    name: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    attn_implementation: str | None = None,
+    dtype: str | None = None,
+    quantize: str | None = None,
+) -> Backbone:
+    """Load a pretrained decoder with its own head.
 
     Args:
         name: an embedded language model (``smollm2-135m-instruct``), a folder, or a hub name.
         revision: a commit, branch or tag of the hub.
+        attn_implementation: as in :func:`~musclelora.adapter.load_backbone`.
+        dtype: the same.
+        quantize: the same; the head, which gives the logits, is not.
 
     Raises:
         ModelError: unknown, altered, without safetensors weights, an adapter, no decoder, or its tokenizer
             is not its own.
-        UsageError: a package that the model needs is missing.
+        UsageError: an option has an unknown value, or a package that is needed is missing.
     """
     name = os.fspath(name)
-    model, tokenizer = load_language_model(name, "causal-lm", revision=revision)
+    check_loading(attn_implementation=attn_implementation, dtype=dtype, quantize=quantize)
+    source = model_source(name)
+    check_weights(name, source, quantize)
+    with language_model_errors(name, "causal-lm"):
+        config = AutoConfig.from_pretrained(
+            source.path, revision=revision, trust_remote_code=False, **source.files
+        )
+        how = weight_options(
+            config,
+            attn_implementation=attn_implementation,
+            dtype=dtype,
+            quantize=quantize,
+            family=AutoModelForCausalLM,
+        )
+    model, tokenizer = load_language_model(name, "causal-lm", revision=revision, **how)
+    keep_differentiable(model)
     if not is_decoder(model.config):
         raise ModelError(
             f"{name}: found a {model.config.model_type} model, which reads a text on both sides, expected a "
@@ -39,4 +67,4 @@ def load_causal_backbone(name: str | os.PathLike[str], *, revision: str | None =
             "expected no more tokens than entries; save the model's own tokenizer beside it"
         )
     commit = getattr(model.config, "_commit_hash", None)
-    return Backbone(name, model_source(name).path, model, tokenizer, commit)
+    return Backbone(name, source.path, model, tokenizer, commit)

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from musclelora.adapter.attach import Adapted, safetensors_errors
 from musclelora.adapter.backbone import Backbone, load_backbone
+from musclelora.adapter.causal import load_causal_backbone
 from musclelora.adapter.layer import MultiScaleLinear
 from musclelora.adapter.loading import is_quantized
 from musclelora.adapter.placement import fold_bottlenecks
@@ -70,10 +71,12 @@ def on_own_weights(adapted: Adapted, backbone: Backbone) -> Adapted:
     """
     if not is_quantized(adapted.model):
         return adapted
-    config = backbone.model.config
-    names = [config.id2label[index] for index in range(config.num_labels)]
+    config, revision = backbone.model.config, backbone.revision
     dtype = str(backbone.model.dtype).removeprefix("torch.")
-    return adapted.onto(load_backbone(backbone.name, names, revision=backbone.revision, dtype=dtype))
+    if adapted.placement.output is None:
+        return adapted.onto(load_causal_backbone(backbone.name, revision=revision, dtype=dtype))
+    names = [config.id2label[index] for index in range(config.num_labels)]
+    return adapted.onto(load_backbone(backbone.name, names, revision=revision, dtype=dtype))
 
 
 def merged_model(adapted: Adapted) -> PreTrainedModel:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
+from musclelora.data.model_source import Source
 from musclelora.errors import UsageError
 
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -41,12 +42,17 @@ def check_loading(**options: str | None) -> None:
 
 
 def weight_options(
-    config: PreTrainedConfig, *, attn_implementation: str | None, dtype: str | None, quantize: str | None
+    config: PreTrainedConfig,
+    *,
+    attn_implementation: str | None,
+    dtype: str | None,
+    quantize: str | None,
+    family: Any = AutoModelForSequenceClassification,
 ) -> dict[str, Any]:
-    """What ``from_pretrained`` is given for these options.
+    """What ``from_pretrained`` of a family of models is given for these options.
 
-    Every dense layer below the head is quantised. The head stays as it is: it starts random, and the
-    multi-scale layer sits in it.
+    Every dense layer below the head is quantised. The head stays as it is: a classifier's starts random, and
+    the multi-scale layer sits in it.
     """
     options: dict[str, Any] = {"dtype": dtype or "float32"}
     if attn_implementation is not None:
@@ -62,7 +68,9 @@ def weight_options(
                 "bnb_4bit_use_double_quant": True,
                 "bnb_4bit_compute_dtype": options["dtype"],
             }
-        options["quantization_config"] = BitsAndBytesConfig(**how, llm_int8_skip_modules=_heads(config))
+        options["quantization_config"] = BitsAndBytesConfig(
+            **how, llm_int8_skip_modules=_heads(config, family)
+        )
     return options
 
 
@@ -85,10 +93,23 @@ def is_quantized(model: PreTrainedModel) -> bool:
     return bool(getattr(model, "is_quantized", False))
 
 
-def _heads(config: PreTrainedConfig) -> list[str]:
-    """The names of a classifier's modules beside and after its blocks: the head, and a pooler."""
+def check_weights(name: str, source: Source, quantize: str | None) -> None:
+    """Check that a model's weights can be quantised, if that is asked.
+
+    Raises:
+        UsageError: they come as a GGUF file.
+    """
+    if quantize is not None and source.gguf is not None:
+        raise UsageError(
+            f"--quantize: found with {name}, whose weights come as a GGUF file; expected a hub name or a "
+            "folder with safetensors; leave it out"
+        )
+
+
+def _heads(config: PreTrainedConfig, family: Any) -> list[str]:
+    """The names of a model's modules beside and after its blocks: the head, and a pooler."""
     with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(config)
+        model = family.from_config(config)
     heads = [name for name, _ in model.named_children() if name != model.base_model_prefix]
     return [*heads, "pooler"]
 

@@ -14,8 +14,8 @@ from musclelora.data.model_source import model_source
 from musclelora.errors import ModelError, UsageError
 
 
-def load_language_model(name: str, kind: str, *, revision: str | None = None) -> tuple[Any, Any]:
-    """A generating model in float32 and its tokenizer, ready for batches of prompts.
+def load_language_model(name: str, kind: str, *, revision: str | None = None, **how: Any) -> tuple[Any, Any]:
+    """A generating model and its tokenizer, ready for batches of prompts.
 
     Weights are read from safetensors, of an embedded model from GGUF; no code of the model's own is run.
 
@@ -23,6 +23,7 @@ def load_language_model(name: str, kind: str, *, revision: str | None = None) ->
         name: a hub name, a folder, or an embedded language model.
         kind: "seq2seq" or "causal-lm".
         revision: a commit, branch or tag of the hub.
+        **how: options of ``from_pretrained`` for the weights; by default they are float32.
 
     Raises:
         ModelError: the model cannot be loaded safely, or has no language-modelling head.
@@ -33,7 +34,7 @@ def load_language_model(name: str, kind: str, *, revision: str | None = None) ->
 
     family = {"seq2seq": AutoModelForSeq2SeqLM, "causal-lm": AutoModelForCausalLM}[kind]
     source = model_source(name)
-    with _model_errors(name, kind), _quiet():
+    with language_model_errors(name, kind), _quiet():
         # transformers would load the adapter too, from a pickle where it has no safetensors.
         if source.gguf is None and find_adapter_config_file(source.path, revision=revision) is not None:
             raise ModelError(
@@ -47,8 +48,8 @@ def load_language_model(name: str, kind: str, *, revision: str | None = None) ->
             source.path,
             trust_remote_code=False,
             revision=revision,
-            dtype="float32",
             output_loading_info=True,
+            **{"dtype": "float32", **how},
             **source.weights,
         )
     missing = sorted(info["missing_keys"])
@@ -80,7 +81,8 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _model_errors(name: str, kind: str) -> Iterator[None]:
+def language_model_errors(name: str, kind: str) -> Iterator[None]:
+    """Turn what loading a generating model raises into one-line errors of this package."""
     try:
         yield
     except (ModelError, UsageError):

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
 from musclelora.adapter import DEFAULT_DECODER, MuScleLoraConfig, load_causal_backbone
+from musclelora.adapter.loading import loading_options
 from musclelora.data.pairs import Pairs
 from musclelora.errors import DataError, UsageError
 from musclelora.generation.run import GENERATE, GenerationRun, load_generation_run
@@ -79,7 +80,8 @@ def fit_generation(
     pairs = trusted if method.trusted_only and trusted is not None else train
 
     set_seed(int(arguments.get("seed", 42)))
-    backbone = load_causal_backbone(model)
+    loading = loading_options(arguments)
+    backbone = load_causal_backbone(model, **loading)
     say(f"preset       {INSTRUCTION.name}: {INSTRUCTION.source}")
     config = _adapter_config(method, adapter or {})
     if early_stopping:
@@ -121,7 +123,7 @@ def fit_generation(
         "status": "training",
         "task": GENERATE,
         "settings": settings,
-        "model": {"name": model, "revision": backbone.revision},
+        "model": {"name": model, "revision": backbone.revision, **loading},
         "preset": preset_values(INSTRUCTION),
         "adapter": adapter_settings(config),
         "max_length": trainer.max_length,

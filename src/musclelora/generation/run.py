@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from musclelora.adapter import Adapted, Backbone, load_causal_backbone
 from musclelora.adapter.backbone import length_limit
+from musclelora.adapter.loading import loading_options
 from musclelora.generation.generator import Generator
 from musclelora.training.run import export_run, finished_info, trained_adapter
 
@@ -47,7 +48,8 @@ def load_generation_run(path: str | os.PathLike[str]) -> GenerationRun:
     """
     folder = Path(path)
     info = finished_info(folder, GENERATE)
-    backbone = load_causal_backbone(info["model"]["name"], revision=info["model"]["revision"])
+    model = info["model"]
+    backbone = load_causal_backbone(model["name"], revision=model["revision"], **loading_options(model))
     adapted = trained_adapter(folder, info, backbone)
     context = length_limit(backbone.tokenizer, backbone.model.config)
     return GenerationRun(

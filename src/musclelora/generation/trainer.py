@@ -10,6 +10,7 @@ from transformers import DataCollatorForSeq2Seq, TrainerCallback, set_seed
 
 from musclelora.adapter import Adapted, Backbone, MuScleLoraConfig, attach, load_causal_backbone
 from musclelora.adapter.backbone import length_limit
+from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import PRESETS, Preset
 from musclelora.data.messages import bad_data
 from musclelora.data.pairs import Pairs
@@ -91,7 +92,11 @@ class GenerationTrainer(AlignedTrainer):
             if pairs is not None and not len(pairs):
                 raise bad_data(pairs.source, "no rows", "at least one pair", "name another file")
         set_seed(args.seed)
-        self.backbone = model if isinstance(model, Backbone) else load_causal_backbone(model)
+        self.backbone = (
+            model
+            if isinstance(model, Backbone)
+            else load_causal_backbone(model, **loading_options(vars(args)))
+        )
         tokenizer = self.backbone.tokenizer
         tokenizer.padding_side = "right"  # so that the positions of every row begin at 0
         self.adapted: Adapted = attach(self.backbone, peft_config or MuScleLoraConfig(), preset)
