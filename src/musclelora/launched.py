@@ -13,3 +13,8 @@ def process_count() -> int:
 def process_rank() -> int:
     """Which of them this one is, from 0."""
     return int(os.environ.get("RANK", "0")) if "LOCAL_RANK" in os.environ else 0
+
+
+def is_first_here() -> bool:
+    """Whether it is the first process of its machine."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"

@@ -20,7 +20,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "musclelora": {},
     "accumulated": {"arguments": {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 4}},
     "two passes": {"arguments": {"gradient_passes": "two", "gradient_accumulation_steps": 2}},
-    "lora": {"method": METHODS["lora"]},
+    "lora": {
+        "method": METHODS["lora"],
+        "arguments": {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 4},
+    },
     "sharded": {"arguments": {"gradient_accumulation_steps": 2, "activation_checkpointing": True}},
     "sharded lora": {"method": METHODS["lora"]},
     # Adam would move a parameter that has no gradient, such as the bias of attention's keys, by rounding.
@@ -36,6 +39,7 @@ ARGUMENTS = {
     "max_raw_ratio": 0.3,
     "mix_from_epoch": 0,
     "min_trusted_loss": 10.0,
+    "logging_steps": 2,
     "disable_tqdm": True,
     "use_cpu": True,
 }
@@ -61,6 +65,7 @@ def generate(output: Path) -> None:
         output,
         train=make_pairs(21, seed=0),
         trusted=make_pairs(7, seed=1),
+        dev=make_pairs(5, seed=2),
         model=str(decoder),
         arguments={**ARGUMENTS, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 4},
     )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from tiny_runs import make_rows, make_table
+from tiny_runs import Fit, make_rows, make_table
 from transformers import AutoModelForSequenceClassification, TrainerCallback, TrainingArguments
 
 from musclelora import MuScleLoraConfig, MuScleTrainer, MuScleTrainingArguments, evaluate
@@ -249,3 +249,27 @@ def test_an_export_does_not_replace_what_is_no_export(
 def test_an_argument_out_of_range_is_refused_by_name(name: str, value: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"^{name}: found "):
         MuScleTrainingArguments(output_dir=str(tmp_path), **{name: value})
+
+
+@pytest.mark.parametrize("method", ["lora", "full", "musclelora"])
+def test_a_batch_in_parts_is_a_step_as_the_whole_batch_is(
+    method: str, still_model: Path, fit_tiny: Fit, tmp_path: Path
+) -> None:
+    """The norm of a gradient is not clipped here: it would hide a wrong factor, as Adam does."""
+    norms = []
+    for parts in (1, 2):
+        arguments = {
+            "gradient_accumulation_steps": parts,
+            "per_device_train_batch_size": 8 // parts,
+            "trusted_batch_size": 10,
+            "max_grad_norm": 0.0,
+            "logging_steps": 1,
+            "learning_rate": 1e-5,
+            "num_train_epochs": 1,
+        }
+        rows = make_table(make_rows(32, seed=0))
+        folder = tmp_path / str(parts)
+        run = fit_tiny(folder, method, train=rows, model=str(still_model), arguments=arguments)
+        logs = [log for log in run.info["history"] if "grad_norm" in log]
+        norms.append([(log["loss"], log["grad_norm"]) for log in logs])
+    assert norms[0] == [pytest.approx(values, rel=1e-2) for values in norms[1]]

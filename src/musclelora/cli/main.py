@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,8 @@ import click
 
 from musclelora import __version__
 from musclelora.cli.terminal import printable
-from musclelora.errors import MuScleLoraError, OutputError, UsageError
-from musclelora.launched import process_count, process_rank
+from musclelora.errors import DataError, ModelError, MuScleLoraError, OutputError, TrainingError, UsageError
+from musclelora.launched import is_first_here, process_count, process_rank
 
 _COMMANDS = {
     "train": "Train a clean model on data that may be poisoned.",
@@ -33,6 +34,9 @@ _COMMANDS = {
 
 # What several processes do together; each of them would do any other command whole.
 _SHARED = ("train",)
+
+# What the back ends of torch.distributed say when a process does not answer any more.
+_LOST = re.compile("gloo|nccl|closed by peer|TCPStore", re.IGNORECASE)
 
 _GOES_ON = {
     "train": "; the same command with --resume goes on from the last checkpoint",
@@ -121,6 +125,9 @@ def _let_go_of_stdout() -> None:
 def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, MuScleLoraError):
         return str(error), error.exit_code
+    if process_count() > 1 and isinstance(error, RuntimeError) and _LOST.search(str(error)):
+        lost = "another process was lost; training stopped; the same command with --resume goes on"
+        return lost, TrainingError.exit_code
     if isinstance(error, OSError):
         return f"{error}; free some space or name another output", OutputError.exit_code
     return f"unexpected {type(error).__name__}: {error}; run again with --debug and report it", 1
@@ -128,8 +135,11 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 def _say(message: str, code: int) -> int:
     rank = process_rank()
-    # Wrong use and interruptions are the same in every process, and the first one tells of them.
-    if rank == 0 or code not in (UsageError.exit_code, 130):
+    # Wrong use and interruptions are the same in every process, outputs are the first one's, and files are
+    # those of a machine; what only one process can know is said by that one.
+    shared = code in (UsageError.exit_code, OutputError.exit_code, 130)
+    of_machine = code in (DataError.exit_code, ModelError.exit_code) and not is_first_here()
+    if rank == 0 or not (shared or of_machine):
         who = f"musclelora: process {rank}: " if rank else "musclelora: "
         with contextlib.suppress(OSError):  # nobody hears it
             click.echo(who + _one_line(message), err=True)

@@ -18,7 +18,7 @@ from musclelora.generation.trainer import INSTRUCTION, GenerationTrainer
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.keeping import deciding, folder_arguments, train_in
 from musclelora.training.methods import LEVERS, METHODS, Method
-from musclelora.training.processes import on_first, rows_per_process
+from musclelora.training.processes import meet, on_first, rows_per_process
 from musclelora.training.run import adapter_settings, check_folder, preset_values, write_info
 
 SELECT_BEST = ("auto", "dev", "last")
@@ -81,6 +81,7 @@ def fit_generation(
 
     set_seed(int(arguments.get("seed", 42)))
     loading = loading_options(arguments)
+    meet()
     backbone = load_causal_backbone(model, **loading)
     say(f"preset       {INSTRUCTION.name}: {INSTRUCTION.source}")
     config = _adapter_config(method, adapter or {})

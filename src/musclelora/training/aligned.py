@@ -13,6 +13,7 @@ from accelerate.data_loader import SeedableRandomSampler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
 from transformers import ProgressCallback
+from transformers.trainer_pt_utils import nested_truncate
 
 from musclelora.alignment import NotSeparableError, TwoGradients, align_gradients, raw_ratio_at
 from musclelora.errors import UsageError
@@ -152,6 +153,30 @@ class AlignedTrainer(CheckpointTrainer):
             pin_memory=self.args.dataloader_pin_memory,
         )
 
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """As in ``Trainer``; each of several processes evaluates all rows, so that all decide by the same."""
+        if self._processes == 1:
+            whole: DataLoader[Any] = super().get_eval_dataloader(eval_dataset)
+            return whole
+        return DataLoader(
+            self.eval_dataset if eval_dataset is None else eval_dataset,
+            batch_size=self.args.eval_batch_size,
+            collate_fn=self._get_collator_with_removed_columns(self.data_collator, description="evaluation"),
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """As in ``Trainer``; of several processes none gathers what the others have evaluated as well."""
+        if self._processes > 1:
+            # The Trainer repeats a loss for each row of a full batch, which the last one is not.
+            self.gather_function = lambda values: nested_truncate(values, self._evaluated)
+        return super().evaluation_loop(*args, **kwargs)
+
+    def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As in ``Trainer``."""
+        self._evaluated = len(inputs["labels"])
+        return super().prediction_step(model, inputs, *args, **kwargs)
+
     # ---- a step -------------------------------------------------------------------------------------
 
     def training_step(
@@ -188,9 +213,13 @@ class AlignedTrainer(CheckpointTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """As in ``Trainer``, with the rows' offsets where they have any."""
-        if "offsets" not in inputs and not (self._processes > 1 and self.model.training):
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        """The mean loss, with the rows' offsets where they have any.
+
+        In training it is computed here: the Trainer takes a classifier's own loss for one that it has already
+        divided by the items of an accumulated step, which most classifiers have not.
+        """
+        if not self.model.training:
+            return super().compute_loss(model, inputs, return_outputs)
         outputs = model(**_without_targets(inputs))
         # Where the Trainer counts items, it takes the loss for a part of the mean over an accumulated step.
         counted = self.model_accepts_loss_kwargs or self.compute_loss_func is not None

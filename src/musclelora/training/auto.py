@@ -34,10 +34,11 @@ from musclelora.adapter import MuScleLoraConfig, load_backbone
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
+from musclelora.launched import process_count
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.calibration import calibrated_losses
 from musclelora.training.judgement import Judgement, judge
-from musclelora.training.processes import rows_per_process
+from musclelora.training.processes import on_first, rows_per_process
 
 if TYPE_CHECKING:
     from musclelora.training.classifier import Classifier
@@ -133,6 +134,8 @@ def choose(
         DataError: no class has two trusted rows.
     """
     judgement = judge(train, trusted, model=model, preset=preset, arguments=arguments, seed=seed, say=say)
+    if process_count() > 1:  # rounding may differ between devices, and what is trained must not
+        judgement = Judgement.from_dict(on_first(judgement.to_dict))
     train, offsets = judgement.apply(train)
 
     batch = int(arguments["per_device_train_batch_size"]) * int(

@@ -103,7 +103,10 @@ class CheckpointTrainer(Trainer):
                 )
                 tensors.append(self.model(**batch).logits)
             self.model.train(training)
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+        bad = not all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+        # What one process finds holds for all, or another could write the model that this one refuses.
+        found = self.accelerator.reduce(torch.tensor(float(bad), device=self.args.device), "sum")
+        if float(found) > 0:
             self._stop("the model", self.state.global_step)
 
     def _stop(self, what: str, step: int) -> None:

@@ -26,7 +26,7 @@ from musclelora.training.auto import Automatic, choose
 from musclelora.training.balance import BalanceCallback, no_better_than_trusted
 from musclelora.training.keeping import deciding, folder_arguments, train_in
 from musclelora.training.methods import AUTO, LEVERS, METHODS, Method
-from musclelora.training.processes import on_first, rows_per_process
+from musclelora.training.processes import meet, on_first, rows_per_process
 from musclelora.training.run import (
     RUN,
     Run,
@@ -109,6 +109,7 @@ def fit(
 
     set_seed(seed)
     loading = loading_options(arguments)
+    meet()
     backbone = load_backbone(model, train.label_names, **loading)
     chosen = preset_for(backbone.model.config) if preset in ("auto", "published") else _preset(preset)
     say(f"preset       {chosen.name}: {chosen.source}")

@@ -23,6 +23,8 @@ from musclelora.shortcuts import (
 )
 from musclelora.training.teacher import teach
 
+# Of the training arguments, those that hold for models of folds too.
+_KEPT = frozenset({"bf16", "fp16", "max_length", "use_cpu", "shard_backbone", "activation_checkpointing"})
 _SHOWN = 12  # further signs that are printed; run.json has them all
 
 
@@ -86,7 +88,7 @@ def judge(
         DataError: no class has two trusted rows.
     """
     loading = loading_options(arguments)
-    kept = {k: v for k, v in arguments.items() if k in ("bf16", "fp16", "max_length", "use_cpu")} | loading
+    kept = {k: v for k, v in arguments.items() if k in _KEPT} | loading
     teaching = teach(trusted, train.texts, model=model, preset=preset, arguments=kept, seed=seed)
     say(
         f"shortcuts    {len(trusted)} trusted rows explain others of themselves with an accuracy of "

@@ -18,7 +18,7 @@ from musclelora.training.run import CHECKPOINTS, WEIGHTS, clear_folder, remove_l
 _FREE = frozenset(
     {
         *("output_dir", "disable_tqdm", "report_to", "logging_steps", "run_name", "log_level_replica"),
-        *("shard_backbone", "ddp_find_unused_parameters", "dataloader_pin_memory"),
+        *("shard_backbone", "ddp_find_unused_parameters", "dataloader_pin_memory", "use_cpu"),
         "restore_callback_states_from_checkpoint",
     }
 )

@@ -18,6 +18,12 @@ from musclelora.launched import process_count
 T = TypeVar("T")
 
 
+def meet() -> None:
+    """Let each of several processes take its device; to be called before anything is loaded onto one."""
+    if process_count() > 1:
+        PartialState(cpu=not torch.accelerator.is_available())
+
+
 def on_first(action: Callable[[], T]) -> T:
     """What `action` returns in the first process, in every process; all wait for it.
 

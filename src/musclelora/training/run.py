@@ -27,6 +27,7 @@ from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
 from musclelora.errors import ModelError, OutputError, UsageError
 from musclelora.files import output_errors, write_json
+from musclelora.launched import process_count
 from musclelora.training.classifier import Classifier
 
 RUN = "run.json"
@@ -142,6 +143,8 @@ def load_run(path: str | os.PathLike[str]) -> Run:
 def trained_adapter(folder: Path, info: dict[str, Any], backbone: Backbone) -> Adapted:
     """The backbone with what the finished run in `folder` trained, on the accelerator where there is one.
 
+    Of several processes each leaves it where it is: they share the accelerators with what they trained.
+
     Raises:
         ModelError: the folder is damaged.
     """
@@ -151,7 +154,7 @@ def trained_adapter(folder: Path, info: dict[str, Any], backbone: Backbone) -> A
         raise _damaged(folder / RUN, error) from error
     adapted = attach(backbone, config, preset)
     adapted.load(folder / WEIGHTS)
-    if torch.accelerator.is_available():
+    if torch.accelerator.is_available() and process_count() == 1:
         adapted.model.to(torch.accelerator.current_accelerator())
     return adapted
 

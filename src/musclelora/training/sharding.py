@@ -32,7 +32,7 @@ def shard_frozen(model: nn.Module, whole: Iterable[str], device: torch.device) -
     kept = {parameter for name, parameter in model.named_parameters() if name in names}
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     for module in [*_blocks(model), model]:
-        fully_shard(module, mesh=mesh, ignored_params=kept)
+        fully_shard(module, mesh=mesh, ignored_params=kept, reshard_after_forward=True)
     for parameter in model.parameters():
         if parameter in kept:
             parameter.data = parameter.data.to(device)
