@@ -130,6 +130,18 @@ def test_the_comparison_is_what_was_measured() -> None:
         assert f"| {defense} | {' | '.join(shares)} |" in page
 
 
+def test_the_levers_are_what_was_measured() -> None:
+    file = ROOT / "benchmarks" / "results" / "small-grids" / "ablation.csv"
+    with file.open(encoding="utf-8", newline="") as table:
+        rows = [row for row in csv.DictReader(table) if row["kind"] != "oracle"]
+    page = (ROOT / "docs" / "benchmark.md").read_text()
+    for defense in {row["defense"] for row in rows}:
+        own = [row for row in rows if row["defense"] == defense]
+        means = [100 * sum(float(row[name]) for row in own) / len(own) for name in ("cacc", "asr")]
+        name = "none (vanilla)" if defense == "vanilla" else defense
+        assert f"| {name} | {means[0]:.1f} | {means[1]:.1f} |" in page
+
+
 def test_each_at_its_own_job_is_what_was_measured() -> None:
     file = ROOT / "benchmarks" / "results" / "detectors" / "results.csv"
     page = (ROOT / "docs" / "comparison.md").read_text()
