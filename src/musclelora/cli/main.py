@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import re
 import sys
@@ -85,6 +86,7 @@ def cli(ctx: click.Context, debug: bool) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "10")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # what matters of it is in our own messages
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT imports it, whether or not it is used
 
 
 def main(arguments: list[str] | None = None) -> None:

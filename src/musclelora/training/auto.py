@@ -244,6 +244,7 @@ def quiet_trainer(
 
     from musclelora.training.trainer import MuScleTrainer  # which imports half of transformers
 
+    rows_per_step = int(arguments.get("per_device_train_batch_size") or preset.batch_size)
     quiet = {
         **arguments,
         "output_dir": folder,
@@ -256,7 +257,7 @@ def quiet_trainer(
         "logging_steps": 1000,
         "dataloader_pin_memory": False,
         "disable_tqdm": True,
-        "per_device_train_batch_size": rows_per_process(arguments["per_device_train_batch_size"]),
+        "per_device_train_batch_size": rows_per_process(rows_per_step),
     }
     set_seed(int(arguments["seed"]))  # the new output layer is drawn before the Trainer seeds
     trainer = MuScleTrainer(

@@ -251,8 +251,9 @@ def _selection_rows(
 
 
 def _preset(name: str) -> Preset:
-    if name not in PRESETS:
-        raise UsageError(f"--preset: found {name!r}, expected one of {', '.join(PRESETS)}")
+    known = [name for name, preset in PRESETS.items() if preset.scale_factors]  # that of generation has none
+    if name not in known:
+        raise UsageError(f"--preset: found {name!r}, expected one of {', '.join(known)}")
     return PRESETS[name]
 
 
