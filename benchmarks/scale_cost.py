@@ -163,13 +163,7 @@ def build(model: str, variant: str, options: argparse.Namespace) -> Step:
         options.trusted_rows if aligned else 0,
         options.tokens,
         model=backbone(model, options),
-        peft=MuScleLoraConfig(
-            r=preset.r,
-            lora_alpha=preset.lora_alpha,
-            inner_rank=preset.inner_rank,
-            multiscale_alpha=preset.multiscale_alpha,
-            scale_factors=list(preset.scale_factors) if aligned else [],
-        ),
+        peft=MuScleLoraConfig(**preset.adapter_fields() | ({} if aligned else {"scale_factors": []})),
         activation_checkpointing=options.gradient_checkpointing,
     )
 

@@ -40,9 +40,9 @@ from musclelora.adapter.presets import PRESETS
 from musclelora.data import Table, load_table, select_trusted
 from musclelora.evaluation import evaluate
 from musclelora.files import write_json
-from musclelora.training.auto import quiet_trainer
 from musclelora.training.hardware import bf16_pays
 from musclelora.training.judgement import Judgement, judge
+from musclelora.training.quiet import quiet_trainer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from record import earlier, machine
@@ -142,7 +142,9 @@ def measured(data: Path, count: int, attack: str, seed: int) -> list[dict[str, A
     }
     started = time.perf_counter()
     preset, arguments = PRESETS["small-encoder"], {"bf16": bf16_pays()}
-    judgement = judge(train, trusted, model=MODEL, preset=preset, arguments=arguments, seed=seed, say=print)
+    judgement = judge(
+        train, trusted, model=MODEL, preset=preset, adapter={}, arguments=arguments, seed=seed, say=print
+    )
     seconds = time.perf_counter() - started
     left_out = np.isin(np.arange(count), judgement.left_out)
     changed = labels != clean.labels
@@ -171,14 +173,7 @@ def trained(
             folder,
             model=MODEL,
             preset=preset,
-            config=MuScleLoraConfig(
-                r=preset.r,
-                lora_alpha=preset.lora_alpha,
-                scale_factors=list(preset.scale_factors),
-                inner_rank=preset.inner_rank,
-                multiscale_alpha=preset.multiscale_alpha,
-                train_output_layer=preset.train_output_layer,
-            ),
+            config=MuScleLoraConfig(**preset.adapter_fields()),
             arguments={
                 "learning_rate": preset.learning_rate,
                 "num_train_epochs": preset.epochs,

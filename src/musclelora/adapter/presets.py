@@ -32,7 +32,13 @@ class Preset:
     mix_from_epoch: int = 1
     min_trusted_loss: float = 0.4
 
+    def adapter_fields(self) -> dict[str, Any]:
+        """What of it is a field of :class:`~musclelora.adapter.MuScleLoraConfig`."""
+        fields = {name: getattr(self, name) for name in _ADAPTER_FIELDS}
+        return {**fields, "scale_factors": list(self.scale_factors)}
 
+
+_ADAPTER_FIELDS = ("r", "lora_alpha", "inner_rank", "multiscale_alpha", "train_output_layer")
 NARROW_DECODER = 1600
 """The width of GPT2-XL, the narrowest decoder of the paper."""
 _RULE = "rule for a backbone that was not in the paper"

@@ -109,6 +109,28 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def run_settings(
+    *, early_stopping: int | None, gradient_checkpointing: bool, **options: Any
+) -> dict[str, Any]:
+    """What a training run takes of a command's options, by name of the parameter."""
+    if gradient_checkpointing:
+        options["activation_checkpointing"] = True
+    return {**adapter_and_arguments(**options), "early_stopping": early_stopping}
+
+
+def adapter_and_arguments(**options: Any) -> dict[str, dict[str, Any]]:
+    """The options that were given, as fields of the adapter's configuration and of the training arguments."""
+    from musclelora.training.run import ADAPTER_FIELDS  # which imports torch
+
+    found = given(**options)
+    if found.get("multiscale_modules") == ["all-adapted"]:
+        found["multiscale_modules"] = "all-adapted"
+    return {
+        "adapter": {name: value for name, value in found.items() if name in ADAPTER_FIELDS},
+        "arguments": {name: value for name, value in found.items() if name not in ADAPTER_FIELDS},
+    }
+
+
 def not_negative(low: float = 0.0) -> Callable[..., Any]:
     """A click type for finite numbers from `low` on."""
     return functools.partial(click.FloatRange, min=low)()

@@ -14,8 +14,8 @@ from musclelora.cli.options import (
     Words,
     at_most_one,
     flush_denormals,
-    given,
     quiet_libraries,
+    run_settings,
 )
 from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
 from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatch, pair_options, task_option
@@ -192,7 +192,6 @@ def train_model(
     output: str,
     resume: bool,
     overwrite: bool,
-    gradient_checkpointing: bool,
     seed: int,
     watch: Callable[[Table], list[TrainerCallback]] | None = None,
     **options: Any,
@@ -212,7 +211,6 @@ def train_model(
     from musclelora.adapter.loading import loading_options
     from musclelora.training.fit import fit
     from musclelora.training.methods import get_method
-    from musclelora.training.run import ADAPTER_FIELDS
 
     quiet_libraries()
     flush_denormals()
@@ -242,12 +240,6 @@ def train_model(
         )
     if rows is not None:
         show_trusted(train, rows)
-    options = given(**options, seed=seed)
-    early_stopping = options.pop("early_stopping", None)
-    if gradient_checkpointing:
-        options["activation_checkpointing"] = True
-    if options.get("multiscale_modules") == ["all-adapted"]:
-        options["multiscale_modules"] = "all-adapted"
     run = fit(
         output,
         train=train,
@@ -255,15 +247,13 @@ def train_model(
         dev=dev_rows,
         model=model,
         method=pulled,
-        adapter={k: v for k, v in options.items() if k in ADAPTER_FIELDS},
-        arguments={k: v for k, v in options.items() if k not in ADAPTER_FIELDS},
         preset=preset,
         select_best=select_best,
-        early_stopping=early_stopping,
         resume=resume,
         overwrite=overwrite,
         callbacks=watch(train) if watch else None,
         say=click.echo,
+        **run_settings(seed=seed, **options),
     )
     result, accuracy = run.info["result"], run.info["result"]["best_accuracy"]
     best = f", accuracy {accuracy:.3f} at step {result['best_step']}" if accuracy is not None else ""

@@ -11,9 +11,9 @@ from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import (
     Command,
     Floats,
+    adapter_and_arguments,
     at_most_one,
     flush_denormals,
-    given,
     quiet_libraries,
 )
 from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
@@ -87,7 +87,6 @@ def command(
     train = source.read_train()
     rows = source.read(source.trusted, train) if source.trusted else None
 
-    from musclelora.training.run import ADAPTER_FIELDS
     from musclelora.training.search import load_optuna
     from musclelora.training.tune import tune
 
@@ -99,7 +98,6 @@ def command(
     rows = rows if taken is None else taken
     if rows is not None:
         show_trusted(train, rows)
-    options = given(**options)
     found = tune(
         train,
         rows,
@@ -108,8 +106,7 @@ def command(
         trials=trials,
         timeout=timeout,
         seed=seed,
-        arguments={k: v for k, v in options.items() if k not in ADAPTER_FIELDS},
-        adapter={k: v for k, v in options.items() if k in ADAPTER_FIELDS},
+        **adapter_and_arguments(**options),
         resume=resume,
         overwrite=overwrite,
         say=lambda line: click.echo(printable(line)),

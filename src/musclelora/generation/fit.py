@@ -154,10 +154,7 @@ def _selection(select_best: str, dev: Pairs | None, early_stopping: int | None) 
 
 def _adapter_config(method: Method, asked: Mapping[str, Any]) -> MuScleLoraConfig:
     values: dict[str, Any] = {
-        "r": INSTRUCTION.r,
-        "lora_alpha": INSTRUCTION.lora_alpha,
-        "scale_factors": list(INSTRUCTION.scale_factors),
-        "train_output_layer": False,
+        **INSTRUCTION.adapter_fields(),
         "low_rank": method.low_rank,
         **asked,
     }

@@ -8,7 +8,7 @@ rows these are soon learned by heart; their gradient then says nothing, and the 
    of the training rows, which tells the features that the given labels follow for no reason that the trusted
    rows know (:mod:`musclelora.shortcuts`). What these features say of a row is taken out of its loss.
    Rows whose label a second opinion contradicts, that of a model of what the other rows mean, are left out
-   (:mod:`musclelora.shortcuts.opinion`).
+   (:mod:`musclelora.shortcuts.opinion`), but for those that a model trained on the rest gives their label.
 2. *Learning rate and scale factors.* Candidates are trained for a short while on part of the training rows,
    and judged by their loss on the trusted rows. The backbone's own settings, the first candidate, are left
    only for others whose loss is lower by more than one standard error of the difference over rows.
@@ -24,25 +24,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import set_seed
 
-from musclelora.adapter import MuScleLoraConfig, load_backbone
-from musclelora.adapter.loading import loading_options
+from musclelora.adapter import MuScleLoraConfig
 from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
 from musclelora.launched import process_count
-from musclelora.training.arguments import MuScleTrainingArguments
-from musclelora.training.calibration import calibrated_losses
-from musclelora.training.judgement import Judgement, judge
-from musclelora.training.processes import on_first, rows_per_process
-
-if TYPE_CHECKING:
-    from musclelora.training.classifier import Classifier
-    from musclelora.training.trainer import MuScleTrainer
+from musclelora.training.judgement import Judgement
+from musclelora.training.processes import on_first
+from musclelora.training.quiet import losses_on, quiet_trainer
 
 BUDGET: Final = 0.5
 """Steps of all candidates together, as a share of those of the training itself. The shortcuts come on top:
@@ -106,6 +99,7 @@ class Automatic:
 def choose(
     train: Table,
     trusted: Table,
+    judgement: Judgement,
     *,
     model: str,
     preset: Preset,
@@ -116,11 +110,12 @@ def choose(
     budget: float = BUDGET,
     say: Callable[[str], object] = lambda _: None,
 ) -> Automatic:
-    """Judge the training rows, and choose settings by the trusted rows.
+    """Choose settings by the trusted rows.
 
     Args:
         train: the rows that may be poisoned.
         trusted: rows that were checked; they are not trained on.
+        judgement: of the training rows; see :func:`~musclelora.training.judgement.judge`.
         model: the backbone.
         preset: the backbone's own settings, the first candidate.
         config: makes the adapter's configuration with these scale factors.
@@ -128,12 +123,8 @@ def choose(
         fixed: which of ``learning_rate`` and ``scale_factors`` the user gave, and `preset` has.
         seed: the same seed chooses the same.
         budget: see :data:`BUDGET`.
-        say: called with lines of text; words in them come from the data.
-
-    Raises:
-        DataError: no class has two trusted rows.
+        say: called with lines of text.
     """
-    judgement = judge(train, trusted, model=model, preset=preset, arguments=arguments, seed=seed, say=say)
     if process_count() > 1:  # rounding may differ between devices, and what is trained must not
         judgement = Judgement.from_dict(on_first(judgement.to_dict))
     train, offsets = judgement.apply(train)
@@ -226,57 +217,6 @@ def _trial(
         )
         trainer.train()
     return losses_on(trusted, trainer.classifier)
-
-
-def quiet_trainer(
-    rows: Table,
-    offsets: NDArray[np.float32],
-    folder: str,
-    *,
-    model: str,
-    preset: Preset,
-    config: MuScleLoraConfig,
-    arguments: Mapping[str, Any],
-    judges: Table | None = None,
-) -> MuScleTrainer:
-    """A trainer on `rows` that prints and keeps nothing, and evaluates on `judges` after each epoch."""
-    from transformers import PrinterCallback
-
-    from musclelora.training.trainer import MuScleTrainer  # which imports half of transformers
-
-    rows_per_step = int(arguments.get("per_device_train_batch_size") or preset.batch_size)
-    quiet = {
-        **arguments,
-        "output_dir": folder,
-        "max_steps": -1,
-        "alignment": False,
-        "save_strategy": "no",
-        "eval_strategy": "no" if judges is None else "epoch",
-        "load_best_model_at_end": False,
-        "report_to": "none",
-        "logging_steps": 1000,
-        "dataloader_pin_memory": False,
-        "disable_tqdm": True,
-        "per_device_train_batch_size": rows_per_process(rows_per_step),
-    }
-    set_seed(int(arguments["seed"]))  # the new output layer is drawn before the Trainer seeds
-    trainer = MuScleTrainer(
-        load_backbone(model, rows.label_names, **loading_options(arguments)),
-        MuScleTrainingArguments(**quiet),
-        train_dataset=rows,
-        eval_dataset=judges,
-        train_offsets=offsets,
-        peft_config=config,
-        preset=preset,
-    )
-    trainer.remove_callback(PrinterCallback)  # which stands in for the bar
-    return trainer
-
-
-def losses_on(rows: Table, classifier: Classifier) -> NDArray[np.float64]:
-    """The classifier's loss of each of N rows at its best temperature, shape (N,), in nats."""
-    said = classifier.predict(rows.texts).probabilities.astype(np.float64)
-    return calibrated_losses(np.log(np.clip(said, 1e-7, 1.0)), rows.labels)
 
 
 def _candidate(values: Mapping[str, Any]) -> Candidate:

@@ -24,6 +24,7 @@ from musclelora.launched import process_count
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.auto import Automatic, choose
 from musclelora.training.balance import BalanceCallback, no_better_than_trusted
+from musclelora.training.judgement import judge
 from musclelora.training.keeping import deciding, folder_arguments, train_in
 from musclelora.training.methods import AUTO, LEVERS, METHODS, Method
 from musclelora.training.processes import meet, on_first, rows_per_process
@@ -154,9 +155,20 @@ def fit(
             asked = {**(adapter or {}), **arguments}
             # Or its errors come much later.
             attach(load_backbone(model, train.label_names, **loading), config, chosen)
+            sized = {**arguments, **sizes}
             automatic = choose(
                 train,
                 trusted,
+                judge(
+                    train,
+                    trusted,
+                    model=model,
+                    preset=chosen,
+                    adapter=adapter or {},
+                    arguments=sized,
+                    seed=seed,
+                    say=say,
+                ),
                 model=model,
                 preset=_as_given(
                     replace(chosen, learning_rate=args.learning_rate or chosen.learning_rate), asked
@@ -164,7 +176,7 @@ def fit(
                 config=lambda scales: _adapter_config(
                     method, chosen, {**(adapter or {}), "scale_factors": list(scales)}
                 ),
-                arguments={**arguments, **sizes},
+                arguments=sized,
                 fixed=frozenset(asked) if method == AUTO else _ALL_FIXED,
                 seed=seed,
                 say=say,
@@ -258,17 +270,10 @@ def _preset(name: str) -> Preset:
 
 
 def _adapter_config(method: Method, preset: Preset, asked: Mapping[str, Any]) -> MuScleLoraConfig:
-    output_layer = method.train_output_layer
-    values: dict[str, Any] = {
-        "r": preset.r,
-        "lora_alpha": preset.lora_alpha,
-        "scale_factors": list(preset.scale_factors),
-        "inner_rank": preset.inner_rank,
-        "multiscale_alpha": preset.multiscale_alpha,
-        "train_output_layer": preset.train_output_layer if output_layer is None else output_layer,
-        "low_rank": method.low_rank,
-        **asked,
-    }
+    values = {**preset.adapter_fields(), "low_rank": method.low_rank}
+    if method.train_output_layer is not None:
+        values["train_output_layer"] = method.train_output_layer
+    values |= asked
     if not method.multiscale or not values["scale_factors"]:
         values["scale_factors"] = []
     return MuScleLoraConfig(**values)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from musclelora.adapter import MuScleLoraConfig
 from musclelora.adapter.embed import sentence_embedder
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
@@ -21,10 +23,14 @@ from musclelora.shortcuts import (
     find_shortcuts,
     second_opinion,
 )
+from musclelora.training.quiet import quiet_trainer
 from musclelora.training.teacher import teach
 
 # Of the training arguments, those that hold for models of folds too.
 _KEPT = frozenset({"bf16", "fp16", "max_length", "use_cpu", "shard_backbone", "activation_checkpointing"})
+_SEARCHED = frozenset({"r", "lora_alpha", "scale_factors", "inner_rank", "multiscale_alpha"})
+LOOK: Final = 0.5
+"""Of the epochs, how many the second look trains for."""
 _SHOWN = 12  # further signs that are printed; run.json has them all
 
 
@@ -34,13 +40,15 @@ class Judgement:
 
     Attributes:
         expert: the shortcuts of the training rows.
-        left_out: the numbers of the rows whose label a second opinion contradicts, from 0, ascending.
+        left_out: the numbers of the rows whose label is contradicted, from 0, ascending.
         trusted_accuracy: of the models of folds, on the trusted rows that each was not trained on.
+        let_back: the numbers of the rows that only the second opinion contradicts, ascending.
     """
 
     expert: ShortcutExpert
     left_out: tuple[int, ...]
     trusted_accuracy: float
+    let_back: tuple[int, ...] = ()
 
     def apply(self, train: Table) -> tuple[Table, NDArray[np.float32]]:
         """The rows to train on, and the log-odds to add in their loss, shape (rows, C)."""
@@ -59,8 +67,8 @@ class Judgement:
             Shortcut(**{**shortcut, "feature": Feature(*shortcut["feature"])})
             for shortcut in expert["shortcuts"]
         )
-        left_out = tuple(int(row) for row in values["left_out"])
-        return cls(ShortcutExpert(**expert), left_out, float(values["trusted_accuracy"]))
+        left_out, let_back = (tuple(int(row) for row in values[name]) for name in ("left_out", "let_back"))
+        return cls(ShortcutExpert(**expert), left_out, float(values["trusted_accuracy"]), let_back)
 
 
 def judge(
@@ -69,18 +77,25 @@ def judge(
     *,
     model: str,
     preset: Preset,
+    adapter: Mapping[str, Any],
     arguments: Mapping[str, Any],
     seed: int,
     say: Callable[[str], object] = lambda _: None,
 ) -> Judgement:
     """Find the training rows' shortcuts, and the rows whose label is in doubt.
 
+    A second opinion (:mod:`musclelora.shortcuts.opinion`) is the first to contradict labels. The model that
+    is to be trained is right in more rows than that, once it has seen the rows that are left. It has not seen
+    those that were left out, and the ones that it gives their label come back (:func:`second_look`).
+
     Args:
         train: N rows that may be poisoned.
         trusted: rows that were checked.
         model: the backbone, of which models of the trusted rows are trained and which gives sentence vectors.
         preset: the backbone's own settings.
-        arguments: fields of the training arguments, such as ``bf16``.
+        adapter: fields of :class:`~musclelora.adapter.MuScleLoraConfig`. Neither these nor `arguments` change
+            how long or with what ranks and rates judges are trained, so that a search over those judges once.
+        arguments: fields of the training arguments.
         seed: the same seed judges the same.
         say: called with lines of text; words in them come from the data.
 
@@ -117,7 +132,87 @@ def judge(
             f"left out     {len(left_out):,} of {len(train):,} rows: models of what the other rows mean "
             "contradict their label"
         )
-    return Judgement(expert, tuple(int(row) for row in left_out), teaching.accuracy)
+    judgement = Judgement(expert, tuple(int(row) for row in left_out), teaching.accuracy)
+    return second_look(
+        train,
+        trusted,
+        judgement,
+        model=model,
+        preset=preset,
+        adapter=adapter,
+        arguments={**arguments, "seed": seed},
+        say=say,
+    )
+
+
+def second_look(
+    train: Table,
+    trusted: Table,
+    judgement: Judgement,
+    *,
+    model: str,
+    preset: Preset,
+    adapter: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    say: Callable[[str], object] = lambda _: None,
+) -> Judgement:
+    """Let those rows back that a model trained without them gives their label.
+
+    Rows with a shortcut stay where they are: their label is explained already. The model is trained with the
+    preset's settings for :data:`LOOK` of its epochs. If it is right in no more trusted rows than models of
+    these alone were, it has learned too little to judge, and none comes back.
+
+    Args:
+        train: the N rows that were judged.
+        trusted: rows that were checked; the model does not see them.
+        judgement: what was found of them.
+        model: the backbone.
+        preset: the backbone's own settings.
+        adapter: fields of the adapter's configuration; those that :data:`_SEARCHED` names are the preset's.
+        arguments: fields of the training arguments, with the seed; learning rate and epochs are the preset's.
+        say: called with lines of text.
+    """
+    plain = np.flatnonzero(~judgement.expert.log_weights(train.texts).any(axis=1))
+    asked = np.intersect1d(judgement.left_out, plain)
+    if not len(asked):
+        return judgement
+    kept, offsets = judgement.apply(train)
+    epochs = LOOK * preset.epochs
+    if arguments.get("max_steps", -1) > 0:
+        per_step = int(arguments.get("per_device_train_batch_size") or preset.batch_size)
+        per_step *= arguments.get("gradient_accumulation_steps", 1)
+        epochs = min(epochs, LOOK * arguments["max_steps"] * per_step / len(kept))
+    named = {name: value for name, value in adapter.items() if name not in _SEARCHED}
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = quiet_trainer(
+            kept,
+            offsets,
+            folder,
+            model=model,
+            preset=preset,
+            config=MuScleLoraConfig(**preset.adapter_fields() | named),
+            arguments={**arguments, "num_train_epochs": epochs, "learning_rate": preset.learning_rate},
+        )
+        trainer.train()
+    classifier = trainer.classifier
+    right = float(np.mean(classifier.predict(trusted.texts).labels == trusted.labels))
+    if right <= judgement.trusted_accuracy:
+        say(
+            "let back     none of them: trained on the others for a while, the model is right in "
+            f"{right:.3f} of the trusted rows, no more than models of these alone"
+        )
+        return judgement
+    rows = train.select(asked)
+    back = asked[classifier.predict(rows.texts).labels == rows.labels]
+    say(
+        f"let back     {len(back):,} of them: trained on the others for a while, the model gives them their "
+        f"label, and is right in {right:.3f} of the trusted rows"
+    )
+    return replace(
+        judgement,
+        left_out=tuple(int(row) for row in np.setdiff1d(judgement.left_out, back)),
+        let_back=tuple(int(row) for row in back),
+    )
 
 
 def describe(shortcut: Shortcut, label_names: tuple[str, ...]) -> str:

@@ -31,8 +31,9 @@ from musclelora.data.trusted import check_trainable, check_trusted
 from musclelora.errors import DataError, OutputError, TrainingError, UsageError
 from musclelora.files import write_json
 from musclelora.training.arguments import MuScleTrainingArguments
-from musclelora.training.auto import losses_on, pick, quiet_trainer
+from musclelora.training.auto import pick
 from musclelora.training.judgement import Judgement, judge
+from musclelora.training.quiet import losses_on, quiet_trainer
 from musclelora.training.run import fingerprint
 from musclelora.training.search import Measure, Report, Trial, load_optuna, search
 from musclelora.training.search_folder import BEST, FORMAT, JOURNAL, JUDGEMENT, opened, read
@@ -122,7 +123,19 @@ def tune(
         "space": space.to_dict(),
     }
     with opened(folder, settings, resume=resume, overwrite=overwrite):
-        judgement = _judgement(folder, train, trusted, model, preset, arguments, seed, say)
+        judgement = _found_once(
+            folder / JUDGEMENT,
+            lambda: judge(
+                train,
+                trusted,
+                model=model,
+                preset=preset,
+                adapter=adapter,
+                arguments=arguments,
+                seed=seed,
+                say=say,
+            ),
+        )
         measure = _measure(train, judgement, trusted, model, preset, arguments, adapter, seed)
 
         def after(done: list[Trial]) -> None:
@@ -211,10 +224,7 @@ def _configured(
     values = {**arguments, **{name: settings[name] for name in names}}
     MuScleTrainingArguments(output_dir="", **values)
     config = {
-        "lora_alpha": preset.lora_alpha,
-        "inner_rank": preset.inner_rank,
-        "multiscale_alpha": preset.multiscale_alpha,
-        "train_output_layer": preset.train_output_layer,
+        **preset.adapter_fields(),
         **adapter,
         **{name: value for name, value in settings.items() if name not in names},
     }
@@ -224,24 +234,14 @@ def _configured(
 # ---- what is kept --------------------------------------------------------------------------------------
 
 
-def _judgement(
-    folder: Path,
-    train: Table,
-    trusted: Table,
-    model: str,
-    preset: Preset,
-    arguments: Mapping[str, Any],
-    seed: int,
-    say: Callable[[str], object],
-) -> Judgement:
-    """What the trusted rows say of the training rows, found once."""
-    file = folder / JUDGEMENT
+def _found_once(file: Path, judged: Callable[[], Judgement]) -> Judgement:
+    """What the trusted rows say of the training rows, as the file has it, which is made if need be."""
     if file.is_file():
         try:
             return Judgement.from_dict(read(file))
         except (LookupError, TypeError, ValueError) as error:
             raise OutputError(f"{file}: cannot be read ({error}); remove it, and it is made again") from error
-    judgement = judge(train, trusted, model=model, preset=preset, arguments=arguments, seed=seed, say=say)
+    judgement = judged()
     write_json(file, judgement.to_dict())
     return judgement
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from musclelora.cli.hub import spare_the_hub
-from musclelora.cli.options import at_most_one, flush_denormals, given, quiet_libraries
+from musclelora.cli.options import at_most_one, flush_denormals, quiet_libraries, run_settings
 from musclelora.cli.rows import check_trusted_options, warn_of_shared
 from musclelora.cli.terminal import printable
 from musclelora.data.pair_readers import load_pairs
@@ -78,7 +78,6 @@ def train_generator(
     output: str,
     resume: bool,
     overwrite: bool,
-    gradient_checkpointing: bool,
     seed: int,
     **options: Any,
 ) -> None:
@@ -111,16 +110,9 @@ def train_generator(
 
     from musclelora.generation.fit import fit_generation
     from musclelora.training.methods import get_method
-    from musclelora.training.run import ADAPTER_FIELDS
 
     quiet_libraries()
     flush_denormals()
-    options = given(**options, seed=seed)
-    early_stopping = options.pop("early_stopping", None)
-    if gradient_checkpointing:
-        options["activation_checkpointing"] = True
-    if options.get("multiscale_modules") == ["all-adapted"]:
-        options["multiscale_modules"] = "all-adapted"
     run = fit_generation(
         output,
         train=train,
@@ -128,13 +120,11 @@ def train_generator(
         dev=dev_pairs,
         model=model,
         method=get_method(method, low_rank=low_rank, multiscale=multiscale, alignment=alignment),
-        adapter={k: v for k, v in options.items() if k in ADAPTER_FIELDS},
-        arguments={k: v for k, v in options.items() if k not in ADAPTER_FIELDS},
         select_best=select_best,
-        early_stopping=early_stopping,
         resume=resume,
         overwrite=overwrite,
         say=click.echo,
+        **run_settings(seed=seed, **options),
     )
     result = run.info["result"]
     kept = f"; step {result['best_step']} is kept" if dev_pairs is not None else ""
