@@ -17,7 +17,8 @@ pytest.importorskip("optuna", reason="Optuna is not installed: pip install 'musc
 def tuning(model: Path, files: Path) -> list[object]:
     """A search command without its output."""
     data = ("--train", files / "train.csv", "--trusted", files / "trusted.csv")
-    return ["tune", *data, "--model", model, "--trials", 3, "--batch-size", 8, "--seed", 1]
+    held = ("--dtype", "bfloat16", "--gradient-checkpointing")
+    return ["tune", *data, "--model", model, *held, "--trials", 3, "--batch-size", 8, "--seed", 1]
 
 
 def finished(folder: Path) -> int:

@@ -203,6 +203,7 @@ def test_nothing_left_to_search_is_refused() -> None:
 def test_options_say_settings_exactly() -> None:
     settings = {
         "bf16": True,
+        "dtype": "bfloat16",
         "learning_rate": 2.5e-05,
         "scale_factors": [1.0, 2.667],
         "r": 8,
@@ -211,6 +212,6 @@ def test_options_say_settings_exactly() -> None:
     options = as_options({**settings, "max_length": None, "use_cpu": True})
     assert options == [
         *("--learning-rate", "2.5e-05", "--scale-factors", "1,2.667"),
-        *("--rank", "8", "--lora-alpha", "32", "--bf16"),
+        *("--rank", "8", "--lora-alpha", "32", "--dtype", "bfloat16", "--bf16"),
     ]
     assert as_options({"bf16": False, "scale_factors": []}) == ["--scale-factors", ""]

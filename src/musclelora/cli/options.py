@@ -109,12 +109,21 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def run_settings(
-    *, early_stopping: int | None, gradient_checkpointing: bool, **options: Any
-) -> dict[str, Any]:
+MODEL_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--dtype",
+        help="Of the backbone's weights: float32 or bfloat16; what is trained stays float32.",
+    ),
+    click.option("--quantize", help="Hold the backbone's weights in few bits: nf4 or int8 (bitsandbytes)."),
+    click.option("--attn-implementation", help="Attention: sdpa, eager or flash_attention_2."),
+    click.option("--bf16", is_flag=True, default=None, help="bfloat16 autocast."),
+    click.option("--gradient-checkpointing", is_flag=True, help="Less memory, more time."),
+)
+"""How a backbone is held in memory and computed with."""
+
+
+def run_settings(*, early_stopping: int | None, **options: Any) -> dict[str, Any]:
     """What a training run takes of a command's options, by name of the parameter."""
-    if gradient_checkpointing:
-        options["activation_checkpointing"] = True
     return {**adapter_and_arguments(**options), "early_stopping": early_stopping}
 
 
@@ -123,6 +132,8 @@ def adapter_and_arguments(**options: Any) -> dict[str, dict[str, Any]]:
     from musclelora.training.run import ADAPTER_FIELDS  # which imports torch
 
     found = given(**options)
+    if found.pop("gradient_checkpointing", False):
+        found["activation_checkpointing"] = True
     if found.get("multiscale_modules") == ["all-adapted"]:
         found["multiscale_modules"] = "all-adapted"
     return {

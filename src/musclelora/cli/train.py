@@ -9,6 +9,7 @@ import click
 
 from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import (
+    MODEL_OPTIONS,
     Command,
     Floats,
     Words,
@@ -104,20 +105,13 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--seed", type=click.IntRange(0), default=42, show_default=True, help="Of everything random."
     ),
-    click.option(
-        "--dtype",
-        help="Of the backbone's weights: float32 or bfloat16; what is trained stays float32.",
-    ),
-    click.option("--quantize", help="Hold the backbone's weights in few bits: nf4 or int8 (bitsandbytes)."),
-    click.option("--attn-implementation", help="Attention: sdpa, eager or flash_attention_2."),
-    click.option("--bf16", is_flag=True, default=None, help="bfloat16 autocast."),
+    *MODEL_OPTIONS,
     click.option(
         "--shard-backbone",
         is_flag=True,
         default=None,
         help="Of several processes, each holds a share of the frozen weights.",
     ),
-    click.option("--gradient-checkpointing", is_flag=True, help="Less memory, more time."),
     click.option("--report-to", type=Words(), help="Trackers: tensorboard, trackio, wandb, mlflow."),
     click.option(
         "--alignment-rule",

@@ -9,6 +9,7 @@ import click
 
 from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import (
+    MODEL_OPTIONS,
     Command,
     Floats,
     adapter_and_arguments,
@@ -52,7 +53,7 @@ _OPTIONS = (
     click.option(
         "--seed", type=click.IntRange(0), default=42, show_default=True, help="Of everything random."
     ),
-    click.option("--bf16", is_flag=True, default=None, help="bfloat16 autocast."),
+    *MODEL_OPTIONS,
 )
 
 
@@ -87,6 +88,7 @@ def command(
     train = source.read_train()
     rows = source.read(source.trusted, train) if source.trusted else None
 
+    from musclelora.adapter.loading import loading_options
     from musclelora.training.search import load_optuna
     from musclelora.training.tune import tune
 
@@ -94,7 +96,7 @@ def command(
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what matters of it is in our own lines
     quiet_libraries()
     flush_denormals()
-    taken, _ = source.take_trusted(train, model, seed)
+    taken, _ = source.take_trusted(train, model, seed, **loading_options(options))
     rows = rows if taken is None else taken
     if rows is not None:
         show_trusted(train, rows)

@@ -21,7 +21,11 @@ FLAGS: Final[Mapping[str, str]] = {
     "num_train_epochs": "--epochs",
     "per_device_train_batch_size": "--batch-size",
     "max_length": "--max-length",
+    "dtype": "--dtype",
+    "quantize": "--quantize",
+    "attn_implementation": "--attn-implementation",
     "bf16": "--bf16",
+    "activation_checkpointing": "--gradient-checkpointing",
 }
 """The options of ``musclelora train`` that a search may set or be given."""
 MOST_FACTORS: Final = 12
@@ -145,5 +149,7 @@ def _short(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def _text(value: float) -> str:
+def _text(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
     return str(int(value)) if value == int(value) else repr(float(value))
