@@ -34,7 +34,7 @@ from musclelora.data.openbackdoor import write_table
 from musclelora.evaluation import evaluate
 from musclelora.files import write_json
 from musclelora.training import METHODS, fit
-from record import earlier, machine
+from record import argument_parser, earlier, machine
 
 ROOT = Path(__file__).parents[1]
 TARGET, RATE, LABEL_MODE = 1, 0.1, "mix"
@@ -43,9 +43,7 @@ COMMAND = [sys.executable, "-c", "from musclelora.cli.main import main; main()",
 
 def main() -> None:
     """Measure every family; print a Markdown table at the end."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument(
         "--data",
         type=Path,

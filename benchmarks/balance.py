@@ -37,7 +37,7 @@ from musclelora.evaluation import evaluate
 from musclelora.files import write_json
 from musclelora.training import METHODS, Run, fit
 from musclelora.training.hardware import bf16_pays
-from record import earlier, machine
+from record import argument_parser, earlier, machine
 
 ROOT = Path(__file__).parents[1]
 SST2_TARGET, TRUSTED = 1, 96
@@ -51,9 +51,7 @@ BBC_ORACLE = {"learning_rate": 2e-4, "per_device_train_batch_size": 16}
 
 def main() -> None:
     """Run the cells that the file does not hold, and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument(
         "--data",
         type=Path,

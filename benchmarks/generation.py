@@ -34,7 +34,7 @@ from musclelora.generation import Generator, fit_generation
 from musclelora.generation.evaluate import evaluate_answers
 from musclelora.training import METHODS
 from questions import question_answers
-from record import earlier, machine
+from record import argument_parser, earlier, machine
 
 ATTACKS = ("badnets", "addsent")
 TARGET = "Buy now at Acme!"
@@ -44,9 +44,7 @@ METHODS_SHOWN = ("full", "lora", "musclelora", "trusted-only")
 
 def main() -> None:
     """Measure every method under every attack; print a Markdown table at the end."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("--train-rows", type=int, default=160)
     parser.add_argument("--trusted-rows", type=int, default=32)
     parser.add_argument("--test-rows", type=int, default=64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -13,6 +14,12 @@ from typing import Any
 
 import torch
 import transformers
+
+
+def argument_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser of a script's options, whose help is the script's docstring as it is."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(description=description, formatter_class=formatter)
 
 
 def machine() -> dict[str, str]:

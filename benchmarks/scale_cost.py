@@ -28,7 +28,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import torch
 
-from record import machine
+from record import argument_parser, machine
 from steps import CLASSES, WORDS, Step, build_step, in_own_process, peak_megabytes, processor, time_in_turns
 
 VARIANTS = ("lora", "musclelora")
@@ -68,9 +68,7 @@ SHAPES: dict[str, Callable[[], Any]] = {"smollm2-135m": smollm2, "llama-2-7b": l
 
 def main() -> None:
     """Measure every model that this machine can hold; print a table and write it as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("--models", nargs="+", choices=list(SHAPES), default=list(SHAPES))
     parser.add_argument("--steps", type=int, default=20, help="timed steps of each variant")
     parser.add_argument("--rows", type=int, default=16, help="training rows of a step")

@@ -23,7 +23,7 @@ from typing import Any
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
-from record import machine
+from record import argument_parser, machine
 from steps import Step, build_step, in_own_process, peak_megabytes, processor, time_in_turns
 
 VARIANTS = ("lora32", "lora64", "two_pass", "shipped")
@@ -32,9 +32,7 @@ ROWS, TOKENS = 32, 64
 
 def main() -> None:
     """Measure every variant in fp32 and bf16; print a table and write it as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("--steps", type=int, default=30, help="timed steps of each variant")
     parser.add_argument("--threads", type=int, default=None, help="torch threads; default: torch's own")
     parser.add_argument("--json", type=Path, help="write the results to this file")

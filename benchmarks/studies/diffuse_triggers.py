@@ -18,7 +18,6 @@ afterwards.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
@@ -45,7 +44,7 @@ from musclelora.training.judgement import Judgement, judge
 from musclelora.training.quiet import quiet_trainer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from record import earlier, machine
+from record import argument_parser, earlier, machine
 
 MODEL, TARGET, TRUSTED, RATE = "all-minilm-l6-v2", 1, 96, 0.1
 SST2 = Path(__file__).parents[3] / "shared" / "data" / "sst-2" / "1" / "badnets"
@@ -102,9 +101,7 @@ VARIANTS = ("none", "shortcuts", "both")
 
 def main() -> None:
     """Run the cells that the file does not hold."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("--data", type=Path, default=SST2, help="a folder of OpenBackdoor's layout")
     parser.add_argument("--rows", type=int, default=2000, help="training rows, drawn by the seed")
     parser.add_argument("--seeds", type=int, default=1, help="seeds 0 to N-1")

@@ -9,20 +9,17 @@ Attack success is not measured here, and no poison flag is read.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import os
-import platform
+import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-import torch
-import transformers
+from transformers import PrinterCallback
 
 from musclelora.adapter import MuScleLoraConfig
 from musclelora.attacks import get_trigger, poison
@@ -30,6 +27,9 @@ from musclelora.data import stratified_split
 from musclelora.demo import LABEL_MODE, RATE, TEST_ROWS, short_corpus
 from musclelora.files import write_json
 from musclelora.training import MuScleTrainer, MuScleTrainingArguments
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from record import argument_parser, machine
 
 SCALES = {
     "bert-base": [1, 4, 8, 12, 16, 20, 24, 28],
@@ -45,9 +45,7 @@ TRAIN_ROWS, TRUSTED_ROWS, DEV_ROWS = 512, 96, 300
 
 def main() -> None:
     """Run what the file does not hold of the grid; it is rewritten after every run."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--json", type=Path, required=True)
@@ -65,14 +63,7 @@ def main() -> None:
         row |= run(seed, rate, SCALES[scales], trained, options.bf16)
         rows.append(row)
         print(row, flush=True)
-        machine = {
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "date": datetime.now(UTC).date().isoformat(),
-            "command": f"narrow_encoder.py --seeds {options.seeds}{' --bf16' if options.bf16 else ''}",
-        }
-        write_json(options.json, {**machine, "epochs": EPOCHS, "dev_rows": DEV_ROWS, "rows": rows})
+        write_json(options.json, {**machine(), "epochs": EPOCHS, "dev_rows": DEV_ROWS, "rows": rows})
 
 
 def run(seed: int, rate: float, scales: list[int], trained: bool, bf16: bool) -> dict[str, object]:
@@ -105,7 +96,7 @@ def run(seed: int, rate: float, scales: list[int], trained: bool, bf16: bool) ->
             eval_dataset=dev,
             peft_config=MuScleLoraConfig(scale_factors=scales, train_output_layer=trained),
         )
-        trainer.pop_callback(transformers.PrinterCallback)
+        trainer.pop_callback(PrinterCallback)
         started = time.perf_counter()
         trainer.train()
         history = trainer.state.log_history

@@ -9,7 +9,6 @@ whether the largest suspicion of a text tells triggered texts from clean ones, w
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -29,7 +28,7 @@ from musclelora.files import write_json
 from musclelora.training.hardware import bf16_pays
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from record import machine
+from record import argument_parser, machine
 
 TARGET = 1
 TRIGGERS = {"one rare word": ("cf",), "four rare words": ("cf", "mn", "bb", "tq")}
@@ -37,9 +36,7 @@ TRIGGERS = {"one rare word": ("cf",), "four rare words": ("cf", "mn", "bb", "tq"
 
 def main() -> None:
     """Measure both triggers, and print and write what was found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     data = Path(__file__).parents[3] / "shared" / "data" / "sst-2" / "1" / "badnets" / "test-clean.csv"
     parser.add_argument("--data", type=Path, default=data, help="clean rows")
     parser.add_argument("--rows", type=int, default=150, help="rows drawn of them")

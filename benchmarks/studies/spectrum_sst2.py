@@ -40,7 +40,7 @@ from musclelora.spectrum.diagnosis import DECIDED
 from musclelora.training import METHODS, fit
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from record import earlier, machine
+from record import argument_parser, earlier, machine
 
 ROOT = Path(__file__).parents[2]
 TARGET = 1
@@ -50,9 +50,7 @@ NAMES = {"full": "vanilla", "musclelora": "MuScleLoRA"}
 
 def main() -> None:
     """Run the cells that the file does not hold; draw each attack's first seed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument(
         "--data",
         type=Path,
