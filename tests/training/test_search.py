@@ -12,6 +12,7 @@ import pytest
 
 from musclelora.adapter.presets import PRESETS
 from musclelora.errors import OutputError, TrainingError, UsageError
+from musclelora.training.judgement import LOOK
 from musclelora.training.search import Report, search
 from musclelora.training.space import as_options, space_around
 
@@ -68,7 +69,7 @@ def test_the_first_trial_is_the_preset_and_the_others_stay_in_range(tmp_path: Pa
     for settings in (trial.settings for trial in others):
         scales = settings["scale_factors"]
         assert PRESET.learning_rate / 8 <= settings["learning_rate"] <= PRESET.learning_rate * 8
-        assert 1 <= settings["num_train_epochs"] <= 2 * PRESET.epochs
+        assert LOOK * PRESET.epochs <= settings["num_train_epochs"] <= 2 * PRESET.epochs
         assert scales[0] == 1
         assert scales == sorted(scales)
         assert settings["lora_alpha"] / settings["r"] == PRESET.lora_alpha / PRESET.r

@@ -30,7 +30,7 @@ from musclelora.training.teacher import teach
 _KEPT = frozenset({"bf16", "fp16", "max_length", "use_cpu", "shard_backbone", "activation_checkpointing"})
 _SEARCHED = frozenset({"r", "lora_alpha", "scale_factors", "inner_rank", "multiscale_alpha"})
 LOOK: Final = 0.5
-"""Of the epochs, how many the second look trains for."""
+"""Of the preset's epochs, how many the second look trains for at most; see also ``space_around``."""
 _SHOWN = 12  # further signs that are printed; run.json has them all
 
 
@@ -93,8 +93,8 @@ def judge(
         trusted: rows that were checked.
         model: the backbone, of which models of the trusted rows are trained and which gives sentence vectors.
         preset: the backbone's own settings.
-        adapter: fields of :class:`~musclelora.adapter.MuScleLoraConfig`. Neither these nor `arguments` change
-            how long or with what ranks and rates judges are trained, so that a search over those judges once.
+        adapter: fields of :class:`~musclelora.adapter.MuScleLoraConfig`. Ranks, scales, strengths and the
+            learning rate are the preset's whatever is asked for, so that a search over them judges once.
         arguments: fields of the training arguments.
         seed: the same seed judges the same.
         say: called with lines of text; words in them come from the data.
@@ -159,8 +159,9 @@ def second_look(
     """Let those rows back that a model trained without them gives their label.
 
     Rows with a shortcut stay where they are: their label is explained already. The model is trained with the
-    preset's settings for :data:`LOOK` of its epochs. If it is right in no more trusted rows than models of
-    these alone were, it has learned too little to judge, and none comes back.
+    preset's settings for :data:`LOOK` of its epochs, or for those asked for if they are fewer. If it is right
+    in no more trusted rows than models of these alone were, it has learned too little to judge, and none
+    comes back.
 
     Args:
         train: the N rows that were judged.
@@ -169,7 +170,7 @@ def second_look(
         model: the backbone.
         preset: the backbone's own settings.
         adapter: fields of the adapter's configuration; those that :data:`_SEARCHED` names are the preset's.
-        arguments: fields of the training arguments, with the seed; learning rate and epochs are the preset's.
+        arguments: fields of the training arguments, with the seed; the learning rate is the preset's.
         say: called with lines of text.
     """
     plain = np.flatnonzero(~judgement.expert.log_weights(train.texts).any(axis=1))
@@ -177,7 +178,7 @@ def second_look(
     if not len(asked):
         return judgement
     kept, offsets = judgement.apply(train)
-    epochs = LOOK * preset.epochs
+    epochs = min(LOOK * preset.epochs, float(arguments.get("num_train_epochs") or preset.epochs))
     if arguments.get("max_steps", -1) > 0:
         per_step = int(arguments.get("per_device_train_batch_size") or preset.batch_size)
         per_step *= arguments.get("gradient_accumulation_steps", 1)
