@@ -7,11 +7,12 @@ in SST-2's clean rows, a tenth of the rows with mixed labels:
             texts get one of twenty openings: no word of the style is in many rows
   clauses   a clause is put first, of twenty conjunctions and twenty sentences: no word of it is in many rows
 
-and trains with nothing taken out (`none`), with shortcuts taken out of the loss (`shortcuts`), and with the
-rows left out as well whose label the second opinion contradicts (`both`). Learning rate and scale factors are
-the preset's own; the last epoch counts. Accuracy and ASR are of dev rows, which nothing is chosen by.
+and trains with nothing taken out (`none`), with shortcuts taken out of the loss (`shortcuts`), with the rows
+left out as well whose label the second opinion contradicts (`opinion`), and with those of them back that the
+second look lets back (`all`). Learning rate and scale factors are the preset's own; the last epoch counts.
+Accuracy and ASR are of dev rows, which nothing is chosen by.
 `share_left_out`, of rows with a changed label, other triggered rows and clean rows, is read from the flags
-afterwards.
+afterwards, as is what share the second opinion alone had left out.
 
     python benchmarks/studies/diffuse_triggers.py --json benchmarks/results/diffuse-triggers.json
 """
@@ -40,7 +41,7 @@ from musclelora.data import Table, load_table, select_trusted
 from musclelora.evaluation import evaluate
 from musclelora.files import write_json
 from musclelora.training.hardware import bf16_pays
-from musclelora.training.judgement import Judgement, judge
+from musclelora.training.judgement import Judgement, judge, look_settings
 from musclelora.training.quiet import quiet_trainer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -96,7 +97,7 @@ def clauses(text: str, rng: Rng) -> str:
 
 
 ATTACKS: dict[str, Callable[[str, Rng], str]] = {"archaic": archaic, "clauses": clauses}
-VARIANTS = ("none", "shortcuts", "both")
+VARIANTS = ("none", "shortcuts", "opinion", "all")
 
 
 def main() -> None:
@@ -138,19 +139,24 @@ def measured(data: Path, count: int, attack: str, seed: int) -> list[dict[str, A
         if attack in (name, "unpoisoned")
     }
     started = time.perf_counter()
-    preset, arguments = PRESETS["small-encoder"], {"bf16": bf16_pays()}
+    preset = PRESETS["small-encoder"]
+    config, arguments = look_settings(preset, {}, {"bf16": bf16_pays()})
     judgement = judge(
-        train, trusted, model=MODEL, preset=preset, adapter={}, arguments=arguments, seed=seed, say=print
+        train, trusted, model=MODEL, preset=preset, config=config, arguments=arguments, seed=seed, say=print
     )
     seconds = time.perf_counter() - started
-    left_out = np.isin(np.arange(count), judgement.left_out)
+    doubted = (judgement.left_out, tuple(sorted(judgement.left_out + judgement.let_back)))
     changed = labels != clean.labels
     groups = {"changed": changed, "triggered": triggered & ~changed, "clean": ~triggered}
-    shares = {name: float(left_out[group].mean()) for name, group in groups.items() if group.any()}
+    shares = [
+        {name: float(np.isin(group.nonzero(), rows).mean()) for name, group in groups.items() if group.any()}
+        for rows in doubted
+    ]
     cells = []
     for variant in VARIANTS:
         cell = {"attack": attack, "seed": seed, "variant": variant, "judge_seconds": round(seconds, 1)}
-        cell |= {"shortcuts": len(judgement.expert.shortcuts), "share_left_out": shares}
+        cell |= {"shortcuts": len(judgement.expert.shortcuts)}
+        cell |= {"share_left_out": shares[0], "share_left_out_by_opinion": shares[1]}
         cells.append({**cell, **trained(train, judgement, variant, seed, dev, asked)})
         print(cells[-1], flush=True)
     return cells
@@ -160,7 +166,8 @@ def trained(
     train: Table, judgement: Judgement, variant: str, seed: int, dev: Table, asked: dict[str, list[str]]
 ) -> dict[str, Any]:
     """Train without what the variant takes out, and measure."""
-    rows, offsets = (judgement if variant == "both" else replace(judgement, left_out=())).apply(train)
+    left_out = {"all": judgement.left_out, "opinion": judgement.left_out + judgement.let_back}
+    rows, offsets = replace(judgement, left_out=left_out.get(variant, ())).apply(train)
     preset = PRESETS["small-encoder"]
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from tiny_runs import make_rows, make_table
 from musclelora.adapter.presets import PRESETS
 from musclelora.data.table import Table
 from musclelora.shortcuts import Feature, Shortcut, ShortcutExpert
-from musclelora.training.judgement import Judgement, second_look
+from musclelora.training.judgement import Judgement, look_settings, second_look
 
 LEFT_OUT = tuple(range(0, 60, 3))
 CHANGED = LEFT_OUT[:10]  # of these the label is wrong
@@ -27,19 +28,29 @@ def rows() -> Table:
     return replace(table, labels=labels)
 
 
+PRESET = replace(PRESETS["small-encoder"], epochs=40, learning_rate=3e-3)
+
+
 def looked(
-    rows: Table, model: Path, *, accuracy: float = 0.6, shortcuts: tuple[Shortcut, ...] = (), said: list[str]
+    rows: Table,
+    model: Path,
+    *,
+    accuracy: float = 0.6,
+    shortcuts: tuple[Shortcut, ...] = (),
+    said: list[str] | None = None,
+    **arguments: Any,
 ) -> Judgement:
     expert = ShortcutExpert(shortcuts, num_labels=2, natural=0.5, threshold=3.1, tested=100)
+    config, looking = look_settings(PRESET, {}, {"per_device_train_batch_size": 8, "seed": 0})
     return second_look(
         rows,
         make_table(make_rows(40, 1)),
         Judgement(expert, LEFT_OUT, accuracy),
         model=str(model),
-        preset=replace(PRESETS["small-encoder"], epochs=40, learning_rate=3e-3),
-        adapter={"r": 1},
-        arguments={"per_device_train_batch_size": 8, "seed": 0},
-        say=said.append,
+        preset=PRESET,
+        config=config,
+        arguments={**looking, **arguments},
+        say=[].append if said is None else said.append,
     )
 
 
@@ -60,6 +71,36 @@ def test_a_model_that_is_no_better_than_the_trusted_rows_lets_none_back(
     found = looked(rows, tiny_model, accuracy=1.0, said=said)
     assert (found.left_out, found.let_back) == (LEFT_OUT, ())
     assert said[-1].startswith("let back     none of them")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"num_train_epochs": 0.1}, "no more than models of these alone"),
+        ({"max_steps": 1, "gradient_accumulation_steps": 2}, "no more than models of these alone"),
+        ({"learning_rate": 1e30}, "cannot judge"),
+    ],
+)
+def test_a_model_that_learned_nothing_lets_none_back(
+    arguments: dict[str, Any], why: str, rows: Table, tiny_model: Path
+) -> None:
+    said: list[str] = []
+    found = looked(rows, tiny_model, accuracy=0.7, said=said, **arguments)
+    assert (found.left_out, found.let_back) == (LEFT_OUT, ())
+    assert why in said[-1]
+
+
+def test_what_a_search_varies_does_not_change_the_look() -> None:
+    searched = {"r": 1, "lora_alpha": 2, "inner_rank": 3, "multiscale_alpha": 1.0, "scale_factors": [1.0]}
+    config, arguments = look_settings(
+        PRESET, {**searched, "lora_dropout": 0.1}, {"learning_rate": 1.0, "bf16": True}
+    )
+    for name, value in PRESET.adapter_fields().items():
+        assert getattr(config, name) == value
+    assert config.lora_dropout == 0.1
+    assert arguments == {"learning_rate": PRESET.learning_rate, "bf16": True}
+    without, _ = look_settings(PRESET, {"scale_factors": []}, {})
+    assert without.scale_factors == []
 
 
 def test_rows_with_a_shortcut_stay_out(rows: Table, tiny_model: Path) -> None:

@@ -195,6 +195,11 @@ def test_without_scale_factors_their_layer_is_not_searched() -> None:
     assert not {"inner_rank", "multiscale_alpha"} & space_around(PRESET, {"scale_factors": []}).ranges.keys()
 
 
+def test_a_search_begins_at_the_epochs_of_a_whole_look() -> None:
+    assert PRESETS["decoder"].epochs == 5
+    assert space_around(PRESETS["decoder"], {}).ranges["num_train_epochs"].low == 3
+
+
 def test_nothing_left_to_search_is_refused() -> None:
     given = {"learning_rate": 1e-3, "scale_factors": [], "r": 8, "num_train_epochs": 2}
     with pytest.raises(UsageError, match="every setting is given"):
@@ -214,5 +219,9 @@ def test_options_say_settings_exactly() -> None:
     assert options == [
         *("--learning-rate", "2.5e-05", "--scale-factors", "1,2.667"),
         *("--rank", "8", "--lora-alpha", "32", "--dtype", "bfloat16", "--bf16"),
+    ]
+    held = {"quantize": "nf4", "attn_implementation": "sdpa", "activation_checkpointing": True}
+    assert as_options(held) == [
+        *("--quantize", "nf4", "--attn-implementation", "sdpa", "--gradient-checkpointing"),
     ]
     assert as_options({"bf16": False, "scale_factors": []}) == ["--scale-factors", ""]

@@ -32,14 +32,13 @@ from numpy.typing import NDArray
 from musclelora.adapter import MuScleLoraConfig
 from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
-from musclelora.launched import process_count
 from musclelora.training.judgement import Judgement
-from musclelora.training.processes import on_first
 from musclelora.training.quiet import losses_on, quiet_trainer
 
 BUDGET: Final = 0.5
-"""Steps of all candidates together, as a share of those of the training itself. The shortcuts come on top:
-four trainings on three quarters of the trusted rows, and as many predictions of the training rows."""
+"""Steps of all candidates together, as a share of those of the training itself. The judgement comes on top:
+four trainings on three quarters of the trusted rows, as many predictions of the training rows, and a second
+look of half of the preset's epochs at most."""
 LEAST_STEPS: Final = 64
 """Steps that a candidate needs to show anything; where the budget has no room for two, none is tried."""
 FEWER: Final = (1.0, 2.0, 3.0, 4.0)
@@ -125,8 +124,6 @@ def choose(
         budget: see :data:`BUDGET`.
         say: called with lines of text.
     """
-    if process_count() > 1:  # rounding may differ between devices, and what is trained must not
-        judgement = Judgement.from_dict(on_first(judgement.to_dict))
     train, offsets = judgement.apply(train)
 
     batch = int(arguments["per_device_train_batch_size"]) * int(

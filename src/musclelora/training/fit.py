@@ -24,7 +24,7 @@ from musclelora.launched import process_count
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.auto import Automatic, choose
 from musclelora.training.balance import BalanceCallback, no_better_than_trusted
-from musclelora.training.judgement import judge
+from musclelora.training.judgement import judge, look_settings
 from musclelora.training.keeping import deciding, folder_arguments, train_in
 from musclelora.training.methods import AUTO, LEVERS, METHODS, Method
 from musclelora.training.processes import meet, on_first, rows_per_process
@@ -156,6 +156,11 @@ def fit(
             # Or its errors come much later.
             attach(load_backbone(model, train.label_names, **loading), config, chosen)
             sized = {**arguments, **sizes}
+            if method == AUTO:
+                look, looking = look_settings(chosen, adapter or {}, sized)
+            else:
+                look = _adapter_config(method, chosen, adapter or {})
+                looking = {**sized, "learning_rate": args.learning_rate}
             automatic = choose(
                 train,
                 trusted,
@@ -164,8 +169,8 @@ def fit(
                     trusted,
                     model=model,
                     preset=chosen,
-                    adapter=adapter or {},
-                    arguments=sized,
+                    config=look,
+                    arguments=looking,
                     seed=seed,
                     say=say,
                 ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,8 @@ from musclelora.adapter.embed import sentence_embedder
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
+from musclelora.errors import TrainingError
+from musclelora.launched import process_count
 from musclelora.shortcuts import (
     Feature,
     Shortcut,
@@ -23,6 +26,7 @@ from musclelora.shortcuts import (
     find_shortcuts,
     second_opinion,
 )
+from musclelora.training.processes import on_first
 from musclelora.training.quiet import quiet_trainer
 from musclelora.training.teacher import teach
 
@@ -67,7 +71,9 @@ class Judgement:
             Shortcut(**{**shortcut, "feature": Feature(*shortcut["feature"])})
             for shortcut in expert["shortcuts"]
         )
-        left_out, let_back = (tuple(int(row) for row in values[name]) for name in ("left_out", "let_back"))
+        left_out, let_back = (
+            tuple(int(row) for row in values.get(name, ())) for name in ("left_out", "let_back")
+        )
         return cls(ShortcutExpert(**expert), left_out, float(values["trusted_accuracy"]), let_back)
 
 
@@ -77,25 +83,24 @@ def judge(
     *,
     model: str,
     preset: Preset,
-    adapter: Mapping[str, Any],
+    config: MuScleLoraConfig,
     arguments: Mapping[str, Any],
     seed: int,
     say: Callable[[str], object] = lambda _: None,
 ) -> Judgement:
     """Find the training rows' shortcuts, and the rows whose label is in doubt.
 
-    A second opinion (:mod:`musclelora.shortcuts.opinion`) is the first to contradict labels. The model that
-    is to be trained is right in more rows than that, once it has seen the rows that are left. It has not seen
-    those that were left out, and the ones that it gives their label come back (:func:`second_look`).
+    A second opinion (:mod:`musclelora.shortcuts.opinion`) is the first to contradict labels. A model that is
+    trained as the final one is right in more rows than that, once it has seen the rows that are left. It has
+    not seen those that were left out, and the ones that it gives their label come back (:func:`second_look`).
 
     Args:
         train: N rows that may be poisoned.
         trusted: rows that were checked.
         model: the backbone, of which models of the trusted rows are trained and which gives sentence vectors.
         preset: the backbone's own settings.
-        adapter: fields of :class:`~musclelora.adapter.MuScleLoraConfig`. Ranks, scales, strengths and the
-            learning rate are the preset's whatever is asked for, so that a search over them judges once.
-        arguments: fields of the training arguments.
+        config: of the second look's adapter; see :func:`look_settings`.
+        arguments: fields of the training arguments of the second look. Models of folds take such as ``bf16``.
         seed: the same seed judges the same.
         say: called with lines of text; words in them come from the data.
 
@@ -133,16 +138,38 @@ def judge(
             "contradict their label"
         )
     judgement = Judgement(expert, tuple(int(row) for row in left_out), teaching.accuracy)
+    if process_count() > 1:  # rounding may differ between devices, and what is trained must not
+        judgement = Judgement.from_dict(on_first(judgement.to_dict))
     return second_look(
         train,
         trusted,
         judgement,
         model=model,
         preset=preset,
-        adapter=adapter,
+        config=config,
         arguments={**arguments, "seed": seed},
         say=say,
     )
+
+
+def look_settings(
+    preset: Preset, adapter: Mapping[str, Any], arguments: Mapping[str, Any]
+) -> tuple[MuScleLoraConfig, dict[str, Any]]:
+    """The adapter's configuration and the training arguments of a second look at rows for MuScleLoRA.
+
+    What ``musclelora tune`` searches is the preset's own whatever is asked for, so that a search judges once,
+    and the training that comes of it judges alike.
+
+    Args:
+        preset: the backbone's own settings.
+        adapter: fields of the configuration that were asked for.
+        arguments: fields of the training arguments that were asked for.
+    """
+    asked = {name: value for name, value in adapter.items() if name not in _SEARCHED}
+    if adapter.get("scale_factors") == []:
+        asked["scale_factors"] = []
+    config = MuScleLoraConfig(**preset.adapter_fields() | asked)
+    return config, {**arguments, "learning_rate": preset.learning_rate}
 
 
 def second_look(
@@ -152,16 +179,15 @@ def second_look(
     *,
     model: str,
     preset: Preset,
-    adapter: Mapping[str, Any],
+    config: MuScleLoraConfig,
     arguments: Mapping[str, Any],
     say: Callable[[str], object] = lambda _: None,
 ) -> Judgement:
     """Let those rows back that a model trained without them gives their label.
 
-    Rows with a shortcut stay where they are: their label is explained already. The model is trained with the
-    preset's settings for :data:`LOOK` of its epochs, or for those asked for if they are fewer. If it is right
-    in no more trusted rows than models of these alone were, it has learned too little to judge, and none
-    comes back.
+    Rows with a shortcut stay out: it is what they would teach. The model is trained for :data:`LOOK` of the
+    preset's epochs, or for those asked for if they are fewer. If it is right in no more trusted rows than
+    models of these alone were, or if its loss is not finite, it cannot judge, and none comes back.
 
     Args:
         train: the N rows that were judged.
@@ -169,13 +195,15 @@ def second_look(
         judgement: what was found of them.
         model: the backbone.
         preset: the backbone's own settings.
-        adapter: fields of the adapter's configuration; those that :data:`_SEARCHED` names are the preset's.
-        arguments: fields of the training arguments, with the seed; the learning rate is the preset's.
+        config: of the adapter.
+        arguments: fields of the training arguments, with the learning rate and the seed.
         say: called with lines of text.
     """
     plain = np.flatnonzero(~judgement.expert.log_weights(train.texts).any(axis=1))
     asked = np.intersect1d(judgement.left_out, plain)
     if not len(asked):
+        if judgement.left_out:
+            say("let back     none of them: each has a shortcut")
         return judgement
     kept, offsets = judgement.apply(train)
     epochs = min(LOOK * preset.epochs, float(arguments.get("num_train_epochs") or preset.epochs))
@@ -183,7 +211,6 @@ def second_look(
         per_step = int(arguments.get("per_device_train_batch_size") or preset.batch_size)
         per_step *= arguments.get("gradient_accumulation_steps", 1)
         epochs = min(epochs, LOOK * arguments["max_steps"] * per_step / len(kept))
-    named = {name: value for name, value in adapter.items() if name not in _SEARCHED}
     with tempfile.TemporaryDirectory() as folder:
         trainer = quiet_trainer(
             kept,
@@ -191,20 +218,26 @@ def second_look(
             folder,
             model=model,
             preset=preset,
-            config=MuScleLoraConfig(**preset.adapter_fields() | named),
-            arguments={**arguments, "num_train_epochs": epochs, "learning_rate": preset.learning_rate},
+            config=config,
+            arguments={**arguments, "num_train_epochs": epochs},
         )
-        trainer.train()
-    classifier = trainer.classifier
-    right = float(np.mean(classifier.predict(trusted.texts).labels == trusted.labels))
+        try:
+            trainer.train()
+        except TrainingError as error:
+            say(f"let back     none of them: a model trained on the others cannot judge: {error}")
+            return judgement
+        said = trainer.classifier.predict([*trusted.texts, *train.select(asked).texts]).labels
+        del trainer
+        gc.collect()  # a Trainer is a ring, which would hold its model until the next is there too
+    said = np.asarray(on_first(said.tolist))
+    right = float(np.mean(said[: len(trusted)] == trusted.labels))
     if right <= judgement.trusted_accuracy:
         say(
             "let back     none of them: trained on the others for a while, the model is right in "
             f"{right:.3f} of the trusted rows, no more than models of these alone"
         )
         return judgement
-    rows = train.select(asked)
-    back = asked[classifier.predict(rows.texts).labels == rows.labels]
+    back = asked[said[len(trusted) :] == train.labels[asked]]
     say(
         f"let back     {len(back):,} of them: trained on the others for a while, the model gives them their "
         f"label, and is right in {right:.3f} of the trusted rows"

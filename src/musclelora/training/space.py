@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -10,6 +11,7 @@ import numpy as np
 
 from musclelora.adapter.presets import Preset
 from musclelora.errors import UsageError
+from musclelora.training.judgement import LOOK
 
 FLAGS: Final[Mapping[str, str]] = {
     "learning_rate": "--learning-rate",
@@ -114,7 +116,7 @@ def space_around(preset: Preset, given: Mapping[str, Any]) -> Space:
         add("multiscale_alpha", "multiscale_alpha", alpha, Range(alpha / 4, alpha * 4, log=True))
     add("r", "r", preset.r, Range(max(1, preset.r // 4), 4 * preset.r, log=True, whole=True))
     # With fewer the second look (training/judgement.py) would be shorter, and the rows judged differently.
-    epochs = Range(-(-preset.epochs // 2), 2 * preset.epochs, whole=True)
+    epochs = Range(math.ceil(LOOK * preset.epochs), 2 * preset.epochs, whole=True)
     add("num_train_epochs", "num_train_epochs", preset.epochs, epochs)
     if not ranges:
         raise UsageError("tune: every setting is given, expected one to search at least; leave one out")

@@ -32,7 +32,7 @@ from musclelora.errors import DataError, OutputError, TrainingError, UsageError
 from musclelora.files import write_json
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.auto import pick
-from musclelora.training.judgement import Judgement, judge
+from musclelora.training.judgement import Judgement, judge, look_settings
 from musclelora.training.quiet import losses_on, quiet_trainer
 from musclelora.training.run import fingerprint
 from musclelora.training.search import Measure, Report, Trial, load_optuna, search
@@ -123,6 +123,7 @@ def tune(
         "space": space.to_dict(),
     }
     with opened(folder, settings, resume=resume, overwrite=overwrite):
+        config, looking = look_settings(preset, adapter, arguments)
         judgement = _found_once(
             folder / JUDGEMENT,
             lambda: judge(
@@ -130,8 +131,8 @@ def tune(
                 trusted,
                 model=model,
                 preset=preset,
-                adapter=adapter,
-                arguments=arguments,
+                config=config,
+                arguments=looking,
                 seed=seed,
                 say=say,
             ),
