@@ -24,8 +24,8 @@ class MuScleLoRAAuto(Trained):
 
     Source: this project (:mod:`musclelora.training.auto`, docs/balance.md). Departures from
     :class:`MuScleLoRA`: gradients are not aligned; what labels follow that the trusted rows do not explain is
-    taken out of the loss; rows whose label a second opinion contradicts are left out; learning rate, scale
-    factors and epoch are chosen by the trusted rows.
+    taken out of the loss; rows whose label is contradicted twice are left out; learning rate, scale factors
+    and epoch are chosen by the trusted rows.
     """
 
     name: ClassVar[str] = "musclelora-auto"
