@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from test_judgement import doubtful_rows, looked
 from tiny_chats import make_pairs, write_decoder
 from tiny_runs import make_rows, make_table
 from torch.distributed.tensor import DTensor
@@ -14,7 +16,7 @@ from transformers import TrainerCallback
 from musclelora.generation import fit_generation
 from musclelora.launched import process_count, process_rank
 from musclelora.training import METHODS, fit
-from musclelora.training.processes import on_first
+from musclelora.training.processes import meet, on_first
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "musclelora": {},
@@ -71,9 +73,23 @@ def generate(output: Path) -> None:
     )
 
 
+def look(model: str, output: Path) -> None:
+    """Keep what each process lets back of rows in doubt, its backbone whole and sharded."""
+    meet()
+    output.mkdir(parents=True, exist_ok=True)
+    for shard in (False, True):
+        found = looked(doubtful_rows(), Path(model), shard_backbone=shard and process_count() > 1)
+        (output / f"{'sharded' if shard else 'whole'}-{process_rank()}.json").write_text(
+            json.dumps(found.to_dict())
+        )
+
+
 def main(model: str, output: str, *names: str) -> None:
     """Train under each of the named settings, in a folder of that name below `output`."""
     for name in names:
+        if name == "look":
+            look(model, Path(output) / name)
+            continue
         if name == "generation":
             generate(Path(output) / name)
             continue

@@ -21,6 +21,10 @@ CHANGED = LEFT_OUT[:10]  # of these the label is wrong
 
 @pytest.fixture(scope="module")
 def rows() -> Table:
+    return doubtful_rows()
+
+
+def doubtful_rows() -> Table:
     """160 rows of which ten have another label than they mean."""
     table = make_table(make_rows(160, 2))
     labels = table.labels.copy()

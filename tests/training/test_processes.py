@@ -80,6 +80,22 @@ def test_several_processes_take_the_steps_of_one(
             assert max(shares) < 0.65  # half of the backbone, and all that is trained
 
 
+def test_several_processes_let_the_same_rows_back_as_one(still_model: Path, tmp_path: Path) -> None:
+    script = (HERE / "process_runs.py", still_model)
+    alone = start(sys.executable, *script, tmp_path / "alone", "look")
+    together = start(*LAUNCH, 2, *script, tmp_path / "together", "look")
+    finish(alone)
+    finish(together)
+    expected = json.loads((tmp_path / "alone" / "look" / "whole-0.json").read_text())
+    assert len(expected["let_back"]) == 10
+    files = sorted((tmp_path / "together" / "look").iterdir())
+    assert [file.name for file in files] == [
+        f"{how}-{n}.json" for how in ("sharded", "whole") for n in (0, 1)
+    ]
+    for file in files:
+        assert json.loads(file.read_text()) == expected
+
+
 @pytest.fixture
 def arguments(still_model: Path, tmp_path: Path) -> list[object]:
     return [
