@@ -182,6 +182,7 @@ def trained(
         "tried": automatic["tried"],
         "trusted_accuracy": automatic["judgement"]["trusted_accuracy"],
         "left_out": len(automatic["judgement"]["left_out"]),
+        "alike": len(automatic["judgement"]["alike"]),
         "shortcuts": [line.split(maxsplit=1)[1] for line in said if line.startswith(("shortcut ", "signs "))],
         "best_epoch": info["result"]["best_step"] / info["result"]["steps"] * info["result"]["epochs"],
     }

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from musclelora.errors import DataError, UsageError
 from musclelora.shortcuts import Feature, FeatureTable, features_of, find_shortcuts
-from musclelora.shortcuts.expert import _fit_weight, _natural_spread, _z
+from musclelora.shortcuts.expert import _fit_weight, _z, natural_spread
 
 WORDS = [f"w{number}" for number in range(200)]
 
@@ -143,7 +143,7 @@ def test_the_spread_of_natural_words_is_that_of_the_words_effects() -> None:
     words = [i for i, feature in enumerate(table.features) if feature.kind == "word"]
     table.features = [table.features[i] for i in words]
     table.rows, table.by_feature = table.rows[words], table.by_feature[words]
-    tau = _natural_spread(table, np.eye(2)[labels], np.full((20_000, 2), 0.5))
+    tau = natural_spread(table, np.eye(2)[labels], np.full((20_000, 2), 0.5))
     assert tau == pytest.approx(0.5, abs=0.1)  # a one-step estimate, a little short of the true spread
 
 

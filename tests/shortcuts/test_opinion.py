@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from musclelora.errors import DataError, UsageError
 from musclelora.shortcuts import contradicted, second_opinion
-from musclelora.shortcuts.opinion import _fit, _scaled
+from musclelora.shortcuts.opinion import _fit, scaled
 
 
 def data(rows: int, seed: int, classes: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +25,7 @@ def unsure(rows: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("classes", [2, 4])
 def test_the_fit_is_that_of_scikit_learn(classes: int) -> None:
     vectors, labels = data(300, seed=0, classes=classes)
-    v, truth = _scaled(vectors), np.eye(classes)[labels]
+    v, truth = scaled(vectors), np.eye(classes)[labels]
     ours = _fit(v, truth, np.zeros((300, classes)), 10.0, np.zeros((12, classes)))
     theirs = LogisticRegression(C=0.1, fit_intercept=False, tol=1e-8, max_iter=1000).fit(v, labels)
     if classes == 2:  # one weight vector w there, ±w/2 here, of which the ridge is half as large

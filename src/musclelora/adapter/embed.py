@@ -20,16 +20,18 @@ def sentence_embedder(
     *,
     batch_size: int = 64,
     max_length: int | None = 256,
+    depth: float = 1.0,
     attn_implementation: str | None = None,
     dtype: str | None = None,
     quantize: str | None = None,
 ) -> Callable[[Sequence[str]], NDArray[np.float32]]:
-    """A function from N texts to vectors of shape (N, d): the mean of the last hidden states over tokens.
+    """A function from N texts to vectors of shape (N, d): the mean of hidden states over tokens.
 
     Args:
         name: an embedded model, a hub name or a folder; of an encoder-decoder the encoder is taken.
         batch_size: texts at a time.
         max_length: tokens per text; None: the model's limit.
+        depth: whose hidden states, in 0 … 1: 0 the embeddings', 1 the last layer's.
         attn_implementation: as :func:`~musclelora.adapter.load_backbone` takes it.
         dtype: likewise.
         quantize: likewise.
@@ -59,7 +61,11 @@ def sentence_embedder(
             encoded.pop("truncated")
             batch = tokenizer.pad(encoded, return_tensors="pt").to(model.device)
             mask = batch["attention_mask"][..., None]
-            states = model(**batch).last_hidden_state.float()
+            if depth < 1:
+                layers = model(**batch, output_hidden_states=True).hidden_states
+                states = layers[round(depth * (len(layers) - 1))].float()
+            else:
+                states = model(**batch).last_hidden_state.float()
             vectors.append(((states * mask).sum(1) / mask.sum(1).clamp_min(1)).cpu().numpy())
         return np.concatenate(vectors)
 

@@ -157,7 +157,7 @@ def find_shortcuts(
     threshold = float(norm.isf(min(RISK / max(count, 1), _RAREST)))
     if not count:
         return ShortcutExpert((), q.shape[1], 0.0, threshold, 0)
-    tau = _natural_spread(table, truth, _softmax(logits))
+    tau = natural_spread(table, truth, _softmax(logits))
     search = _Search(table, truth, logits, NATURAL * tau)
     start = search.z()
     found: list[Shortcut] = []
@@ -241,7 +241,7 @@ def with_the_label_counts(logits: Floats, truth: Floats) -> Floats:
     return shifted
 
 
-def _natural_spread(table: FeatureTable, truth: Floats, p: Floats) -> float:
+def natural_spread(table: FeatureTable, truth: Floats, p: Floats) -> float:
     """τ: the spread of the weights of most features, beyond what chance makes of them."""
     variance = np.asarray(table.by_feature @ (p * (1 - p)))
     keep = (variance >= _TELLING) & (table.rows >= _COMMON)[:, None]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
-_TOKEN: Final = re.compile(r"\w+|[^\w\s]")
+TOKEN: Final = re.compile(r"\w+|[^\w\s]")
 # Letters and digits that every text has; of the others a single one may be a trigger.
 _LONGEST: Final = 100  # characters of a word; a longer one is no word
 _SHOWN: Final = 60  # characters of a feature that are shown
@@ -75,7 +75,7 @@ class FeatureTable:
 
 def features_of(text: str) -> Iterable[Feature]:
     """The features that a text has, each once."""
-    words = [word for word in _TOKEN.findall(text) if len(word) <= _LONGEST]
+    words = [word for word in TOKEN.findall(text) if len(word) <= _LONGEST]
     found = {Feature("word", word) for word in words}
     found |= {Feature("pair", f"{a} {b}") for a, b in itertools.pairwise(words)}
     found |= {Feature("character", c) for c in set(text) - _PLAIN if not c.isspace()}

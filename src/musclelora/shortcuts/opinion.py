@@ -78,7 +78,7 @@ def second_opinion(
         )
     truth = np.eye(q.shape[1])[given]
     start = with_the_label_counts(np.log(np.clip(q, 1e-4, 1.0)), truth)
-    v = _scaled(v)
+    v = scaled(v)
     numbers = np.random.default_rng(seed).permutation(len(v)) % min(folds, len(v))
     weights = [np.zeros((v.shape[1], q.shape[1])) for _ in range(int(numbers.max()) + 1)]
     first = _losses(start + b, given)
@@ -125,7 +125,7 @@ def contradicted(opinion: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.bool
     return found
 
 
-def _scaled(vectors: Floats) -> Floats:
+def scaled(vectors: Floats) -> Floats:
     """Vectors of one length, centred, so that a component is about 1."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = vectors / np.maximum(lengths, 1e-12)

@@ -23,6 +23,7 @@ from musclelora.shortcuts import (
     Shortcut,
     ShortcutExpert,
     contradicted,
+    find_alike,
     find_shortcuts,
     second_opinion,
 )
@@ -35,6 +36,7 @@ _KEPT = frozenset({"bf16", "fp16", "max_length", "use_cpu", "shard_backbone", "a
 _SEARCHED = frozenset({"r", "lora_alpha", "scale_factors", "inner_rank", "multiscale_alpha"})
 LOOK: Final = 0.5
 """Of the preset's epochs, how many the second look trains for at most; see also ``space_around``."""
+_LOWER = 1 / 3  # of a backbone's layers; further up, hidden states tell less of syntax
 _SHOWN = 12  # further signs that are printed; run.json has them all
 
 
@@ -47,12 +49,14 @@ class Judgement:
         left_out: the numbers of the rows whose label is contradicted, from 0, ascending.
         trusted_accuracy: of the models of folds, on the trusted rows that each was not trained on.
         let_back: the numbers of the rows that only the second opinion contradicts, ascending.
+        alike: of those left out the ones that are put as rows with a shortcut are, ascending.
     """
 
     expert: ShortcutExpert
     left_out: tuple[int, ...]
     trusted_accuracy: float
     let_back: tuple[int, ...] = ()
+    alike: tuple[int, ...] = ()
 
     def apply(self, train: Table) -> tuple[Table, NDArray[np.float32]]:
         """The rows to train on, and the log-odds to add in their loss, shape (rows, C)."""
@@ -71,10 +75,10 @@ class Judgement:
             Shortcut(**{**shortcut, "feature": Feature(*shortcut["feature"])})
             for shortcut in expert["shortcuts"]
         )
-        left_out, let_back = (
-            tuple(int(row) for row in values.get(name, ())) for name in ("left_out", "let_back")
+        left_out, let_back, alike = (
+            tuple(int(row) for row in values.get(name, ())) for name in ("left_out", "let_back", "alike")
         )
-        return cls(ShortcutExpert(**expert), left_out, float(values["trusted_accuracy"]), let_back)
+        return cls(ShortcutExpert(**expert), left_out, float(values["trusted_accuracy"]), let_back, alike)
 
 
 def judge(
@@ -90,9 +94,11 @@ def judge(
 ) -> Judgement:
     """Find the training rows' shortcuts, and the rows whose label is in doubt.
 
-    A second opinion (:mod:`musclelora.shortcuts.opinion`) is the first to contradict labels. A model that is
-    trained as the final one is right in more rows than that, once it has seen the rows that are left. It has
-    not seen those that were left out, and the ones that it gives their label come back (:func:`second_look`).
+    A second opinion (:mod:`musclelora.shortcuts.opinion`) is the first to contradict labels, and rows that are
+    put as those with a shortcut are (:mod:`musclelora.shortcuts.likeness`) are left out as well. A model that
+    is trained as the final one is right in more rows than the second opinion, once it has seen the rows that
+    are left. It has not seen those that were contradicted, and the ones that it gives their label come back
+    (:func:`second_look`).
 
     Args:
         train: N rows that may be poisoned.
@@ -128,8 +134,8 @@ def judge(
     opinion = second_opinion(
         vectors, train.labels, teaching.beliefs, expert.log_weights(train.texts), seed=seed
     )
+    left_out = alike = np.empty(0, dtype=np.int64)
     if opinion is None:
-        left_out = np.empty(0, dtype=np.int64)
         say("left out     no rows, as the rows say no more of each other than the trusted rows do")
     else:
         left_out = np.flatnonzero(contradicted(opinion, train.labels))
@@ -137,7 +143,20 @@ def judge(
             f"left out     {len(left_out):,} of {len(train):,} rows: models of what the other rows mean "
             "contradict their label"
         )
-    judgement = Judgement(expert, tuple(int(row) for row in left_out), teaching.accuracy)
+        if expert.shortcuts:
+            lower = sentence_embedder(model, max_length=arguments.get("max_length"), depth=_LOWER, **loading)
+            for likeness in find_alike(train.texts, train.labels, expert, opinion, embed=lower, seed=seed):
+                say(
+                    f"alike        {len(likeness.rows):,} rows are put as those with a shortcut to "
+                    f"{train.label_names[likeness.label]!r} are, and have it: left out as well"
+                )
+                alike = np.union1d(alike, likeness.rows).astype(np.int64)
+    judgement = Judgement(
+        expert,
+        tuple(int(row) for row in np.union1d(left_out, alike)),
+        teaching.accuracy,
+        alike=tuple(int(row) for row in alike),
+    )
     if process_count() > 1:  # rounding may differ between devices, and what is trained must not
         judgement = Judgement.from_dict(on_first(judgement.to_dict))
     return second_look(
@@ -185,9 +204,10 @@ def second_look(
 ) -> Judgement:
     """Let those rows back that a model trained without them gives their label.
 
-    Rows with a shortcut stay out: it is what they would teach. The model is trained for :data:`LOOK` of the
-    preset's epochs, or for those asked for if they are fewer. If it is right in no more trusted rows than
-    models of these alone were, or if its loss is not finite, it cannot judge, and none comes back.
+    Rows with a shortcut, and those like them, stay out: it is what they would teach. The model is trained for
+    :data:`LOOK` of the preset's epochs, or for those asked for if they are fewer. If it is right in no more
+    trusted rows than models of these alone were, or if its loss is not finite, it cannot judge, and none comes
+    back.
 
     Args:
         train: the N rows that were judged.
@@ -200,10 +220,10 @@ def second_look(
         say: called with lines of text.
     """
     plain = np.flatnonzero(~judgement.expert.log_weights(train.texts).any(axis=1))
-    asked = np.intersect1d(judgement.left_out, plain)
+    asked = np.setdiff1d(np.intersect1d(judgement.left_out, plain), judgement.alike)
     if not len(asked):
         if judgement.left_out:
-            say("let back     none of them: each has a shortcut")
+            say("let back     none of them: each has a shortcut, or is like those that have one")
         return judgement
     kept, offsets = judgement.apply(train)
     epochs = min(LOOK * preset.epochs, float(arguments.get("num_train_epochs") or preset.epochs))

@@ -20,7 +20,7 @@ from musclelora import __version__
 from musclelora.errors import OutputError, UsageError
 from musclelora.files import held, output_errors, write_json
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 SETTINGS: Final = "tune.json"
 JUDGEMENT: Final = "judgement.json"
 JOURNAL: Final = "trials.journal"
