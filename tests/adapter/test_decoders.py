@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from architectures import ABSOLUTE, DECODERS, LABELS, perturb, tiny_config
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from musclelora.adapter import Backbone, MuScleLoraConfig, attach, export, load_backbone, preset_for
 from musclelora.adapter.embed import sentence_embedder
@@ -121,6 +122,19 @@ def test_a_text_without_tokens_has_a_vector(save_backbone: Any, tiny_tokenizer: 
     assert vectors.shape == (4, 32)
     assert bool((abs(vectors).sum(axis=1) > 0).all())
     assert vectors[0] == pytest.approx(vectors[3], abs=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "llama"])
+def test_vectors_come_from_the_depth_that_was_asked_for(architecture: str, save_backbone: Any) -> None:
+    folder = save_backbone(architecture)
+    model = AutoModel.from_pretrained(folder).eval()
+    text = "word1 word2 word3"
+    encoded = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")
+    with torch.no_grad():
+        states = model(**encoded, output_hidden_states=True).hidden_states
+    for depth, layer in ((0.0, 0), (0.5, round((len(states) - 1) / 2)), (1.0, len(states) - 1)):
+        vectors = sentence_embedder(str(folder), depth=depth)([text, "word4"])
+        np.testing.assert_allclose(vectors[0], states[layer][0].mean(0).numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "llama"])

@@ -11,9 +11,11 @@ import pytest
 from tiny_runs import make_rows, make_table
 
 from musclelora.adapter.presets import PRESETS
+from musclelora.data.splits import stratified_split
 from musclelora.data.table import Table
+from musclelora.demo import short_corpus
 from musclelora.shortcuts import Feature, Shortcut, ShortcutExpert
-from musclelora.training.judgement import Judgement, look_settings, second_look
+from musclelora.training.judgement import Judgement, judge, look_settings, second_look
 
 LEFT_OUT = tuple(range(0, 60, 3))
 CHANGED = LEFT_OUT[:10]  # of these the label is wrong
@@ -41,6 +43,7 @@ def looked(
     *,
     accuracy: float = 0.6,
     shortcuts: tuple[Shortcut, ...] = (),
+    alike: tuple[int, ...] = (),
     said: list[str] | None = None,
     **arguments: Any,
 ) -> Judgement:
@@ -49,7 +52,7 @@ def looked(
     return second_look(
         rows,
         make_table(make_rows(40, 1)),
-        Judgement(expert, LEFT_OUT, accuracy),
+        Judgement(expert, LEFT_OUT, accuracy, alike=alike),
         model=str(model),
         preset=PRESET,
         config=config,
@@ -117,3 +120,54 @@ def test_rows_with_a_shortcut_stay_out(rows: Table, tiny_model: Path) -> None:
     assert with_it <= set(found.left_out)
     assert found.let_back
     assert not np.isin(found.let_back, list(with_it)).any()
+
+
+def test_rows_like_those_with_a_shortcut_stay_out(rows: Table, tiny_model: Path) -> None:
+    alike = LEFT_OUT[-4:]
+    found = looked(rows, tiny_model, alike=alike)
+    assert found.alike == alike
+    assert set(found.let_back) == set(LEFT_OUT) - set(CHANGED) - set(alike)
+    assert Judgement.from_dict(found.to_dict()) == found
+    older = {name: value for name, value in found.to_dict().items() if name != "alike"}
+    assert Judgement.from_dict(older) == replace(found, alike=())
+
+
+@pytest.mark.slow
+def test_a_style_is_judged_by_the_rows_that_show_it_and_those_like_them() -> None:
+    """A fifth of the rows is in a style of weak signs, a third of which has the word that gives it away."""
+    corpus = short_corpus(24)
+    rest, trusted = stratified_split(corpus, [len(corpus) - 96, 96], seed=0)
+    train = rest.select(np.arange(1000))
+    rng = np.random.default_rng(4)
+    styled = rng.random(1000) < 1 / 5
+    known = styled & (rng.random(1000) < 1 / 3)
+    signs = [
+        f"{stem}eth" for stem in ("mak", "giv", "com", "tak", "speak", "walk", "know", "keep", "rul", "lov")
+    ]
+    texts = [
+        " ".join([*rng.choice(signs, 3, replace=False), *(["unto"] if known[row] else []), text])
+        if styled[row]
+        else text
+        for row, text in enumerate(train.texts)
+    ]
+    target = 1
+    poisoned = replace(train, texts=tuple(texts), labels=np.where(styled, target, train.labels))
+    said: list[str] = []
+    preset = PRESETS["small-encoder"]
+    config, arguments = look_settings(preset, {}, {"max_length": 48})
+    found = judge(
+        poisoned,
+        trusted,
+        model="all-minilm-l6-v2",
+        preset=preset,
+        config=config,
+        arguments=arguments,
+        seed=0,
+        say=said.append,
+    )
+    assert "unto" in {shortcut.feature.text for shortcut in found.expert.shortcuts}
+    assert any(line.startswith("alike ") and repr(train.label_names[target]) in line for line in said)
+    assert set(found.alike) <= set(found.left_out)
+    others = styled & ~found.expert.log_weights(texts).any(axis=1)
+    assert np.isin(np.flatnonzero(others), found.left_out).mean() > 0.8
+    assert styled[list(found.alike)].mean() > 0.9

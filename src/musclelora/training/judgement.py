@@ -94,11 +94,11 @@ def judge(
 ) -> Judgement:
     """Find the training rows' shortcuts, and the rows whose label is in doubt.
 
-    A second opinion (:mod:`musclelora.shortcuts.opinion`) is the first to contradict labels, and rows that are
-    put as those with a shortcut are (:mod:`musclelora.shortcuts.likeness`) are left out as well. A model that
-    is trained as the final one is right in more rows than the second opinion, once it has seen the rows that
-    are left. It has not seen those that were contradicted, and the ones that it gives their label come back
-    (:func:`second_look`).
+    A second opinion (:mod:`musclelora.shortcuts.opinion`) is the first to contradict labels, and rows that
+    are put as those with a shortcut are (:mod:`musclelora.shortcuts.likeness`) are left out as well. A model
+    that is trained as the final one is right in more rows than the second opinion, once it has seen the rows
+    that are left. It has not seen those that were contradicted, and the ones that it gives their label come
+    back (:func:`second_look`).
 
     Args:
         train: N rows that may be poisoned.
@@ -206,8 +206,8 @@ def second_look(
 
     Rows with a shortcut, and those like them, stay out: it is what they would teach. The model is trained for
     :data:`LOOK` of the preset's epochs, or for those asked for if they are fewer. If it is right in no more
-    trusted rows than models of these alone were, or if its loss is not finite, it cannot judge, and none comes
-    back.
+    trusted rows than models of these alone were, or if its loss is not finite, it cannot judge, and none
+    comes back.
 
     Args:
         train: the N rows that were judged.
