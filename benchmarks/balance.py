@@ -4,7 +4,8 @@ MuScleLoRA as `musclelora train` runs it (`--preset auto`) beside the oracle and
 alone, all with the embedded encoder, 96 trusted rows and nothing that reads a poison flag but the ASR:
 
   sst-2       badnets (clean labels), addsent, synbkd and stylebkd (mixed), a tenth of the rows poisoned, as
-              published, and the unpoisoned rows; `--rows` takes a part of them, for all of the methods
+              published, and the unpoisoned rows; `--rows` takes a part of them, for all of the methods. The
+              published style has capital letters, which SST-2 has not: it is there in lower case as well
   bbc-news    the demo's 512 articles: addsent and badnets, dirty and mixed at 10 %, mixed at 1, 5, 20, 40 %
 
 Every cell is written as it ends, and a second start goes on. `asked` holds what the table must show, and
@@ -16,6 +17,7 @@ whether it does; means are over seeds.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import tempfile
 import time
@@ -115,6 +117,11 @@ def sst2(options: argparse.Namespace, seed: int, done: set[tuple[str, str]]) -> 
             train = read(attack, f"{mode}/0.1/train-poison").select(np.sort(order))
             cell = trained("musclelora", train, trusted, seed, {}, measure, [attack])
             yield {"case": attack, "method": "musclelora", **cell}
+    if ("stylebkd in lower case", "musclelora") not in done:
+        train = read("stylebkd", f"{ATTACKS['stylebkd']}/0.1/train-poison").select(np.sort(order))
+        train = dataclasses.replace(train, texts=tuple(text.lower() for text in train.texts))
+        cell = trained("musclelora", train, trusted, seed, {}, measure, ["stylebkd"])
+        yield {"case": "stylebkd in lower case", "attack": "stylebkd", "method": "musclelora", **cell}
     if ("unpoisoned", "musclelora") not in done:
         cell = trained("musclelora", rows, trusted, seed, {}, measure, every)
         yield {"case": "unpoisoned", "method": "musclelora", **cell}
