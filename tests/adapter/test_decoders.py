@@ -145,13 +145,23 @@ def test_a_tokenizer_of_another_model(architecture: str, save_backbone: Any) -> 
     assert "\n" not in str(caught.value)
 
 
-def test_an_added_token_that_no_text_gets_by_itself_is_no_mismatch(
-    save_backbone: Any, tiny_tokenizer: Any
+@pytest.mark.parametrize("special", [False, True])
+def test_an_added_token_past_the_models_entries_is_the_words_it_is_spelled_with(
+    special: bool, save_backbone: Any, tiny_tokenizer: Any
 ) -> None:
     folder = save_backbone("llama")
-    tiny_tokenizer.add_tokens(["<image>"])
+    if special:
+        tiny_tokenizer.add_special_tokens({"extra_special_tokens": ["<image>"]})
+    else:
+        tiny_tokenizer.add_tokens(["<image>"])
+    assert tiny_tokenizer("<image>")["input_ids"].count(64) == 1
     tiny_tokenizer.save_pretrained(folder)
-    assert len(load_backbone(folder, LABELS).tokenizer) == 65
+    loaded = load_backbone(folder, LABELS)
+    assert len(loaded.tokenizer) == 64
+    unknown = loaded.tokenizer.unk_token_id
+    assert tokenize(["word1 <image>"], loaded.tokenizer, 8)["input_ids"][0].count(unknown) == 3
+    vectors = sentence_embedder(str(folder))(["word1 <image>"])
+    assert np.isfinite(vectors).all()
 
 
 def test_a_causal_model_without_a_classification_head(save_backbone: Any) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
+from tokenizers import Tokenizer as Backend
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -19,6 +21,9 @@ def fit_tokenizer(name: str, tokenizer: Tokenizer, model: PreTrainedModel) -> No
     configuration names the same token: a decoder classifies by the last token of a text that is not padding.
     On the left it would matter where a text begins: GPT-2 counts its positions from the first token of a
     row, padding or not.
+
+    Added tokens that the model has no entry for are taken out: a text that spells one out, as anyone may, is
+    the words that it is spelled with.
 
     Args:
         name: the model's, for messages.
@@ -59,6 +64,7 @@ def fit_tokenizer(name: str, tokenizer: Tokenizer, model: PreTrainedModel) -> No
             f"{name}: its tokenizer gives ids up to {largest} and the model has {entries} entries, expected "
             "as many at least; save the tokenizer that the model was trained with beside it"
         )
+    _forget_from(entries, tokenizer)
     config = model.config.get_text_config()
     if decoder or getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = pad
@@ -92,6 +98,15 @@ def _stand_in(tokenizer: Tokenizer) -> int:
     """The token of a text without any."""
     known = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     return next(int(token) for token in known if token is not None)
+
+
+def _forget_from(entries: int, tokenizer: Tokenizer) -> None:
+    """Take out the added tokens with ids from `entries` on; transformers has no way to."""
+    if not tokenizer.is_fast or max(tokenizer.added_tokens_decoder, default=0) < entries:
+        return
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state["added_tokens"] = [token for token in state["added_tokens"] if token["id"] < entries]
+    tokenizer._tokenizer = Backend.from_str(json.dumps(state))
 
 
 def _largest_id(tokenizer: Tokenizer) -> int:

@@ -5,26 +5,28 @@ and most of its rows have none of them. But the rows S that have one show what t
 classifier tells S from the rest by how the texts are put, with the shortcuts' own words taken out of them:
 words and pairs of words, parts of words (with their case), and the hidden states of a lower layer, which know
 more of syntax than of meaning. Each row's score s is the mean of the three's standardised log-odds, by
-classifiers that were not fitted on it.
+classifiers that were not fitted on it. S may have more rows of one meaning than of others, and then its
+classifiers know that meaning too: what a cubic of the log-odds of q(c|x) explains of the scores is taken out.
 
-Nothing so far has looked at labels, but for the choice of the shortcuts. Whether rows like those of S have
-the label c more often than what they mean explains is asked of all rows without a shortcut::
+Nothing so far has looked at labels, but for the choice of the shortcuts and for q. Whether rows like those of
+S have the label c more often than what they mean explains is asked of all rows without any shortcut::
 
     P(c|x) = π(x) + (1 - π(x)) · q(c|x),        π(x) = σ(a + β s(x)),    β ≥ 0
 
 with q the second opinion (:mod:`musclelora.shortcuts.opinion`): a share π of the rows at s has a trigger, and
 with it the label c; the others have the label that their meaning gives them. If twice the log-likelihood that
 β adds is no larger than chance makes it in one of a hundred times (χ² with one degree of freedom), the words
-of S stand for themselves, and no row is like them. q is not perfect: natural words have a spread τ of weights
-under it, as under the trusted rows, so the log-odds of c are first raised by τ where s is at its 99th
-percentile, and by less in proportion below it.
+of S stand for themselves, and no row is like them; it is asked again in every round. q is not perfect:
+natural words have a spread τ of weights under it, as under the trusted rows, so the log-odds of c are first
+raised by τ where s is at its 99th percentile, and by less in proportion below it.
 
 If there is such a share, a row x with the label c is one of them with a probability of π / P(c|x). These
 probabilities stand for membership in S in a next round, which tells a clearer picture of the style: an
 EM algorithm whose classifiers are fitted on other rows than they score (semi-supervised learning from
 positive and unlabelled rows; Elkan and Noto, "Learning Classifiers from Only Positive and Unlabeled Data",
 2008, with labels' surprise as further evidence). After :data:`ROUNDS`, rows that are likelier in than out are
-like those with a shortcut. Rows with another label than c are none: they were not changed to c.
+like those with a shortcut, but of the rows of c half are left. Rows with another label than c are none: they
+were not changed to c.
 """
 
 from __future__ import annotations
@@ -44,10 +46,10 @@ from scipy.stats import chi2
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from musclelora.errors import UsageError
+from musclelora.errors import DataError, UsageError
 from musclelora.shortcuts.expert import ShortcutExpert, natural_spread
 from musclelora.shortcuts.features import TOKEN, FeatureTable
-from musclelora.shortcuts.opinion import FOLDS, scaled
+from musclelora.shortcuts.opinion import FOLDS, LARGEST_SHARE, contradicted, scaled
 
 Floats = NDArray[np.float64]
 Embed = Callable[[Sequence[str]], NDArray[Any]]
@@ -58,7 +60,8 @@ FEWEST: Final = 8
 _CHANCE: Final = 0.01
 _SPARSE_C, _DENSE_C = 3.0, 0.01  # of logistic regressions on TF-IDF and on vectors of length √d
 _STARTS = ((-3.0, 1.0), (-1.0, 1.0), (-5.0, 2.5))
-_BOUNDS = ((-12.0, 4.0), (0.0, 4.0))
+_BOUNDS, _STEEPEST = (-12.0, 4.0), 4.0  # of a, and of β
+_SUREST = 30.0  # log-odds beyond which a float has no room for the rest
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Likeness:
     Attributes:
         label: the label id.
         rows: their numbers, from 0, ascending; they have the label and no shortcut to it.
-        gain: twice the log-likelihood that likeness explains of the labels of rows without a shortcut.
+        gain: twice the log-likelihood that likeness explains of the labels of rows without any shortcut.
     """
 
     label: int
@@ -100,6 +103,7 @@ def find_alike(
 
     Raises:
         UsageError: the shapes do not agree.
+        DataError: some of the opinion is not finite.
     """
     given, q = np.asarray(labels, dtype=np.int64), np.asarray(opinion, dtype=np.float64)
     if q.shape != (len(texts), expert.num_labels) or given.shape != (len(texts),):
@@ -107,18 +111,27 @@ def find_alike(
             f"find_alike: found {len(texts)} texts, labels of shape {given.shape} and an opinion of shape "
             f"{q.shape}; expected N, (N,) and (N, {expert.num_labels})"
         )
+    if not np.isfinite(q).all():
+        raise DataError("find_alike: some of the opinion is not finite; expected class probabilities")
     having = expert.log_weights(texts) > 0
-    asked = [c for c in range(expert.num_labels) if FEWEST <= having[:, c].sum() < len(texts)]
-    if not asked:
+    rest: NDArray[np.bool_] = ~having.any(axis=1)
+    asked = [c for c in range(expert.num_labels) if having[:, c].sum() >= FEWEST]
+    if not asked or rest.sum() < FEWEST:
         return ()
     spread = natural_spread(FeatureTable(texts), np.eye(expert.num_labels)[given], q)
     folds = np.random.default_rng(seed).permutation(len(texts)) % FOLDS
+    doubtful = contradicted(q, given)
     found = []
     for label in asked:
         views = list(_views(_without(texts, expert, label), embed))
-        has = having[:, label]
-        likely, gain = _alike(views, has, given == label, q[:, label], spread, folds)
+        has, hit = having[:, label], given == label
+        likely, gain = _alike(views, has, rest, hit, q[:, label], spread, folds)
         rows = np.flatnonzero((likely > 0.5) & ~has)
+        # With the rows that the opinion contradicts, half of the label's rows may go.
+        most = max(int(LARGEST_SHARE * hit.sum()) - int((doubtful & hit).sum()), 0)
+        further = rows[~doubtful[rows]]
+        likeliest = further[np.argsort(-likely[further], kind="stable")[:most]]
+        rows = np.union1d(likeliest, rows[doubtful[rows]])
         if len(rows):
             found.append(Likeness(label, tuple(int(row) for row in rows), gain))
     return tuple(found)
@@ -127,22 +140,24 @@ def find_alike(
 def _alike(
     views: list[tuple[Any, float]],
     has: NDArray[np.bool_],
+    rest: NDArray[np.bool_],
     hit: NDArray[np.bool_],
     q: Floats,
     spread: float,
     folds: NDArray[np.int64],
 ) -> tuple[Floats, float]:
     """The probability of each row to be one of the style, and the gain; zeros where likeness says nothing."""
-    rest = ~has
     members, likely, gain = has.astype(np.float64), np.zeros(len(has)), 0.0
-    for turn in range(ROUNDS):
-        scores = _standard(sum(_standard(_scores(view, c, members, folds), rest) for view, c in views), rest)
-        natural = _raised(q, spread * np.clip(scores / max(np.quantile(scores[rest], 0.99), 1e-9), 0, 1))
-        start, slope, rise = _mixture(scores[rest], hit[rest], natural[rest])
-        if not turn:
-            gain = rise
-            if not gain > chi2.isf(_CHANCE, 1):
-                return likely, gain
+    odds = logit(np.clip(q, 1e-3, 1 - 1e-3))
+    meaning = np.vander(odds, 4)
+    for _ in range(ROUNDS if views else 0):
+        told = [_beyond(_scores(view, c, members, folds), meaning, rest) for view, c in views]
+        scores = _beyond(np.mean(told, axis=0), meaning, rest)
+        top = max(float(np.quantile(scores[rest], 0.99)), 1e-9)
+        natural = expit(odds + spread * np.clip(scores / top, 0, 1))
+        start, slope, gain = _mixture(scores[rest], hit[rest], natural[rest])
+        if not gain > chi2.isf(_CHANCE, 1):
+            return np.zeros(len(has)), gain
         share = expit(start + slope * scores)
         likely = np.where(hit, share / (share + (1 - share) * natural), 0.0)
         members = np.where(has, 1.0, likely)
@@ -152,19 +167,19 @@ def _alike(
 def _mixture(scores: Floats, hit: NDArray[np.bool_], q: Floats) -> tuple[float, float, float]:
     """a, β, and twice the log-likelihood that β adds."""
 
-    def loss(a: float, slope: float) -> float:
-        share = expit(a + slope * scores)
-        return float(-np.log(np.where(hit, share + (1 - share) * q, (1 - share) * (1 - q))).sum())
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        share = expit(np.clip(parameters[0] + parameters[1] * scores, -_SUREST, _SUREST))
+        p = np.where(hit, share + (1 - share) * q, (1 - share) * (1 - q))
+        rise = np.where(hit, share * (1 - share) * (1 - q) / p, -share)
+        return -float(np.log(p).sum()), -np.array([rise.sum(), rise @ scores])
 
-    best = min(
-        (minimize(lambda x: loss(*x), start, method="L-BFGS-B", bounds=_BOUNDS) for start in _STARTS),
-        key=lambda found: float(found.fun),
-    )
-    flat = min(
-        float(minimize(lambda x: loss(x[0], 0.0), [a], method="L-BFGS-B", bounds=_BOUNDS[:1]).fun)
-        for a in (-6.0, -3.0)
-    )
-    return float(best.x[0]), float(best.x[1]), 2 * (flat - float(best.fun))
+    def fitted(start: tuple[float, float], steepest: float) -> Any:
+        return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[_BOUNDS, (0.0, steepest)])
+
+    flat = min((fitted((a, 0.0), 0.0) for a in (-6.0, -3.0)), key=lambda found: float(found.fun))
+    starts = ((float(flat.x[0]), 0.0), *_STARTS)
+    best = min((fitted(start, _STEEPEST) for start in starts), key=lambda found: float(found.fun))
+    return float(best.x[0]), float(best.x[1]), 2 * (float(flat.fun) - float(best.fun))
 
 
 def _scores(view: Any, c: float, members: Floats, folds: NDArray[np.int64]) -> Floats:
@@ -208,7 +223,7 @@ def _views(texts: Sequence[str], embed: Embed | None) -> Iterator[tuple[Any, flo
 
 
 def _without(texts: Sequence[str], expert: ShortcutExpert, label: int) -> list[str]:
-    """Texts without the words and odd characters of the shortcuts to a label."""
+    """Texts without the shortcuts to a label: their odd characters, and words of more than one letter."""
     features = [shortcut.feature for shortcut in expert.shortcuts if shortcut.label == label]
     odd = {ord(feature.text): None for feature in features if feature.kind == "character"}
     words = {
@@ -223,12 +238,9 @@ def _without(texts: Sequence[str], expert: ShortcutExpert, label: int) -> list[s
     ]
 
 
-def _raised(p: Floats, log_odds: Floats) -> Floats:
-    raised: Floats = expit(logit(np.clip(p, 1e-3, 1 - 1e-3)) + log_odds)
-    return raised
-
-
-def _standard(values: Any, among: NDArray[np.bool_]) -> Floats:
-    centre, spread = values[among].mean(), values[among].std()
-    standard: Floats = (values - centre) / max(spread, 1e-12)
+def _beyond(values: Floats, explained_by: Floats, among: NDArray[np.bool_]) -> Floats:
+    """Values less what a linear model of `explained_by` says of them, in standard deviations among some."""
+    weights, *_ = np.linalg.lstsq(explained_by[among], values[among], rcond=None)
+    left = values - explained_by @ weights
+    standard: Floats = left / max(float(left[among].std()), 1e-12)
     return standard

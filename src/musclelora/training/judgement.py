@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -130,7 +130,13 @@ def judge(
         say(f"signs        of the same: {', '.join(signs[:_SHOWN])}{more}")
     if not expert.shortcuts:
         say(f"shortcuts    none among {expert.tested:,} words, pairs of words and marks")
-    vectors = sentence_embedder(model, max_length=arguments.get("max_length"), **loading)(train.texts)
+
+    def vectors_at(depth: float) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+        """The backbone is held no longer than it is needed."""
+        most = arguments.get("max_length")
+        return lambda texts: sentence_embedder(model, max_length=most, depth=depth, **loading)(texts)
+
+    vectors = vectors_at(1.0)(train.texts)
     opinion = second_opinion(
         vectors, train.labels, teaching.beliefs, expert.log_weights(train.texts), seed=seed
     )
@@ -144,7 +150,7 @@ def judge(
             "contradict their label"
         )
         if expert.shortcuts:
-            lower = sentence_embedder(model, max_length=arguments.get("max_length"), depth=_LOWER, **loading)
+            lower = vectors_at(_LOWER)
             for likeness in find_alike(train.texts, train.labels, expert, opinion, embed=lower, seed=seed):
                 say(
                     f"alike        {len(likeness.rows):,} rows are put as those with a shortcut to "
