@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from musclelora.errors import UsageError
-from musclelora.shortcuts import Feature, Shortcut, ShortcutExpert, find_alike
+from musclelora.errors import DataError, UsageError
+from musclelora.shortcuts import Feature, Shortcut, ShortcutExpert, contradicted, find_alike
 from musclelora.shortcuts.expert import with_the_label_counts
 from musclelora.shortcuts.likeness import _mixture, _scores, _without
 
@@ -68,11 +68,37 @@ def test_a_style_that_labels_do_not_follow_is_left_alone() -> None:
     assert find_alike(texts, labels, expert(Feature("word", KNOWN)), opinion, seed=0) == ()
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_natural_words_have_no_rows_like_theirs(seed: int) -> None:
-    texts, labels, opinion, _ = styled(600, seed=2, follows=False)
-    natural = expert(Feature("word", COMMON[seed]))
-    assert find_alike(texts, labels, natural, opinion, seed=seed) == ()
+def topical(rows: int, seed: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Texts whose words stand for their label, and an opinion that knows half of it."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, rows)
+    own = rng.random((rows, 10)) < rng.uniform(0.5, 0.9, (rows, 1))
+    sides = np.where(own, labels[:, None], 1 - labels[:, None])
+    texts = [" ".join(COMMON[30 * side + rng.integers(30)] for side in row) for row in sides]
+    odds = 0.4 * (2 * sides - 1).sum(axis=1) + rng.normal(0, 1.0, rows)
+    return texts, labels, np.column_stack([expit(-odds / 2), expit(odds / 2)])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_meaning_is_not_a_style(seed: int) -> None:
+    """The rows with a word that stands for a label are like all rows of that label, for a good reason."""
+    texts, labels, opinion = topical(800, seed)
+    natural = expert(Feature("word", COMMON[30 + seed]))
+    found = find_alike(texts, labels, natural, opinion, seed=seed)
+    assert sum(len(likeness.rows) for likeness in found) < 0.03 * 800
+
+
+def test_a_label_keeps_half_of_its_rows() -> None:
+    texts, labels, _, style = styled(600, seed=10)
+    wrong = np.eye(2)[1 - labels]
+    found = find_alike(texts, labels, expert(Feature("word", KNOWN)), wrong, seed=0)
+    gone = contradicted(wrong, labels)
+    for likeness in found:
+        gone[list(likeness.rows)] = True
+    assert gone[labels == 1].mean() <= 0.5
+    vague = np.full((600, 2), 0.5)
+    (found,) = find_alike(texts, np.where(style, 1, 0), expert(Feature("word", KNOWN)), vague, seed=0)
+    assert len(found.rows) <= 0.5 * style.sum()
 
 
 def test_without_shortcuts_or_with_few_rows_of_them_nothing_is_compared() -> None:
@@ -175,3 +201,5 @@ def test_shapes_that_do_not_agree_are_told() -> None:
         find_alike(texts, labels, expert(), np.full((20, 3), 1 / 3), seed=0)
     with pytest.raises(UsageError, match="19 texts"):
         find_alike(texts[1:], labels, expert(), opinion, seed=0)
+    with pytest.raises(DataError, match="not finite"):
+        find_alike(texts, labels, expert(), np.full((20, 2), np.nan), seed=0)

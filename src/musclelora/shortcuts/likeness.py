@@ -114,7 +114,7 @@ def find_alike(
     if not np.isfinite(q).all():
         raise DataError("find_alike: some of the opinion is not finite; expected class probabilities")
     having = expert.log_weights(texts) > 0
-    rest: NDArray[np.bool_] = ~having.any(axis=1)
+    rest = np.asarray(~having.any(axis=1))
     asked = [c for c in range(expert.num_labels) if having[:, c].sum() >= FEWEST]
     if not asked or rest.sum() < FEWEST:
         return ()
