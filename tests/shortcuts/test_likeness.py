@@ -12,7 +12,7 @@ from scipy.special import expit, softmax
 from musclelora.errors import DataError, UsageError
 from musclelora.shortcuts import Feature, Shortcut, ShortcutExpert, contradicted, find_alike
 from musclelora.shortcuts.expert import with_the_label_counts
-from musclelora.shortcuts.likeness import _mixture, _scores, _without
+from musclelora.shortcuts.likeness import _beyond, _mixture, _scores, _without
 
 COMMON = [f"common{number}" for number in range(60)]
 STYLE = [f"{stem}eth" for stem in ("br", "cl", "dr", "fl", "gr", "pl", "pr", "sl", "st", "tr", "thr", "wr")]
@@ -158,6 +158,17 @@ def test_the_mixture_is_that_of_the_largest_likelihood() -> None:
     assert (a, slope) == pytest.approx(best, abs=0.11)
     flat = max(likelihood(x, 0.0) for x in np.linspace(-6, 0, 121))
     assert gain == pytest.approx(2 * (likelihood(*best) - flat), abs=0.1)
+
+
+def test_what_the_opinion_explains_of_a_score_is_taken_out() -> None:
+    rng = np.random.default_rng(11)
+    odds, own = rng.normal(size=500), rng.normal(size=500)
+    among = rng.random(500) < 0.7
+    left = _beyond(2 * odds**3 - odds + 5 + 0.5 * own, np.vander(odds, 4), among)
+    assert left[among].std() == pytest.approx(1)
+    for power in range(4):
+        assert (left * odds**power)[among].sum() == pytest.approx(0, abs=1e-8)
+    assert np.corrcoef(left, own)[0, 1] > 0.98
 
 
 def test_no_row_has_a_say_in_its_own_score() -> None:
