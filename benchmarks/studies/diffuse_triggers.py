@@ -8,11 +8,12 @@ in SST-2's clean rows, a tenth of the rows with mixed labels:
   clauses   a clause is put first, of twenty conjunctions and twenty sentences: no word of it is in many rows
 
 and trains with nothing taken out (`none`), with shortcuts taken out of the loss (`shortcuts`), with the rows
-left out as well whose label the second opinion contradicts (`opinion`), and with those of them back that the
+left out as well whose label the second opinion contradicts (`opinion`: those that are also like rows with a
+shortcut stay in), with all rows that are like those left out too (`alike`), and with those back that the
 second look lets back (`all`). Learning rate and scale factors are the preset's own; the last epoch counts.
 Accuracy and ASR are of dev rows, which nothing is chosen by.
 `share_left_out`, of rows with a changed label, other triggered rows and clean rows, is read from the flags
-afterwards, as is what share the second opinion alone had left out.
+afterwards, for each variant.
 
     python benchmarks/studies/diffuse_triggers.py --json benchmarks/results/diffuse-triggers.json
 """
@@ -97,7 +98,7 @@ def clauses(text: str, rng: Rng) -> str:
 
 
 ATTACKS: dict[str, Callable[[str, Rng], str]] = {"archaic": archaic, "clauses": clauses}
-VARIANTS = ("none", "shortcuts", "opinion", "all")
+VARIANTS = ("none", "shortcuts", "opinion", "alike", "all")
 
 
 def main() -> None:
@@ -145,19 +146,25 @@ def measured(data: Path, count: int, attack: str, seed: int) -> list[dict[str, A
         train, trusted, model=MODEL, preset=preset, config=config, arguments=arguments, seed=seed, say=print
     )
     seconds = time.perf_counter() - started
-    doubted = (judgement.left_out, tuple(sorted(judgement.left_out + judgement.let_back)))
+    doubted = judgement.left_out + judgement.let_back
+    left_out = {
+        "opinion": tuple(row for row in doubted if row not in judgement.alike),
+        "alike": tuple(sorted(doubted)),
+        "all": judgement.left_out,
+    }
     changed = labels != clean.labels
     groups = {"changed": changed, "triggered": triggered & ~changed, "clean": ~triggered}
-    shares = [
-        {name: float(np.isin(group.nonzero(), rows).mean()) for name, group in groups.items() if group.any()}
-        for rows in doubted
-    ]
     cells = []
     for variant in VARIANTS:
         cell = {"attack": attack, "seed": seed, "variant": variant, "judge_seconds": round(seconds, 1)}
         cell |= {"shortcuts": len(judgement.expert.shortcuts)}
-        cell |= {"share_left_out": shares[0], "share_left_out_by_opinion": shares[1]}
-        cells.append({**cell, **trained(train, judgement, variant, seed, dev, asked)})
+        rows = left_out.get(variant, ())
+        cell["share_left_out"] = {
+            name: float(np.isin(group.nonzero(), rows).mean())
+            for name, group in groups.items()
+            if group.any()
+        }
+        cells.append({**cell, **trained(train, replace(judgement, left_out=rows), variant, seed, dev, asked)})
         print(cells[-1], flush=True)
     return cells
 
@@ -165,9 +172,8 @@ def measured(data: Path, count: int, attack: str, seed: int) -> list[dict[str, A
 def trained(
     train: Table, judgement: Judgement, variant: str, seed: int, dev: Table, asked: dict[str, list[str]]
 ) -> dict[str, Any]:
-    """Train without what the variant takes out, and measure."""
-    left_out = {"all": judgement.left_out, "opinion": judgement.left_out + judgement.let_back}
-    rows, offsets = replace(judgement, left_out=left_out.get(variant, ())).apply(train)
+    """Train on the rows that are left, and measure."""
+    rows, offsets = judgement.apply(train)
     preset = PRESETS["small-encoder"]
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:

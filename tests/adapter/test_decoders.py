@@ -135,6 +135,8 @@ def test_vectors_come_from_the_depth_that_was_asked_for(architecture: str, save_
     for depth, layer in ((0.0, 0), (0.5, round((len(states) - 1) / 2)), (1.0, len(states) - 1)):
         vectors = sentence_embedder(str(folder), depth=depth)([text, "word4"])
         np.testing.assert_allclose(vectors[0], states[layer][0].mean(0).numpy(), atol=1e-5)
+    with pytest.raises(UsageError, match="depth: found 2"):
+        sentence_embedder(str(folder), depth=2)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "llama"])

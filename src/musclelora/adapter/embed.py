@@ -13,6 +13,7 @@ from musclelora.adapter.backbone import length_limit
 from musclelora.adapter.loading import check_loading, weight_options
 from musclelora.adapter.tokens import fit_tokenizer, tokenize
 from musclelora.data.model_source import model_errors, model_source
+from musclelora.errors import UsageError
 
 
 def sentence_embedder(
@@ -38,7 +39,10 @@ def sentence_embedder(
 
     Raises:
         ModelError, UsageError: as :func:`~musclelora.adapter.load_backbone` does.
+        UsageError: a depth out of range.
     """
+    if not 0 <= depth <= 1:
+        raise UsageError(f"depth: found {depth}, expected a number in 0 … 1")
     check_loading(attn_implementation=attn_implementation, dtype=dtype, quantize=quantize)
     source = model_source(name)
     with model_errors(name):
