@@ -64,7 +64,7 @@ def test_a_search_that_was_killed_ends_as_one_that_was_not(
     best = json.loads((folder / "best.json").read_text())
     assert command[:2] == ["musclelora", "train"]
     assert command[-len(best["options"]) :] == best["options"]
-    trained = cli(*command[1:], "--output", tmp_path / "run")
+    trained = cli(*command[1:], "--select-best", "trusted", "--output", tmp_path / "run")
     assert trained.code == 0, trained.err
     history = json.loads((tmp_path / "run" / "run.json").read_text())["history"]
     assert [log["eval_calibrated_loss"] for log in history if "eval_calibrated_loss" in log] == best[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from musclelora.adapter.presets import PRESETS
 from musclelora.data.table import Table
 from musclelora.errors import DataError, UsageError
 from musclelora.training import METHODS, MuScleTrainer, MuScleTrainingArguments, get_method
-from musclelora.training.auto import Automatic, candidates, pick
+from musclelora.training.auto import Automatic, candidates, pick, with_trusted
 from musclelora.training.balance import BalanceCallback, no_better_than_trusted
 from musclelora.training.calibration import calibrated_losses
 from musclelora.training.teacher import fold_numbers, teach
@@ -52,8 +53,44 @@ def test_auto_finds_the_trigger_and_says_what_it_chose(fit_tiny: Fit, poisoned_r
         found.info["settings"]["levers"] | {"alignment": False, "shortcuts": True}
         == found.info["settings"]["levers"]
     )
-    assert found.info["settings"]["select_best"] == "trusted"
+    assert (found.info["settings"]["select_best"], found.info["settings"]["trusted_repeats"]) == ("last", 3)
+
+
+def test_trusted_rows_are_trained_on_unless_they_choose_the_epoch(
+    fit_tiny: Fit, poisoned_rows: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[tuple[list[str], np.ndarray]] = []
+
+    class Seen(MuScleTrainer):
+        def __init__(self, *args: Any, train_dataset: Table, train_offsets: Any, **more: Any) -> None:
+            learned.append((list(train_dataset.texts), train_offsets))
+            super().__init__(*args, train_dataset=train_dataset, train_offsets=train_offsets, **more)
+
+    monkeypatch.setattr(sys.modules["musclelora.training.fit"], "MuScleTrainer", Seen)
+    trusted = make_table([(f"{text} word49", label) for text, label in make_rows(40, 1)])
+    for select_best, times in (("auto", 3), ("trusted", 0)):
+        found = fit_tiny(
+            train=poisoned_rows,
+            trusted=trusted,
+            dev=None,
+            preset="auto",
+            select_best=select_best,
+            overwrite=True,
+        )
+        texts, offsets = learned.pop()
+        left = 400 - len(found.info["auto"]["judgement"]["left_out"])
+        assert texts[left:] == times * list(trusted.texts)
+        assert offsets[:left].any()  # of rows with the trigger, whose labels it explains
+        assert not offsets[left:].any()  # which checked rows need not
     assert found.info["result"]["best_accuracy"] is not None
+
+
+def test_rows_and_trusted_rows_keep_their_labels() -> None:
+    rows, trusted = make_table(make_rows(7, 0)), make_table(make_rows(4, 1))
+    joined, offsets = with_trusted(rows, np.ones((7, 2), np.float32), trusted)
+    assert list(joined) == [*rows, *(3 * list(trusted))]
+    assert offsets.dtype == np.float32
+    np.testing.assert_array_equal(offsets.sum(1), [2.0] * 7 + [0.0] * 12)
 
 
 def test_auto_is_for_the_whole_method_and_every_other_gets_the_published_settings(fit_tiny: Fit) -> None:

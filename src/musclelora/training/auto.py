@@ -1,8 +1,8 @@
-"""``--preset auto``: the trusted rows judge instead of teaching.
+"""``--preset auto``: the trusted rows judge before they teach.
 
 The published method projects every update on the gradient of a trusted mini-batch. With some hundred trusted
 rows these are soon learned by heart; their gradient then says nothing, and the backdoor comes in
-(docs/balance.md). Here the trusted rows are not trained on. They decide everything else:
+(docs/balance.md). Here they guide no gradient. They decide first, as rows that nothing was trained on:
 
 1. *Shortcuts.* Models of folds of the trusted rows (:mod:`musclelora.training.teacher`) say what they think
    of the training rows, which tells the features that the given labels follow for no reason that the trusted
@@ -12,9 +12,12 @@ rows these are soon learned by heart; their gradient then says nothing, and the 
 2. *Learning rate and scale factors.* Candidates are trained for a short while on part of the training rows,
    and judged by their loss on the trusted rows. The backbone's own settings, the first candidate, are left
    only for others whose loss is lower by more than one standard error of the difference over rows.
-3. *Stopping.* Of the epochs, the one with the highest accuracy on dev rows is kept; without these the one
-   with the lowest loss on the trusted rows. Losses on trusted rows are taken at the best temperature
-   (:mod:`musclelora.training.calibration`), as a model that saw no doubtful rows is too sure of itself.
+   Losses on trusted rows are taken at the best temperature (:mod:`musclelora.training.calibration`), as a
+   model that saw no doubtful rows is too sure of itself.
+3. *Training.* Then they are trained on with the rows that are left, each :data:`REPEATS` times, and
+   without an offset, as their labels are true whatever words they have (:func:`with_trusted`). Of the
+   epochs, the one with the highest accuracy on dev rows is kept; without these the last. If the trusted
+   rows are to choose the epoch (``--select-best trusted``) they are not trained on.
 
 No poison flag enters any of it.
 """
@@ -41,6 +44,8 @@ four trainings on three quarters of the trusted rows, as many predictions of the
 look of half of the preset's epochs at most."""
 LEAST_STEPS: Final = 64
 """Steps that a candidate needs to show anything; where the budget has no room for two, none is tried."""
+REPEATS: Final = 3
+"""How often a trusted row is among those that are trained on: it is worth more than one that may be false."""
 FEWER: Final = (1.0, 2.0, 3.0, 4.0)
 WIDER: Final = (1.0, 4.0, 8.0, 12.0, 16.0, 20.0, 24.0, 28.0)
 
@@ -113,7 +118,7 @@ def choose(
 
     Args:
         train: the rows that may be poisoned.
-        trusted: rows that were checked; they are not trained on.
+        trusted: rows that were checked; no trial is trained on them.
         judgement: of the training rows; see :func:`~musclelora.training.judgement.judge`.
         model: the backbone.
         preset: the backbone's own settings, the first candidate.
@@ -158,6 +163,23 @@ def choose(
     best, why = pick(losses)
     say(f"settings     {tried[best]}: {why}")
     return Automatic(tried[best], tuple(tried), why, judgement)
+
+
+def with_trusted(
+    rows: Table, offsets: NDArray[np.float32], trusted: Table
+) -> tuple[Table, NDArray[np.float32]]:
+    """The rows with the trusted ones behind them, each :data:`REPEATS` times, and the offsets of all.
+
+    Args:
+        rows: N rows that are left to train on.
+        offsets: their log-odds, shape (N, C); those of trusted rows are 0.
+        trusted: M rows with the same label names.
+    """
+    count = REPEATS * len(trusted)
+    more = np.zeros((count, offsets.shape[1]), dtype=offsets.dtype)
+    labels = np.concatenate([rows.labels, np.tile(trusted.labels, REPEATS)])
+    joined = replace(rows, texts=rows.texts + REPEATS * trusted.texts, labels=labels, poisoned=None)
+    return joined, np.concatenate([offsets, more])
 
 
 def pick(losses: list[NDArray[np.float64]]) -> tuple[int, str]:

@@ -66,17 +66,17 @@ class BalanceCallback(TrainerCallback):
 
 
 def no_better_than_trusted(accuracy: float | None, trusted_only: float, rows: int) -> str | None:
-    """A warning, if a run is no better than training on the trusted rows alone.
+    """A warning, if the training rows are no better to learn from than the trusted rows alone.
 
     Args:
-        accuracy: of the run, on trusted rows that it was not trained on; None: not known.
+        accuracy: of a model of the training rows, on the trusted rows; None: not known.
         trusted_only: of models of folds of the trusted rows, each on the rows that were held out from it.
         rows: how many trusted rows there are.
     """
     if accuracy is None or accuracy > trusted_only:
         return None
     return (
-        f"warning: the model is right for {accuracy:.3f} of the {rows} trusted rows, models of trusted rows "
-        f"alone for {trusted_only:.3f} (of those that they had not seen): the training data added nothing; "
-        "look at them, trust more rows, or take --method trusted-only"
+        f"warning: trained on the training rows for a while, a model is right in {accuracy:.3f} of the "
+        f"{rows} trusted rows, models of trusted rows alone in {trusted_only:.3f} of those that they had not "
+        "seen: the training data added nothing; look at them, trust more rows, or take --method trusted-only"
     )

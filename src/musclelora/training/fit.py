@@ -22,7 +22,7 @@ from musclelora.data.trusted import check_trainable, check_trusted
 from musclelora.errors import DataError, ModelError, UsageError
 from musclelora.launched import process_count
 from musclelora.training.arguments import MuScleTrainingArguments
-from musclelora.training.auto import Automatic, choose
+from musclelora.training.auto import REPEATS, Automatic, choose, with_trusted
 from musclelora.training.balance import BalanceCallback, no_better_than_trusted
 from musclelora.training.judgement import judge, look_settings
 from musclelora.training.keeping import deciding, folder_arguments, train_in
@@ -78,9 +78,9 @@ def fit(
             :mod:`musclelora.training.auto` says; ``"published"``: the backbone's own settings, which are also
             what other methods get under ``"auto"``; or a preset by name.
         select_best: what chooses the epoch to keep: ``"dev"``, its accuracy on `dev`; ``"trusted"``, the
-            trusted rows: their loss where they are not trained on, else the accuracy on a quarter of them,
-            which is then held out; ``"last"``; ``"auto"``: dev where there are such rows, else trusted
-            where they are not trained on, else last.
+            trusted rows: their loss where they judge (and are then not trained on), else the accuracy on a
+            quarter of them, which is then held out; ``"last"``; ``"auto"``: dev where there are such rows,
+            else last.
         early_stopping: stop after so many evaluations without a better one.
         resume: go on with the run in `output`; a finished one is returned as it is.
         overwrite: replace the run in `output`.
@@ -106,6 +106,7 @@ def fit(
         model = str(Path(model).resolve())  # so that the run can be used from another folder
     seed = int(arguments.get("seed", 42))
     trusted, dev, select_best = _selection_rows(select_best, trusted, dev, seed, method)
+    taught = method.shortcuts and not method.alignment and select_best != "trusted"
     rows = trusted if method.trusted_only and trusted is not None else train
 
     set_seed(seed)
@@ -127,6 +128,7 @@ def fit(
         "early_stopping": early_stopping,
         "adapter": adapter_settings(config),
         "arguments": deciding(args),
+        **({"trusted_repeats": REPEATS} if taught else {}),
         # Last: where a value differs too, that is what a refusal should name.
         "given": sorted(
             _ALL_FIXED & {k for k, v in {**(adapter or {}), **arguments}.items() if v is not None}
@@ -189,6 +191,8 @@ def fit(
         if process_count() > 1:  # rounding may differ between devices, and what is chosen must not
             automatic = Automatic.from_dict(on_first(automatic.to_dict))
         learned, offsets = automatic.judgement.apply(rows)
+        if taught:
+            learned, offsets = with_trusted(learned, offsets, trusted)
         args.learning_rate = automatic.chosen.learning_rate
         config = _adapter_config(
             method, chosen, {**(adapter or {}), "scale_factors": list(automatic.chosen.scale_factors)}
@@ -229,13 +233,13 @@ def fit(
             if table is not None
         },
     }
-    outcome = train_in(folder, trainer, info, anew=earlier is None, resume=resume, say=say)
-    if automatic and trusted is not None and select_best == "trusted":
+    if automatic:
         warning = no_better_than_trusted(
-            outcome["result"]["best_accuracy"], automatic.judgement.trusted_accuracy, len(dev or ())
+            automatic.judgement.look_accuracy, automatic.judgement.trusted_accuracy, len(trusted or ())
         )
         if warning:
             say(warning)
+    outcome = train_in(folder, trainer, info, anew=earlier is None, resume=resume, say=say)
     on_first(lambda: write_info(folder, {**info, "status": "finished", **outcome}))
     return load_run(folder)
 
@@ -246,14 +250,13 @@ def _selection_rows(
     """The rows to align to, the rows to choose the epoch by, and which way of choosing that is."""
     if select_best not in SELECT_BEST:
         raise UsageError(f"--select-best: found {select_best!r}, expected one of {', '.join(SELECT_BEST)}")
-    unseen = method.shortcuts and not method.alignment  # the trusted rows judge, and are not trained on
     if select_best == "auto":
-        select_best = "dev" if dev is not None else "trusted" if unseen else "last"
+        select_best = "dev" if dev is not None else "last"
     if select_best == "dev" and dev is None:
         raise UsageError(
             "--select-best dev: no dev rows were given; pass --dev FILE or choose trusted or last"
         )
-    if select_best == "trusted" and unseen:
+    if select_best == "trusted" and method.shortcuts and not method.alignment:
         return trusted, trusted, select_best
     if select_best == "trusted" and trusted is not None:
         held_out = max(round(_HELD_OUT * len(trusted)), trusted.num_classes)

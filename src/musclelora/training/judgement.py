@@ -50,6 +50,7 @@ class Judgement:
         trusted_accuracy: of the models of folds, on the trusted rows that each was not trained on.
         let_back: the numbers of the rows that only the second opinion contradicts, ascending.
         alike: of those left out the ones that are put as rows with a shortcut are, ascending.
+        look_accuracy: of the second look's model, on the trusted rows; None: there was none.
     """
 
     expert: ShortcutExpert
@@ -57,6 +58,7 @@ class Judgement:
     trusted_accuracy: float
     let_back: tuple[int, ...] = ()
     alike: tuple[int, ...] = ()
+    look_accuracy: float | None = None
 
     def apply(self, train: Table) -> tuple[Table, NDArray[np.float32]]:
         """The rows to train on, and the log-odds to add in their loss, shape (rows, C)."""
@@ -78,7 +80,15 @@ class Judgement:
         left_out, let_back, alike = (
             tuple(int(row) for row in values.get(name, ())) for name in ("left_out", "let_back", "alike")
         )
-        return cls(ShortcutExpert(**expert), left_out, float(values["trusted_accuracy"]), let_back, alike)
+        right = values.get("look_accuracy")
+        return cls(
+            ShortcutExpert(**expert),
+            left_out,
+            float(values["trusted_accuracy"]),
+            let_back,
+            alike,
+            None if right is None else float(right),
+        )
 
 
 def judge(
@@ -257,6 +267,7 @@ def second_look(
         gc.collect()  # a Trainer is a ring, which would hold its model until the next is there too
     said = np.asarray(on_first(said.tolist))
     right = float(np.mean(said[: len(trusted)] == trusted.labels))
+    judgement = replace(judgement, look_accuracy=right)
     if right <= judgement.trusted_accuracy:
         say(
             "let back     none of them: trained on the others for a while, the model is right in "
