@@ -38,6 +38,7 @@ from musclelora.demo import MAX_LENGTH, TARGET, split_corpus
 from musclelora.evaluation import evaluate
 from musclelora.files import write_json
 from musclelora.training import METHODS, Run, fit
+from musclelora.training.auto import REPEATS
 from musclelora.training.hardware import bf16_pays
 from record import argument_parser, earlier, machine
 
@@ -69,6 +70,7 @@ def main() -> None:
     torch.set_flush_denormal(True)
     logging.disable_progress_bar()
     settings = {"rows": options.rows, "test_rows": options.test_rows, "trusted": TRUSTED}
+    settings["trusted_repeats"] = REPEATS
     cells = earlier(options.json, settings, "cells")
     parts: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {"sst-2": sst2, "bbc-news": bbc}
     for part in options.parts.split(","):
@@ -191,7 +193,8 @@ def trained(
         "left_out": len(automatic["judgement"]["left_out"]),
         "alike": len(automatic["judgement"]["alike"]),
         "shortcuts": [line.split(maxsplit=1)[1] for line in said if line.startswith(("shortcut ", "signs "))],
-        "best_epoch": info["result"]["best_step"] / info["result"]["steps"] * info["result"]["epochs"],
+        "let_back": len(automatic["judgement"]["let_back"]),
+        "look_accuracy": automatic["judgement"]["look_accuracy"],
     }
     return {"train_rows": len(train), "seconds": round(seconds, 1), "chose": chose, **found}
 

@@ -1,4 +1,4 @@
-"""What each part of `--preset auto` does against triggers with many weak signs.
+"""What each way of judging rows of `--preset auto` does against triggers with many weak signs.
 
 Published paraphrasing attacks must not be what a default is developed on, so this study plants two of its own
 in SST-2's clean rows, a tenth of the rows with mixed labels:
@@ -10,7 +10,8 @@ in SST-2's clean rows, a tenth of the rows with mixed labels:
 and trains with nothing taken out (`none`), with shortcuts taken out of the loss (`shortcuts`), with the rows
 left out as well whose label the second opinion contradicts (`opinion`: those that are also like rows with a
 shortcut stay in), with all rows that are like those left out too (`alike`), and with those back that the
-second look lets back (`all`). Learning rate and scale factors are the preset's own; the last epoch counts.
+second look lets back (`all`). No trusted row is trained on. Learning rate and scale factors are the preset's
+own; the last epoch counts.
 Accuracy and ASR are of dev rows, which nothing is chosen by.
 `share_left_out`, of rows with a changed label, other triggered rows and clean rows, is read from the flags
 afterwards, for each variant.

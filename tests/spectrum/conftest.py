@@ -63,6 +63,7 @@ def record(model: Path, flagged: Table, trusted: Table) -> Fit:
             trusted=trusted,
             model=str(model),
             method=method,
+            preset="published",
             arguments=arguments,
             callbacks=[*watch, *(callbacks or [])],
             **changes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,20 @@ def test_trusted_rows_are_trained_on_unless_they_choose_the_epoch(
         assert offsets[:left].any()  # of rows with the trigger, whose labels it explains
         assert not offsets[left:].any()  # which checked rows need not
     assert found.info["result"]["best_accuracy"] is not None
+
+
+def test_early_stopping_without_dev_rows_goes_by_the_trusted_rows(fit_tiny: Fit) -> None:
+    settings = fit_tiny(dev=None, preset="auto", early_stopping=2).info["settings"]
+    assert settings["select_best"] == "trusted"
+    assert "trusted_repeats" not in settings
+
+
+def test_tables_that_mean_other_classes_by_a_number_are_refused(fit_tiny: Fit) -> None:
+    trusted = make_table(make_rows(10, 1))
+    turned = replace(trusted, label_names=trusted.label_names[::-1], labels=1 - trusted.labels)
+    for name in ("trusted", "dev"):
+        with pytest.raises(UsageError, match=f"{name}: its labels are"):
+            fit_tiny(preset="auto", **{name: turned})
 
 
 def test_rows_and_trusted_rows_keep_their_labels() -> None:
@@ -266,7 +281,7 @@ def test_balance_warnings_come_once_and_only_with_a_reason(fit_tiny: Fit, train_
     assert len(said) == 2
     assert "lower --max-raw-ratio" in said[1]
     assert no_better_than_trusted(0.8, 0.7, 96) is None
-    assert "added nothing" in str(no_better_than_trusted(0.7, 0.7, 96))
+    assert "rows add nothing" in str(no_better_than_trusted(0.7, 0.7, 96))
     said.clear()
     fit_tiny(
         arguments={
@@ -283,6 +298,7 @@ def test_balance_warnings_come_once_and_only_with_a_reason(fit_tiny: Fit, train_
 def test_shortcuts_can_be_pulled_as_a_lever_of_their_own(fit_tiny: Fit, poisoned_rows: Table) -> None:
     lora = get_method("lora", shortcuts=True)
     found = fit_tiny(train=poisoned_rows, method=lora, dev=None)
+    assert found.info["settings"]["select_best"] == "trusted"  # by which it judges, and no more
     assert "word49" in json.dumps(found.info["auto"]["judgement"]["expert"]["shortcuts"])
     assert found.info["auto"]["tried"] == () or found.info["auto"]["tried"] == []
     with pytest.raises(UsageError, match="--shortcuts"):

@@ -159,7 +159,11 @@ def _training(cell: Cell, size: Sizes, config: Any) -> float:
     factor = (1.0 if full else LOW_RANK) * (ALIGNED if method is not None and method.alignment else 1.0)
     rows_seen = float(rows * epochs * factor)
     if method is not None and method.shortcuts:
+        from musclelora.training.auto import REPEATS
+
         # Models of four folds of the trusted rows, what they say of every row, and trials of other settings.
+        if not method.alignment:
+            rows_seen += REPEATS * (cell.trusted_size or 0) * epochs * factor
         rows_seen += 3 * 12 * (cell.trusted_size or 0) + 4 * FORWARD * rows + AUTO_BUDGET * rows_seen
     return rows_seen
 

@@ -94,6 +94,24 @@ def check_trusted(train: Table, trusted: Table) -> None:
         )
 
 
+def check_same_labels(train: Table, **others: Table | None) -> None:
+    """Check that tables mean the same classes by the same numbers.
+
+    Args:
+        train: the training rows.
+        others: other tables, by what an error should call them.
+
+    Raises:
+        UsageError: the label names of one of them are others, or in another order.
+    """
+    for name, table in others.items():
+        if table is not None and table.label_names != train.label_names:
+            raise UsageError(
+                f"{name}: its labels are {list(table.label_names)}, those of the training rows "
+                f"{list(train.label_names)}; load it with label_names=train.label_names"
+            )
+
+
 def check_trainable(table: Table) -> None:
     """Check that a classifier can be trained on `table`.
 

@@ -20,12 +20,12 @@ class MuScleLoRA(Trained):
 
 
 class MuScleLoRAAuto(Trained):
-    """MuScleLoRA as `musclelora train` runs it: the trusted rows judge instead of teaching.
+    """MuScleLoRA as `musclelora train` runs it: the trusted rows judge before they teach.
 
     Source: this project (:mod:`musclelora.training.auto`, docs/balance.md). Departures from
     :class:`MuScleLoRA`: gradients are not aligned; what labels follow that the trusted rows do not explain is
-    taken out of the loss; rows whose label is contradicted twice are left out; learning rate, scale factors
-    and epoch are chosen by the trusted rows.
+    taken out of the loss; rows whose label is contradicted twice are left out; learning rate and scale
+    factors are chosen by the trusted rows, which are then trained on with the rest.
     """
 
     name: ClassVar[str] = "musclelora-auto"

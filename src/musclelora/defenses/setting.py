@@ -103,8 +103,7 @@ class Setting:
         """
         full = {} if method.low_rank or method.trusted_only else self.full
         chosen = {**self.arguments, **full, **(settings or {}), "seed": self.seed}
-        if preset != "auto":  # which goes back to the best epoch
-            chosen.setdefault("save_strategy", "no")
+        chosen.setdefault("save_strategy", "no")
         train = self.train if rows is None else rows
         if method.trusted_only:  # the other rows have no part in it, so that their poison is no other model
             check_trusted(train, self.trusted)
@@ -117,7 +116,7 @@ class Setting:
             "preset": preset,
             "adapter": {name: value for name, value in chosen.items() if name in ADAPTER_FIELDS},
             "arguments": {name: value for name, value in chosen.items() if name not in ADAPTER_FIELDS},
-            "select_best": "auto" if preset == "auto" else "last",
+            "select_best": "last",
         }
         with self._place(method, wants, keep) as folder:
             note = folder.with_suffix(".memory.json")

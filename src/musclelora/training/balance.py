@@ -76,7 +76,8 @@ def no_better_than_trusted(accuracy: float | None, trusted_only: float, rows: in
     if accuracy is None or accuracy > trusted_only:
         return None
     return (
-        f"warning: trained on the training rows for a while, a model is right in {accuracy:.3f} of the "
-        f"{rows} trusted rows, models of trusted rows alone in {trusted_only:.3f} of those that they had not "
-        "seen: the training data added nothing; look at them, trust more rows, or take --method trusted-only"
+        f"warning: a model of the training rows is right in {accuracy:.3f} of the {rows} trusted rows, "
+        f"models of trusted rows alone in {trusted_only:.3f} of those that they had not seen: the training "
+        "rows add nothing, or were learned too briefly; train longer (--epochs), look at them, trust more "
+        "rows, or take --method trusted-only"
     )

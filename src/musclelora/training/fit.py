@@ -18,7 +18,7 @@ from musclelora.data.embedded import EMBEDDED_NAMES
 from musclelora.data.splits import stratified_split
 from musclelora.data.summary import summarize
 from musclelora.data.table import Table
-from musclelora.data.trusted import check_trainable, check_trusted
+from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
 from musclelora.errors import DataError, ModelError, UsageError
 from musclelora.launched import process_count
 from musclelora.training.arguments import MuScleTrainingArguments
@@ -68,7 +68,8 @@ def fit(
     Args:
         output: the run folder.
         train: the rows that may be poisoned.
-        trusted: rows that were checked; methods without alignment can do without.
+        trusted: rows that were checked, with the label names of `train`; ``"lora"`` and ``"full"`` can do
+            without. Under ``preset="auto"`` they judge the training rows, and are then trained on too.
         dev: clean rows to choose the best epoch by.
         model: an embedded model, a hub name or a folder.
         method: which levers to pull: see :data:`~musclelora.training.methods.METHODS`.
@@ -80,7 +81,8 @@ def fit(
         select_best: what chooses the epoch to keep: ``"dev"``, its accuracy on `dev`; ``"trusted"``, the
             trusted rows: their loss where they judge (and are then not trained on), else the accuracy on a
             quarter of them, which is then held out; ``"last"``; ``"auto"``: dev where there are such rows,
-            else last.
+            trusted where these judge and are not to be trained on (:data:`~musclelora.training.methods.AUTO`
+            trains on them, but for `early_stopping`), else last.
         early_stopping: stop after so many evaluations without a better one.
         resume: go on with the run in `output`; a finished one is returned as it is.
         overwrite: replace the run in `output`.
@@ -92,6 +94,7 @@ def fit(
     """
     folder = Path(output)
     check_trainable(train)
+    check_same_labels(train, trusted=trusted, dev=dev)
     if preset == "auto" and method == METHODS["musclelora"]:
         method = AUTO
     if trusted is not None:
@@ -105,8 +108,9 @@ def fit(
     if Path(model).is_dir() and model not in EMBEDDED_NAMES:
         model = str(Path(model).resolve())  # so that the run can be used from another folder
     seed = int(arguments.get("seed", 42))
-    trusted, dev, select_best = _selection_rows(select_best, trusted, dev, seed, method)
-    taught = method.shortcuts and not method.alignment and select_best != "trusted"
+    stops = early_stopping is not None
+    trusted, dev, select_best = _selection_rows(select_best, trusted, dev, seed, method, stops)
+    taught = method == AUTO and select_best != "trusted"
     rows = trusted if method.trusted_only and trusted is not None else train
 
     set_seed(seed)
@@ -233,30 +237,32 @@ def fit(
             if table is not None
         },
     }
-    if automatic:
-        warning = no_better_than_trusted(
-            automatic.judgement.look_accuracy, automatic.judgement.trusted_accuracy, len(trusted or ())
-        )
+    outcome = train_in(folder, trainer, info, anew=earlier is None, resume=resume, say=say)
+    if automatic and trusted is not None:
+        judgement = automatic.judgement
+        right = outcome["result"]["best_accuracy"] if select_best == "trusted" else judgement.look_accuracy
+        warning = no_better_than_trusted(right, judgement.trusted_accuracy, len(trusted))
         if warning:
             say(warning)
-    outcome = train_in(folder, trainer, info, anew=earlier is None, resume=resume, say=say)
     on_first(lambda: write_info(folder, {**info, "status": "finished", **outcome}))
     return load_run(folder)
 
 
 def _selection_rows(
-    select_best: str, trusted: Table | None, dev: Table | None, seed: int, method: Method
+    select_best: str, trusted: Table | None, dev: Table | None, seed: int, method: Method, stops: bool
 ) -> tuple[Table | None, Table | None, str]:
-    """The rows to align to, the rows to choose the epoch by, and which way of choosing that is."""
+    """The trusted rows to use, the rows to choose the epoch by, and which way of choosing that is."""
     if select_best not in SELECT_BEST:
         raise UsageError(f"--select-best: found {select_best!r}, expected one of {', '.join(SELECT_BEST)}")
+    judging = method.shortcuts and not method.alignment
     if select_best == "auto":
-        select_best = "dev" if dev is not None else "last"
+        unseen = judging and (method != AUTO or stops)
+        select_best = "dev" if dev is not None else "trusted" if unseen else "last"
     if select_best == "dev" and dev is None:
         raise UsageError(
             "--select-best dev: no dev rows were given; pass --dev FILE or choose trusted or last"
         )
-    if select_best == "trusted" and method.shortcuts and not method.alignment:
+    if select_best == "trusted" and judging:
         return trusted, trusted, select_best
     if select_best == "trusted" and trusted is not None:
         held_out = max(round(_HELD_OUT * len(trusted)), trusted.num_classes)

@@ -50,7 +50,10 @@ METHODS: dict[str, Method] = {
 
 
 AUTO = replace(METHODS["musclelora"], alignment=False, shortcuts=True)
-"""What ``--preset auto`` makes of MuScleLoRA: the trusted rows judge; see :mod:`musclelora.training.auto`."""
+"""What ``--preset auto`` makes of MuScleLoRA: the trusted rows judge, then teach.
+
+See :mod:`musclelora.training.auto`.
+"""
 
 
 def get_method(

@@ -28,7 +28,7 @@ from musclelora.adapter.export import on_own_weights
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset, preset_for
 from musclelora.data.table import Table
-from musclelora.data.trusted import check_trainable, check_trusted
+from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
 from musclelora.errors import UsageError
 from musclelora.training.aligned import AlignedTrainer
 from musclelora.training.arguments import MuScleTrainingArguments
@@ -113,12 +113,7 @@ class MuScleTrainer(AlignedTrainer):
                 "trusted_dataset: none was given, expected about 100 rows that were checked; "
                 "pass one, or switch gradient alignment off"
             )
-        for name, table in (("trusted_dataset", trusted_dataset), ("eval_dataset", eval_dataset)):
-            if table is not None and table.label_names != train_dataset.label_names:
-                raise UsageError(
-                    f"{name}: its labels are {list(table.label_names)}, those of train_dataset "
-                    f"{list(train_dataset.label_names)}; load it with label_names=train_dataset.label_names"
-                )
+        check_same_labels(train_dataset, trusted_dataset=trusted_dataset, eval_dataset=eval_dataset)
         check_trainable(train_dataset)
         if args.alignment and trusted_dataset is not None:
             check_trusted(train_dataset, trusted_dataset)

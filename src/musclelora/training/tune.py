@@ -1,9 +1,9 @@
 """A longer search than ``--preset auto``: Optuna over more settings, judged by the trusted rows.
 
-As in :mod:`musclelora.training.auto` the trusted rows are not trained on, and what shortcuts say of a
-training row is taken out of its loss. A trial trains on all training rows but the doubtful ones; its loss on
-the trusted rows after the last epoch, at its best temperature, is to be as low as can be. No poison flag and
-no test label enters.
+As in the trials of :mod:`musclelora.training.auto` the trusted rows are not trained on, and what shortcuts
+say of a training row is taken out of its loss. A trial trains on all training rows but the doubtful ones; its
+loss on the trusted rows after the last epoch, at its best temperature, is to be as low as can be. No poison
+flag and no test label enters.
 What it keeps is in :mod:`musclelora.training.search_folder`.
 """
 
@@ -27,7 +27,7 @@ from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset, preset_for
 from musclelora.data.embedded import EMBEDDED_NAMES
 from musclelora.data.table import Table
-from musclelora.data.trusted import check_trainable, check_trusted
+from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
 from musclelora.errors import DataError, OutputError, TrainingError, UsageError
 from musclelora.files import write_json
 from musclelora.training.arguments import MuScleTrainingArguments
@@ -104,6 +104,7 @@ def tune(
             "--trusted: no trusted set was given; expected about 100 rows that were checked; "
             "pass --trusted FILE or --trusted-from FILE"
         )
+    check_same_labels(train, trusted=trusted)
     check_trusted(train, trusted)
     if Path(model).is_dir() and model not in EMBEDDED_NAMES:
         model = str(Path(model).resolve())
@@ -194,8 +195,8 @@ def _measure(
     def measure(settings: Mapping[str, Any], report: Report) -> list[float]:
         values, config = _configured(settings, preset, arguments, adapter)
         with tempfile.TemporaryDirectory() as scratch:
-            # The trusted rows are evaluated by the Trainer, as in the training that comes of it: that draws
-            # random numbers, and without it the same settings would end elsewhere.
+            # The trusted rows are evaluated by the Trainer, as in a training whose epoch they choose: that
+            # draws random numbers, and without it the same settings would end elsewhere.
             trainer = quiet_trainer(
                 rows,
                 offsets,
