@@ -185,3 +185,19 @@ def test_the_table_of_the_balance_is_what_was_measured() -> None:
             assert len(found) == 3
             shares.append(f"{100 * sum(found) / 3:.1f}")
         assert f"| {name} | {' | '.join(shares)} |" in page
+
+
+def test_the_balance_on_bbc_news_is_what_was_measured() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "balance-bbc.json").read_text())
+    page = (ROOT / "docs" / "balance.md").read_text()
+    cells = {cell["case"]: cell for cell in results["cells"] if cell["method"] == "musclelora"}
+    assert len(cells) == 12
+    for case in (case for case in cells if case.startswith("badnets")):
+        _, mode, rate = case.split()
+        shares = [
+            f"{100 * cells[case.replace('badnets', attack)][key]['value']:.1f}"
+            for attack in ("badnets", "addsent")
+            for key in ("cacc", attack)
+        ]
+        name = f"{100 * float(rate):g} %, {'mixed' if mode == 'mix' else mode}"
+        assert f"| {name} | {' | '.join(shares)} |" in page
