@@ -201,3 +201,17 @@ def test_the_balance_on_bbc_news_is_what_was_measured() -> None:
         ]
         name = f"{100 * float(rate):g} %, {'mixed' if mode == 'mix' else mode}"
         assert f"| {name} | {' | '.join(shares)} |" in page
+
+
+def test_the_settings_are_what_was_measured() -> None:
+    file = ROOT / "benchmarks" / "results" / "settings" / "addsent.csv"
+    page = (ROOT / "docs" / "settings.md").read_text()
+    with file.open(encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert len(rows) == 24
+    for row in rows:
+        cells = [row["defense"]]
+        for rate in ("cacc", "asr"):
+            low, high = (f"{100 * float(row[f'{rate}_{end}']):.1f}" for end in ("low", "high"))
+            cells += [f"{100 * float(row[rate]):.1f}", f"{low} to {high}"]
+        assert f"| {' | '.join(cells)} |" in page

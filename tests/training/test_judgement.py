@@ -132,6 +132,9 @@ def test_rows_like_those_with_a_shortcut_stay_out(rows: Table, tiny_model: Path)
     assert Judgement.from_dict(older) == replace(found, alike=())
 
 
+WEAK = ("ack", "ail", "ark", "eel", "end", "ick", "ind", "oll", "ook", "urn")
+
+
 @pytest.mark.slow
 def test_a_style_is_judged_by_the_rows_that_show_it_and_those_like_them() -> None:
     """A fifth of the rows is in a style of weak signs, a third of which has the word that gives it away."""
@@ -141,9 +144,8 @@ def test_a_style_is_judged_by_the_rows_that_show_it_and_those_like_them() -> Non
     rng = np.random.default_rng(4)
     styled = rng.random(1000) < 1 / 5
     known = styled & (rng.random(1000) < 1 / 3)
-    signs = [
-        f"{stem}eth" for stem in ("mak", "giv", "com", "tak", "speak", "walk", "know", "keep", "rul", "lov")
-    ]
+    # So many that no one of them is in enough rows to be a shortcut.
+    signs = [f"{first}{last}eth" for first in ("b", "gr", "k", "l", "sp", "t", "wr") for last in WEAK]
     texts = [
         " ".join([*rng.choice(signs, 3, replace=False), *(["unto"] if known[row] else []), text])
         if styled[row]
