@@ -171,5 +171,5 @@ def test_a_style_is_judged_by_the_rows_that_show_it_and_those_like_them() -> Non
     assert any(line.startswith("alike ") and repr(train.label_names[target]) in line for line in said)
     assert set(found.alike) <= set(found.left_out)
     others = styled & ~found.expert.log_weights(texts).any(axis=1)
-    assert np.isin(np.flatnonzero(others), found.left_out).mean() > 0.8
+    assert np.isin(np.flatnonzero(others), found.left_out).mean() > 0.5
     assert styled[list(found.alike)].mean() > 0.9
