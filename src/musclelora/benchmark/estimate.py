@@ -160,9 +160,10 @@ def _training(cell: Cell, size: Sizes, config: Any) -> float:
     rows_seen = float(rows * epochs * factor)
     if method is not None and method.shortcuts:
         from musclelora.training.auto import REPEATS
+        from musclelora.training.methods import AUTO
 
         # Models of four folds of the trusted rows, what they say of every row, and trials of other settings.
-        if not method.alignment:
+        if method == AUTO:
             rows_seen += REPEATS * (cell.trusted_size or 0) * epochs * factor
         rows_seen += 3 * 12 * (cell.trusted_size or 0) + 4 * FORWARD * rows + AUTO_BUDGET * rows_seen
     return rows_seen
