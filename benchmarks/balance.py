@@ -8,8 +8,9 @@ alone, all with the embedded encoder, 96 trusted rows and nothing that reads a p
               published style has capital letters, which SST-2 has not: it is there in lower case as well
   bbc-news    the demo's 512 articles: addsent and badnets, dirty and mixed at 10 %, mixed at 1, 5, 20, 40 %
 
-Every cell is written as it ends, and a second start goes on. `asked` holds what the table must show, and
-whether it does; means are over seeds.
+Every cell is written as it ends, and a second start goes on. With `--workers 2` two cells train
+at a time, each on half of the processors, which is faster than one after the other on all of them. `asked`
+holds what the table must show, and whether it does; means are over seeds.
 
     python benchmarks/balance.py --seeds 3 --json benchmarks/results/balance.json
 """
@@ -21,7 +22,9 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,7 @@ from musclelora.data import Table, load_table, select_trusted
 from musclelora.demo import MAX_LENGTH, TARGET, split_corpus
 from musclelora.evaluation import evaluate
 from musclelora.files import write_json
-from musclelora.training import METHODS, Run, fit
+from musclelora.training import METHODS, fit
 from musclelora.training.auto import REPEATS
 from musclelora.training.hardware import bf16_pays
 from record import argument_parser, earlier, machine
@@ -45,9 +48,18 @@ from record import argument_parser, earlier, machine
 ROOT = Path(__file__).parents[1]
 SST2_TARGET, TRUSTED = 1, 96
 ATTACKS = {"badnets": "clean", "addsent": "mix", "synbkd": "mix", "stylebkd": "mix"}
-BBC = [(attack, mode, 0.1) for attack in ("addsent", "badnets") for mode in ("dirty", "mix")] + [
-    (attack, "mix", rate) for attack in ("addsent", "badnets") for rate in (0.01, 0.05, 0.2, 0.4)
-]
+LOWER_CASE = {"stylebkd in lower case": "stylebkd"}
+BBC_ATTACKS = ("addsent", "badnets")
+BBC = {
+    f"{attack} {mode} {rate:g}": (attack, mode, rate)
+    for attack in BBC_ATTACKS
+    for mode, rate in [("dirty", 0.1), ("mix", 0.1), ("mix", 0.01), ("mix", 0.05), ("mix", 0.2), ("mix", 0.4)]
+}
+BASELINES = [("any", "oracle"), ("any", "trusted-only")]
+CASES = {
+    "sst-2": BASELINES + [(case, "musclelora") for case in (*ATTACKS, *LOWER_CASE, "unpoisoned")],
+    "bbc-news": BASELINES + [(case, "musclelora") for case in BBC],
+}
 # Few rows make few steps: at the usual rate the fully trained oracle stays half trained.
 BBC_ORACLE = {"learning_rate": 2e-4, "per_device_train_batch_size": 16}
 
@@ -65,99 +77,102 @@ def main() -> None:
     parser.add_argument("--parts", default="sst-2,bbc-news", help="separated by commas")
     parser.add_argument("--rows", type=int, help="SST-2 training rows, drawn by the seed; default: all")
     parser.add_argument("--test-rows", type=int, help="SST-2 test rows, the first; default: all")
+    parser.add_argument("--workers", type=int, default=1, help="cells at a time; they share the processors")
     parser.add_argument("--json", type=Path, required=True, help="write the results to this file")
     options = parser.parse_args()
-    torch.set_flush_denormal(True)
-    logging.disable_progress_bar()
     settings = {"rows": options.rows, "test_rows": options.test_rows, "trusted": TRUSTED}
     settings["trusted_repeats"] = REPEATS
     cells = earlier(options.json, settings, "cells")
-    parts: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {"sst-2": sst2, "bbc-news": bbc}
-    for part in options.parts.split(","):
-        for seed in range(options.seeds):
-            done = {(c["case"], c["method"]) for c in cells if (c["data"], c["seed"]) == (part, seed)}
-            for cell in parts[part](options, seed, done):
-                cells.append({"data": part, "seed": seed, **cell})
+    done = {(c["data"], c["seed"], c["case"], c["method"]) for c in cells}
+    missing = [
+        (part, seed, case, method)
+        for part in options.parts.split(",")
+        for seed in range(options.seeds)
+        for case, method in CASES[part]
+        if (part, seed, case, method) not in done
+    ]
+    # A process takes its number of threads from the environment, which it gets from this one.
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.workers))
+    with ProcessPoolExecutor(options.workers, get_context("spawn"), initializer=prepare) as pool:
+        running = [pool.submit(cell, options, *job) for job in missing]
+        try:
+            for future in as_completed(running):
+                cells.append(future.result())
                 show(cells[-1])
-                found = {"settings": settings, "asked": asked(cells), "cells": cells}
+                found = {"settings": settings, "asked": asked(cells), "cells": in_order(cells)}
                 write_json(options.json, {**machine(), **found})
-    print_table(cells)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    print_table(in_order(cells))
     for line, value in asked(cells).items():
         print(f"{line}: {value}")
 
 
-def sst2(options: argparse.Namespace, seed: int, done: set[tuple[str, str]]) -> Iterator[dict[str, Any]]:
-    """The cells of SST-2 that are not done."""
+def prepare() -> None:
+    """A process that trains: quick with the smallest numbers, and quiet."""
+    torch.set_flush_denormal(True)
+    logging.disable_progress_bar()
+
+
+def cell(options: argparse.Namespace, part: str, seed: int, case: str, method: str) -> dict[str, Any]:
+    """Train and measure one cell."""
+    measured = {"sst-2": sst2, "bbc-news": bbc}[part](options, seed, case, method)
+    return {"data": part, "seed": seed, "case": case, "method": method, **measured}
+
+
+def in_order(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Cells as a reader looks for them, however they ended: by data set, seed and case."""
+
+    def place(cell: dict[str, Any]) -> tuple[int, int, int]:
+        part = cell["data"]
+        return list(CASES).index(part), cell["seed"], CASES[part].index((cell["case"], cell["method"]))
+
+    return sorted(cells, key=place)
+
+
+def sst2(options: argparse.Namespace, seed: int, case: str, method: str) -> dict[str, Any]:
+    """A cell of SST-2."""
 
     def read(attack: str, split: str, most: int | None = None) -> Table:
         return load_table(options.data / attack / f"{split}.csv", label_names=("0", "1"), max_rows=most)
 
     test = read("badnets", "test-clean", options.test_rows)
-    triggered = {attack: read(attack, "test-poison", options.test_rows) for attack in ATTACKS}
-    clean = read("badnets", "train-clean")
     trusted, _ = select_trusted(read("badnets", "dev-clean"), TRUSTED, seed=seed)
-    order = np.random.default_rng(seed).permutation(len(clean))[: options.rows]
-
-    def measure(run: Run, attacks: list[str]) -> dict[str, Any]:
-        found: dict[str, Any] = {"cacc": evaluate(run.classifier, clean=test).cacc.to_dict()}
-        for attack in attacks:
-            texts = triggered[attack].texts
-            found[attack] = evaluate(run.classifier, triggered=texts, target=SST2_TARGET).asr.to_dict()
-        return found
-
-    rows = clean.select(np.sort(order))
-    every = list(ATTACKS)
-    for method, train in (("oracle", rows), ("trusted-only", trusted)):
-        if ("any", method) not in done:
-            yield {
-                "case": "any",
-                "method": method,
-                **trained(method, train, trusted, seed, {}, measure, every),
-            }
-    for attack, mode in ATTACKS.items():
-        if (attack, "musclelora") not in done:
-            train = read(attack, f"{mode}/0.1/train-poison").select(np.sort(order))
-            cell = trained("musclelora", train, trusted, seed, {}, measure, [attack])
-            yield {"case": attack, "method": "musclelora", **cell}
-    if ("stylebkd in lower case", "musclelora") not in done:
-        train = read("stylebkd", f"{ATTACKS['stylebkd']}/0.1/train-poison").select(np.sort(order))
+    attack = LOWER_CASE.get(case, case)
+    file = f"{ATTACKS[attack]}/0.1/train-poison" if attack in ATTACKS else "train-clean"
+    train = read(attack if attack in ATTACKS else "badnets", file)
+    order = np.random.default_rng(seed).permutation(len(train))[: options.rows]
+    train = trusted if method == "trusted-only" else train.select(np.sort(order))
+    if case in LOWER_CASE:
         train = dataclasses.replace(train, texts=tuple(text.lower() for text in train.texts))
-        cell = trained("musclelora", train, trusted, seed, {}, measure, ["stylebkd"])
-        yield {"case": "stylebkd in lower case", "attack": "stylebkd", "method": "musclelora", **cell}
-    if ("unpoisoned", "musclelora") not in done:
-        cell = trained("musclelora", rows, trusted, seed, {}, measure, every)
-        yield {"case": "unpoisoned", "method": "musclelora", **cell}
+    triggered = {
+        name: read(name, "test-poison", options.test_rows).texts
+        for name in ([attack] if attack in ATTACKS else ATTACKS)
+    }
+    found = trained(method, train, trusted, seed, {}, test, triggered, SST2_TARGET)
+    return {"attack": attack, **found} if case in LOWER_CASE else found
 
 
-def bbc(_options: argparse.Namespace, seed: int, done: set[tuple[str, str]]) -> Iterator[dict[str, Any]]:
-    """The cells of BBC news that are not done."""
+def bbc(_options: argparse.Namespace, seed: int, case: str, method: str) -> dict[str, Any]:
+    """A cell of BBC news."""
     split = split_corpus(seed)
     target = split.test.label_names.index(TARGET)
+    train, names, arguments = split.train, list(BBC_ATTACKS), {"max_length": MAX_LENGTH}
+    if method == "trusted-only":
+        train = split.trusted
+    elif method == "oracle":
+        arguments |= BBC_ORACLE
+    else:
+        attack, mode, rate = BBC[case]
+        names = [attack]
+        train = poison(train, get_trigger(attack), target=target, rate=rate, label_mode=mode, seed=seed)
     triggered = {
-        attack: trigger_test_set(split.test, get_trigger(attack), target=target, seed=seed).texts
-        for attack in ("addsent", "badnets")
+        name: trigger_test_set(split.test, get_trigger(name), target=target, seed=seed).texts
+        for name in names
     }
-
-    def measure(run: Run, attacks: list[str]) -> dict[str, Any]:
-        found: dict[str, Any] = {"cacc": evaluate(run.classifier, clean=split.test).cacc.to_dict()}
-        for attack in attacks:
-            texts = triggered[attack]
-            found[attack] = evaluate(run.classifier, triggered=texts, target=target).asr.to_dict()
-        return found
-
-    short = {"max_length": MAX_LENGTH}
-    for method, train, more in (("oracle", split.train, BBC_ORACLE), ("trusted-only", split.trusted, {})):
-        if ("any", method) not in done:
-            cell = trained(method, train, split.trusted, seed, short | more, measure, list(triggered))
-            yield {"case": "any", "method": method, **cell}
-    for attack, mode, rate in BBC:
-        case = f"{attack} {mode} {rate:g}"
-        if (case, "musclelora") not in done:
-            train = poison(
-                split.train, get_trigger(attack), target=target, rate=rate, label_mode=mode, seed=seed
-            )
-            cell = trained("musclelora", train, split.trusted, seed, short, measure, [attack])
-            yield {"case": case, "attack": attack, "method": "musclelora", **cell}
+    found = trained(method, train, split.trusted, seed, arguments, split.test, triggered, target)
+    return {"attack": names[0], **found} if case in BBC else found
 
 
 def trained(
@@ -166,8 +181,9 @@ def trained(
     trusted: Table,
     seed: int,
     arguments: dict[str, Any],
-    measure: Callable[[Run, list[str]], dict[str, Any]],
-    attacks: list[str],
+    test: Table,
+    triggered: Mapping[str, Sequence[str]],
+    target: int,
 ) -> dict[str, Any]:
     """Train and measure; what MuScleLoRA chose is kept."""
     started = time.perf_counter()
@@ -183,7 +199,9 @@ def trained(
         )
         seconds = time.perf_counter() - started
         info = run.info
-        found = measure(run, attacks)
+        found = {"cacc": evaluate(run.classifier, clean=test).cacc.to_dict()}
+        for attack, texts in triggered.items():
+            found[attack] = evaluate(run.classifier, triggered=texts, target=target).asr.to_dict()
     automatic = info["auto"]
     chose = automatic and {
         "settings": automatic["chosen"],
