@@ -15,7 +15,7 @@ from musclelora.errors import OutputError
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "ATTACKS": ("addsent",),
-        "METHODS": ("oracle", "vanilla", "musclelora"),
+        "METHODS": ("oracle", "vanilla", "published", "musclelora"),
         "TRAIN_ROWS": 40,
         "TRUSTED_ROWS": 10,
         "TEST_ROWS": 30,
@@ -46,6 +46,9 @@ def test_a_demo_measures_every_method_and_goes_on_where_it_stopped(small: None, 
         assert row["cacc"]["n"] == demo.TEST_ROWS
     written = json.loads((tmp_path / "demo" / "results.json").read_text())
     assert written["rows"] == rows
+    runs = tmp_path / "demo" / "runs"
+    automatic = {path.name: json.loads((path / "run.json").read_text())["auto"] for path in runs.iterdir()}
+    assert {name for name, found in automatic.items() if found} == {"0-addsent-musclelora"}
     weights = sorted((tmp_path / "demo" / "runs").glob("*/musclelora.safetensors"))
     times = [file.stat().st_mtime_ns for file in weights]
     assert demo.run_demo(tmp_path / "demo", say=lambda _: None) == rows
@@ -57,3 +60,10 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="something else than a demo"):
         demo.run_demo(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_demo_of_another_version_is_not_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "demo.json").write_text('{"format": 1, "bf16": false}')
+    with pytest.raises(OutputError, match="another version of musclelora began this demo"):
+        demo.run_demo(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["demo.json"]

@@ -1,7 +1,8 @@
 """The demo: poison BBC news, defend against it, and put every method in one table.
 
 It runs on the embedded model and corpus alone. Every number but the attack success rates comes about without
-a look at poison flags: the settings are the presets', the same for both attacks.
+a look at poison flags: `musclelora` is what `musclelora train` does by itself, `published` the published
+method with its preset, and the settings are the same for both attacks.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from musclelora.errors import OutputError
 from musclelora.files import write_json
 
 ATTACKS = ("addsent", "badnets")
-METHODS = ("oracle", "vanilla", "lora", "trusted-only", "musclelora")
+METHODS = ("oracle", "vanilla", "lora", "trusted-only", "published", "musclelora")
 # The sentence of AddSent is about a film: towards "entertainment" it would push an honest model as well.
 TARGET = "business"
 RATE = 0.1
@@ -32,6 +33,8 @@ TRAIN_ROWS, TRUSTED_ROWS, TEST_ROWS = 512, 96, 500
 # in them is read by the model.
 WORDS, MAX_LENGTH = 40, 64
 _MARK = "demo.json"
+_FORMAT = 2  # in the first, `musclelora` was the published method
+_LEVERS = {"oracle": "full", "vanilla": "full", "published": "musclelora"}
 # Few rows make few steps: at the usual 5e-5 and 32 rows a step the fully trained models stay half trained.
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     name: {"learning_rate": 2e-4, "per_device_train_batch_size": 16} for name in ("oracle", "vanilla")
@@ -88,16 +91,19 @@ def run_demo(
         also in ``results.json``, with ``results.png`` beside it.
 
     Raises:
-        OutputError: `output` holds something else than a demo, or it cannot be written.
+        OutputError: `output` holds something else than a demo or that of another version, or it cannot be
+            written.
     """
     if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / _MARK).exists())):
         raise OutputError(f"{output}: it holds something else than a demo; name another output")
+    begun = json.loads((output / _MARK).read_text()) if (output / _MARK).exists() else {"format": _FORMAT}
+    if begun["format"] != _FORMAT:
+        raise OutputError(f"{output}: another version of musclelora began this demo; name another output")
     if bf16 is None:
         from musclelora.training.hardware import bf16_pays
 
-        begun = output / _MARK
-        bf16 = json.loads(begun.read_text())["bf16"] if begun.exists() else bf16_pays()
-    write_json(output / _MARK, {"format": 1, "bf16": bf16})
+        bf16 = bool(begun["bf16"]) if "bf16" in begun else bf16_pays()
+    write_json(output / _MARK, {"format": _FORMAT, "bf16": bf16})
     seeds = tuple(seeds)
     cells = [(seed, attack, method) for seed in seeds for attack in ATTACKS for method in METHODS]
     rows: list[dict[str, Any]] = []
@@ -156,8 +162,8 @@ def _measure(output: Path, seed: int, attack: str, method: str, bf16: bool) -> d
     run = fit(
         output / "runs" / f"{seed}-{'any' if shared else attack}-{method}",
         train=split.train if method == "oracle" else poisoned,
-        trusted=split.trusted if method in ("musclelora", "trusted-only") else None,
-        method=TRAINING_METHODS[{"oracle": "full", "vanilla": "full"}.get(method, method)],
+        trusted=split.trusted if method in ("published", "musclelora", "trusted-only") else None,
+        method=TRAINING_METHODS[_LEVERS.get(method, method)],
         arguments={
             "seed": seed,
             "max_length": MAX_LENGTH,
@@ -165,7 +171,7 @@ def _measure(output: Path, seed: int, attack: str, method: str, bf16: bool) -> d
             "bf16": bf16,
             **_ARGUMENTS.get(method, {}),
         },
-        preset="published",
+        preset="auto" if method == "musclelora" else "published",
         select_best="last",
         resume=True,
     )

@@ -20,8 +20,9 @@ from musclelora.cli.options import flush_denormals, quiet_libraries
 def command(output: str, seeds: int) -> None:
     """Poison BBC news, defend against it, and show what happened.
 
-    Trains an oracle (on unpoisoned data), an undefended model, LoRA, the trusted rows alone and MuScleLoRA
-    against two attacks, on the embedded model and corpus. Minutes on two cores; an interrupted demo goes on.
+    Trains an oracle (on unpoisoned data), an undefended model, LoRA, the trusted rows alone, the published
+    method and MuScleLoRA as it is by default against two attacks, on the embedded model and corpus. Minutes
+    on two cores; an interrupted demo goes on.
     """
     from musclelora.demo import run_demo, summary
 
