@@ -19,11 +19,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,8 @@ BBC = {
     for attack in BBC_ATTACKS
     for mode, rate in [("dirty", 0.1), ("mix", 0.1), ("mix", 0.01), ("mix", 0.05), ("mix", 0.2), ("mix", 0.4)]
 }
+Job = tuple[str, int, str, str]
+"""Data set, seed, case and method."""
 BASELINES = [("any", "oracle"), ("any", "trusted-only")]
 CASES = {
     "sst-2": BASELINES + [(case, "musclelora") for case in (*ATTACKS, *LOWER_CASE, "unpoisoned")],
@@ -80,9 +84,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="cells at a time; they share the processors")
     parser.add_argument("--json", type=Path, required=True, help="write the results to this file")
     options = parser.parse_args()
+    if options.workers < 1:
+        parser.error(f"--workers: found {options.workers}, expected at least 1")
     settings = {"rows": options.rows, "test_rows": options.test_rows, "trusted": TRUSTED}
     settings["trusted_repeats"] = REPEATS
     cells = earlier(options.json, settings, "cells")
+    kept = {}
+    if cells and "provenance" in (before := json.loads(options.json.read_text())):
+        kept["provenance"] = before["provenance"]
     done = {(c["data"], c["seed"], c["case"], c["method"]) for c in cells}
     missing = [
         (part, seed, case, method)
@@ -91,22 +100,39 @@ def main() -> None:
         for case, method in CASES[part]
         if (part, seed, case, method) not in done
     ]
-    # A process takes its number of threads from the environment, which it gets from this one.
-    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.workers))
-    with ProcessPoolExecutor(options.workers, get_context("spawn"), initializer=prepare) as pool:
-        running = [pool.submit(cell, options, *job) for job in missing]
-        try:
-            for future in as_completed(running):
-                cells.append(future.result())
-                show(cells[-1])
-                found = {"settings": settings, "asked": asked(cells), "cells": in_order(cells)}
-                write_json(options.json, {**machine(), **found})
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    for job, measured in trained_side_by_side(options, missing):
+        part, seed, case, method = job
+        cells.append({"data": part, "seed": seed, "case": case, "method": method, **measured})
+        show(cells[-1])
+        found = {"settings": settings, "asked": asked(cells), "cells": in_order(cells)}
+        write_json(options.json, {**machine(), **kept, **found})
     print_table(in_order(cells))
     for line, value in asked(cells).items():
         print(f"{line}: {value}")
+
+
+def trained_side_by_side(
+    options: argparse.Namespace, missing: Sequence[Job]
+) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Cells as they end. When one fails no other is begun; those that train end first, then it is said."""
+    # A process takes its number of threads from the environment, which it gets from this one.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.workers)))
+    waiting, failed = deque(missing), dict[Job, BaseException]()
+    options.bf16 = bool(missing) and bf16_pays()  # decided once: beside others a trial would say little
+    with ProcessPoolExecutor(options.workers, get_context("spawn"), initializer=prepare) as pool:
+        running: dict[Future[dict[str, Any]], Job] = {}
+        while running or (waiting and not failed):
+            while waiting and not failed and len(running) < options.workers:
+                job = waiting.popleft()
+                running[pool.submit(measured_cell, options, *job)] = job
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job, error = running.pop(future), future.exception()
+                if error is None:
+                    yield job, future.result()
+                else:
+                    failed[job] = error
+    for job, error in failed.items():
+        raise RuntimeError(f"{', '.join(map(str, job))}: {error}") from error
 
 
 def prepare() -> None:
@@ -115,10 +141,11 @@ def prepare() -> None:
     logging.disable_progress_bar()
 
 
-def cell(options: argparse.Namespace, part: str, seed: int, case: str, method: str) -> dict[str, Any]:
+def measured_cell(
+    options: argparse.Namespace, part: str, seed: int, case: str, method: str
+) -> dict[str, Any]:
     """Train and measure one cell."""
-    measured = {"sst-2": sst2, "bbc-news": bbc}[part](options, seed, case, method)
-    return {"data": part, "seed": seed, "case": case, "method": method, **measured}
+    return {"sst-2": sst2, "bbc-news": bbc}[part](options, seed, case, method)
 
 
 def in_order(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -150,15 +177,17 @@ def sst2(options: argparse.Namespace, seed: int, case: str, method: str) -> dict
         name: read(name, "test-poison", options.test_rows).texts
         for name in ([attack] if attack in ATTACKS else ATTACKS)
     }
-    found = trained(method, train, trusted, seed, {}, test, triggered, SST2_TARGET)
+    arguments = {"bf16": options.bf16}
+    found = trained(method, train, trusted, seed, arguments, test, triggered, SST2_TARGET)
     return {"attack": attack, **found} if case in LOWER_CASE else found
 
 
-def bbc(_options: argparse.Namespace, seed: int, case: str, method: str) -> dict[str, Any]:
+def bbc(options: argparse.Namespace, seed: int, case: str, method: str) -> dict[str, Any]:
     """A cell of BBC news."""
     split = split_corpus(seed)
     target = split.test.label_names.index(TARGET)
-    train, names, arguments = split.train, list(BBC_ATTACKS), {"max_length": MAX_LENGTH}
+    train, names = split.train, list(BBC_ATTACKS)
+    arguments: dict[str, Any] = {"max_length": MAX_LENGTH, "bf16": options.bf16}
     if method == "trusted-only":
         train = split.trusted
     elif method == "oracle":
@@ -194,7 +223,7 @@ def trained(
             train=train,
             trusted=None if method == "oracle" else trusted,
             method=METHODS["full" if method == "oracle" else method],
-            arguments={"seed": seed, "bf16": bf16_pays(), "disable_tqdm": True, **arguments},
+            arguments={"seed": seed, "disable_tqdm": True, **arguments},
             say=said.append,
         )
         seconds = time.perf_counter() - started
@@ -214,14 +243,23 @@ def trained(
         "let_back": len(automatic["judgement"]["let_back"]),
         "look_accuracy": automatic["judgement"]["look_accuracy"],
     }
-    return {"train_rows": len(train), "seconds": round(seconds, 1), "chose": chose, **found}
+    seconds = round(seconds, 1)
+    return {"train_rows": len(train), "bf16": arguments["bf16"], "seconds": seconds, "chose": chose, **found}
 
 
 def compared(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row for each data set and case: means over seeds of MuScleLoRA, the oracle and trusted-only."""
     rows = []
+    baselines = {(c["data"], c["seed"], c["method"]) for c in cells if c["method"] != "musclelora"}
     for data, case in dict.fromkeys((c["data"], c["case"]) for c in cells if c["method"] == "musclelora"):
-        ours = [c for c in cells if (c["data"], c["case"]) == (data, case)]
+        ours = [
+            c
+            for c in cells
+            if (c["data"], c["case"]) == (data, case)
+            and {(data, c["seed"], name) for _, name in BASELINES} <= baselines
+        ]
+        if not ours:
+            continue
         attack = ours[0].get("attack", case)
         row: dict[str, Any] = {"data": data, "case": case, "seeds": len(ours)}
         for name in ("musclelora", "oracle", "trusted-only"):

@@ -15,13 +15,16 @@ import torch
 from tiny_runs import Fit, contents, kill_when, make_rows, make_table, run, start, write_csv
 from transformers import set_seed
 
+from musclelora.adapter import MuScleLoraConfig
 from musclelora.adapter.presets import PRESETS
 from musclelora.data.table import Table
-from musclelora.errors import DataError, UsageError
+from musclelora.errors import DataError, TrainingError, UsageError
+from musclelora.shortcuts import ShortcutExpert
 from musclelora.training import METHODS, MuScleTrainer, MuScleTrainingArguments, get_method
-from musclelora.training.auto import Automatic, candidates, pick, with_trusted
+from musclelora.training.auto import Automatic, Candidate, candidates, choose, pick, with_trusted
 from musclelora.training.balance import BalanceCallback, no_better_than_trusted
 from musclelora.training.calibration import calibrated_losses
+from musclelora.training.judgement import Judgement
 from musclelora.training.teacher import fold_numbers, teach
 
 TINY = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "learning_rate": 1e-2}
@@ -268,6 +271,70 @@ def test_another_candidate_must_win_by_more_than_its_standard_error() -> None:
     assert len(candidates(preset, frozenset({"learning_rate", "scale_factors"}))) == 1
 
 
+def test_candidates_are_tried_and_one_that_diverges_is_ruled_out(
+    tiny_model: Path, train_rows: Table, trusted_rows: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    automatic = sys.modules["musclelora.training.auto"]
+    preset = replace(PRESETS["small-encoder"], learning_rate=1e-2, scale_factors=(1.0, 2.0))
+    monkeypatch.setattr(automatic, "LEAST_STEPS", 2)
+    others = [Candidate(rate, (1.0, 2.0)) for rate in (1e-2, 1e30, 2e-2)]
+    monkeypatch.setattr(automatic, "candidates", lambda *_: others)
+    said: list[str] = []
+    judgement = Judgement(ShortcutExpert((), 2, 0.0, 3.1, 0), (), 0.5)
+    choosing = {
+        "model": str(tiny_model),
+        "preset": preset,
+        "config": lambda scales: MuScleLoraConfig(
+            **preset.adapter_fields() | {"scale_factors": list(scales)}
+        ),
+        "arguments": {"num_train_epochs": 4, "per_device_train_batch_size": 8, "use_cpu": True},
+        "seed": 3,
+    }
+    found = choose(train_rows, trusted_rows, judgement, say=said.append, **choosing)
+    assert [candidate.learning_rate for candidate in found.tried] == [1e-2, 1e30, 2e-2]
+    first, diverged, last = (candidate.loss for candidate in found.tried)
+    assert diverged is None
+    assert first is not None
+    assert last is not None
+    assert found.chosen.learning_rate in (1e-2, 2e-2)
+    assert any("1e+30" in line and "not finite" in line for line in said)
+    assert Automatic.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False))) == found
+    assert choose(train_rows, trusted_rows, judgement, **choosing) == found
+    monkeypatch.setattr(automatic, "candidates", lambda *_: others[1:])
+    with pytest.raises(TrainingError, match="not finite"):
+        choose(train_rows, trusted_rows, judgement, **choosing)
+
+
+def test_training_rows_with_a_trusted_text_are_left_out_whatever_their_label(
+    fit_tiny: Fit, poisoned_rows: Table
+) -> None:
+    trusted = make_table(make_rows(40, 1))
+    shared = (2, 7, 399)
+    texts = list(poisoned_rows.texts)
+    for row, text in zip(shared, trusted.texts, strict=False):
+        texts[row] = f" {text}\n"
+    said: list[str] = []
+    train = replace(poisoned_rows, texts=tuple(texts))
+    found = fit_tiny(train=train, trusted=trusted, dev=None, preset="auto", say=said.append)
+    judgement = Automatic.from_dict(found.info["auto"]).judgement
+    assert judgement.trusted_texts == shared
+    assert set(shared) <= set(judgement.left_out)
+    assert any("3 of 400 rows: they have the text of a trusted row" in line for line in said)
+    plain = fit_tiny(
+        train=train.select(np.delete(np.arange(400), shared)),
+        trusted=trusted,
+        dev=None,
+        preset="auto",
+        overwrite=True,
+    )
+    places = np.delete(np.arange(400), shared)
+    others = Automatic.from_dict(plain.info["auto"]).judgement
+    assert tuple(sorted({*places[list(others.left_out)].tolist(), *shared})) == judgement.left_out
+    assert tuple(places[list(others.let_back)].tolist()) == judgement.let_back
+    with pytest.raises(DataError, match="3 of 3 rows have the text of a trusted row"):
+        fit_tiny(train=train.select(np.array(shared)), trusted=trusted, preset="auto", overwrite=True)
+
+
 def test_balance_warnings_come_once_and_only_with_a_reason(fit_tiny: Fit, train_rows: Table) -> None:
     said: list[str] = []
     state = type("State", (), {"global_step": 7})()
@@ -280,6 +347,9 @@ def test_balance_warnings_come_once_and_only_with_a_reason(fit_tiny: Fit, train_
         watch.on_log(None, state, None, {"trusted_loss": 0.1, "raw_ratio": 0.05, "gradient_agreement": 0.0})
     assert len(said) == 2
     assert "lower --max-raw-ratio" in said[1]
+    watch = BalanceCallback(said.append, 0.0)  # reached where the loss is so small that it is 0
+    watch.on_log(None, state, None, {"trusted_loss": 0.0, "raw_ratio": 0.2, "gradient_agreement": 0.0})
+    assert len(said) == 3
     assert no_better_than_trusted(0.8, 0.7, 96) is None
     assert "rows add nothing" in str(no_better_than_trusted(0.7, 0.7, 96))
     said.clear()

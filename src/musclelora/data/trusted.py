@@ -131,6 +131,8 @@ def check_trainable(table: Table) -> None:
 def overlap(train: Table, trusted: Table) -> NDArray[np.int64]:
     """The indices of trusted rows whose text, less surrounding blanks, is also in the training data.
 
+    The other way round, ``overlap(trusted, train)``, they are those of training rows with a trusted text.
+
     Returns:
         shape (K,), ascending; empty texts count like any other.
     """

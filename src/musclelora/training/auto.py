@@ -24,6 +24,7 @@ No poison flag enters any of it.
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -35,6 +36,7 @@ from numpy.typing import NDArray
 from musclelora.adapter import MuScleLoraConfig
 from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
+from musclelora.errors import TrainingError
 from musclelora.training.judgement import Judgement
 from musclelora.training.quiet import losses_on, quiet_trainer
 
@@ -57,7 +59,7 @@ class Candidate:
     Attributes:
         learning_rate: peak learning rate.
         scale_factors: of the multi-scale layer.
-        loss: mean loss of the trusted rows after the trial, in nats; None: not tried.
+        loss: mean loss of the trusted rows after the trial, in nats; None: not tried, or it was not finite.
     """
 
     learning_rate: float
@@ -128,6 +130,9 @@ def choose(
         seed: the same seed chooses the same.
         budget: see :data:`BUDGET`.
         say: called with lines of text.
+
+    Raises:
+        TrainingError: the loss of the first candidate is not finite. That of another only rules it out.
     """
     train, offsets = judgement.apply(train)
 
@@ -138,25 +143,33 @@ def choose(
     if arguments.get("max_steps", -1) > 0:
         whole = min(whole, float(arguments["max_steps"]))
     steps = budget * whole
-    found = candidates(preset, fixed)[: int(steps // LEAST_STEPS)]
+    every = candidates(preset, fixed)
+    found = every[: int(steps // LEAST_STEPS)]
     if len(found) < 2:
-        first = candidates(preset, fixed)[0]
-        why = "the backbone's own settings, as the budget allows no trials of others"
-        say(f"settings     {first}: {why}")
-        return Automatic(first, (), why, judgement)
+        why = "nothing is left to choose" if len(every) < 2 else "the budget allows no trials of others"
+        say(f"settings     {every[0]}: {why}")
+        return Automatic(every[0], (), why, judgement)
     rows = _part(train, min(int(steps / len(found) * batch), len(train)), seed)
     tried: list[Candidate] = []
     losses: list[NDArray[np.float64]] = []
     for candidate in found:
-        loss = _trial(
-            train.select(rows),
-            offsets[rows],
-            trusted,
-            model=model,
-            preset=preset,
-            config=config(candidate.scale_factors),
-            arguments={**arguments, "learning_rate": candidate.learning_rate, "seed": seed},
-        )
+        try:
+            loss = _trial(
+                train.select(rows),
+                offsets[rows],
+                trusted,
+                model=model,
+                preset=preset,
+                config=config(candidate.scale_factors),
+                arguments={**arguments, "learning_rate": candidate.learning_rate, "seed": seed},
+            )
+        except TrainingError as error:
+            if not tried:  # the backbone's own settings, which all others are compared with
+                raise
+            losses.append(np.full(len(trusted), np.inf))
+            tried.append(candidate)
+            say(f"tried        {candidate}: {error}")
+            continue
         losses.append(loss)
         tried.append(replace(candidate, loss=float(loss.mean())))
         say(f"tried        {candidate}: loss {loss.mean():.3f} on the trusted rows")
@@ -235,7 +248,10 @@ def _trial(
             arguments={**arguments, "num_train_epochs": 1},
         )
         trainer.train()
-    return losses_on(trusted, trainer.classifier)
+    losses = losses_on(trusted, trainer.classifier)
+    del trainer
+    gc.collect()  # a Trainer is a ring, which would hold its model until the next is there too
+    return losses
 
 
 def _candidate(values: Mapping[str, Any]) -> Candidate:

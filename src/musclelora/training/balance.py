@@ -37,12 +37,13 @@ class BalanceCallback(TrainerCallback):
         """Look at a log."""
         logs = logs or {}
         ratio, loss = logs.get("raw_ratio", 0.0), logs.get("trusted_loss")
-        if ratio > 0 and loss is not None and loss < self._threshold:
+        # Both are means over a log. ρ is over 0 only in a step whose trusted loss has reached its threshold.
+        if ratio > 0 and loss is not None:
             self._once(
                 "ratio",
                 state.global_step,
-                f"the trusted loss is {loss:.3f}, under its threshold of {self._threshold:g}, and ρ is "
-                f"{ratio:.3f}: the raw gradient comes in, and with it what a trigger teaches; lower "
+                f"the trusted loss ({loss:.3f} in the mean) has reached its threshold of {self._threshold:g} "
+                f"and ρ is {ratio:.3f}: the raw gradient comes in, and with it what a trigger teaches; lower "
                 "--max-raw-ratio, end earlier (--epochs), or take --preset auto",
             )
         if "gradient_agreement" in logs:

@@ -16,7 +16,8 @@ from musclelora.adapter.embed import sentence_embedder
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
-from musclelora.errors import TrainingError
+from musclelora.data.trusted import overlap
+from musclelora.errors import DataError, TrainingError
 from musclelora.launched import process_count
 from musclelora.shortcuts import (
     Feature,
@@ -46,11 +47,14 @@ class Judgement:
 
     Attributes:
         expert: the shortcuts of the training rows.
-        left_out: the numbers of the rows whose label is contradicted, from 0, ascending.
+        left_out: the numbers of the rows not to train on, from 0, ascending: those whose label is
+            contradicted, `alike` and `trusted_texts`.
         trusted_accuracy: of the models of folds, on the trusted rows that each was not trained on.
         let_back: the numbers of the rows that only the second opinion contradicts, ascending.
         alike: of those left out the ones that are put as rows with a shortcut are, ascending.
         look_accuracy: of the second look's model, on the trusted rows; None: there was none.
+        trusted_texts: of those left out the ones whose text is that of a trusted row, whatever their label,
+            ascending.
     """
 
     expert: ShortcutExpert
@@ -59,6 +63,7 @@ class Judgement:
     let_back: tuple[int, ...] = ()
     alike: tuple[int, ...] = ()
     look_accuracy: float | None = None
+    trusted_texts: tuple[int, ...] = ()
 
     def apply(self, train: Table) -> tuple[Table, NDArray[np.float32]]:
         """The rows to train on, and the log-odds to add in their loss, shape (rows, C)."""
@@ -77,8 +82,9 @@ class Judgement:
             Shortcut(**{**shortcut, "feature": Feature(*shortcut["feature"])})
             for shortcut in expert["shortcuts"]
         )
-        left_out, let_back, alike = (
-            tuple(int(row) for row in values.get(name, ())) for name in ("left_out", "let_back", "alike")
+        left_out, let_back, alike, trusted_texts = (
+            tuple(int(row) for row in values.get(name, ()))
+            for name in ("left_out", "let_back", "alike", "trusted_texts")
         )
         right = values.get("look_accuracy")
         return cls(
@@ -88,6 +94,7 @@ class Judgement:
             let_back,
             alike,
             None if right is None else float(right),
+            trusted_texts,
         )
 
 
@@ -110,6 +117,9 @@ def judge(
     that are left. It has not seen those that were contradicted, and the ones that it gives their label come
     back (:func:`second_look`).
 
+    Training rows with the text of a trusted row are left out before all that: a model that was trained on
+    them cannot be judged by the trusted rows, and their label is known better.
+
     Args:
         train: N rows that may be poisoned.
         trusted: rows that were checked.
@@ -121,8 +131,12 @@ def judge(
         say: called with lines of text; words in them come from the data.
 
     Raises:
-        DataError: no class has two trusted rows.
+        DataError: no class has two trusted rows, or the training rows that have no trusted text are too few.
     """
+    known = overlap(trusted, train)
+    if len(known):  # what is found is of the others, and is numbered anew at the end
+        say(f"left out     {len(known):,} of {len(train):,} rows: they have the text of a trusted row")
+        train = _others(train, known)
     loading = loading_options(arguments)
     kept = {k: v for k, v in arguments.items() if k in _KEPT} | loading
     teaching = teach(trusted, train.texts, model=model, preset=preset, arguments=kept, seed=seed)
@@ -175,7 +189,7 @@ def judge(
     )
     if process_count() > 1:  # rounding may differ between devices, and what is trained must not
         judgement = Judgement.from_dict(on_first(judgement.to_dict))
-    return second_look(
+    judgement = second_look(
         train,
         trusted,
         judgement,
@@ -184,6 +198,35 @@ def judge(
         config=config,
         arguments={**arguments, "seed": seed},
         say=say,
+    )
+    return _numbered_anew(judgement, len(train), known) if len(known) else judgement
+
+
+def _others(train: Table, known: NDArray[np.int64]) -> Table:
+    """The rows whose text no trusted row has."""
+    others = train.select(np.delete(np.arange(len(train)), known))
+    if len(np.unique(others.labels)) < 2:
+        raise DataError(
+            f"{train.source}: {len(known):,} of {len(train):,} rows have the text of a trusted row, and the "
+            "others are of less than two classes; pass more training rows, or choose --method trusted-only"
+        )
+    return others
+
+
+def _numbered_anew(judgement: Judgement, count: int, known: NDArray[np.int64]) -> Judgement:
+    """What was found of `count` rows, as of a table in which they stand between the `known` ones."""
+    places = np.delete(np.arange(count + len(known)), known)
+    left_out, let_back, alike = (
+        tuple(int(places[row]) for row in rows)
+        for rows in (judgement.left_out, judgement.let_back, judgement.alike)
+    )
+    texts = tuple(int(row) for row in known)
+    return replace(
+        judgement,
+        left_out=tuple(sorted(left_out + texts)),
+        let_back=let_back,
+        alike=alike,
+        trusted_texts=texts,
     )
 
 
