@@ -199,8 +199,12 @@ def test_the_attention_that_was_asked_for(implementation: str, save_backbone: An
         ),
         ({"quantize": "int3"}, "--quantize: found 'int3', expected one of nf4, int8"),
         (
-            {"attn_implementation": "flash_attention_2"},
+            {"attn_implementation": "flash_attention_2", "dtype": "bfloat16"},
             "--attn-implementation flash_attention_2: the package flash_attn is missing",
+        ),
+        (
+            {"attn_implementation": "flash_attention_2"},
+            "--attn-implementation flash_attention_2: found with weights in float32, expected bfloat16",
         ),
         ({"quantize": "nf4"}, "--quantize: the package bitsandbytes is missing"),
     ],

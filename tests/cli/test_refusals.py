@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny_runs import Cli, contents, make_rows, run, write_csv, write_model
 
 Prepare = Callable[[Path], list[object]]
@@ -409,6 +410,18 @@ def test_an_unexpected_error_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPat
     done = cli("info", finished)
     assert done.code == 1
     assert "unexpected LookupError: first second \\x1b[31m; run again with --debug" in one_line(done.err)
+
+
+def test_a_device_that_is_full_is_one_line_of_what_to_do(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, finished: Path
+) -> None:
+    def broken(folder: Path) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("musclelora.training.run.read_info", broken)
+    done = cli("info", finished)
+    assert done.code == 5
+    assert "the device has too little memory; give a smaller --batch-size" in one_line(done.err)
 
 
 def test_a_model_folder_that_was_moved(

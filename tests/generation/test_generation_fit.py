@@ -138,7 +138,17 @@ def test_a_tokenizer_of_another_model_and_an_adapter_are_refused(decoder: Path, 
     tokenizer = AutoTokenizer.from_pretrained(decoder)
     tokenizer.add_tokens(["word98", "word99"])
     tokenizer.save_pretrained(tmp_path / "other")
-    with pytest.raises(ModelError, match="its tokenizer has 65 tokens and its model 64 entries"):
+    ids = load_causal_backbone(tmp_path / "other").tokenizer("word1 word98 word99")["input_ids"]
+    assert max(ids) < 64  # a token that only a larger relative knows is spelled out
+    state = json.loads((tmp_path / "other" / "tokenizer.json").read_text())
+    vocabulary = state["model"]["vocab"]
+    vocabulary[max(vocabulary, key=vocabulary.get)] = 99
+    (tmp_path / "other" / "tokenizer.json").write_text(json.dumps(state))
+    with pytest.raises(ModelError, match="gives ids up to 99 and the model has 64 entries"):
+        load_causal_backbone(tmp_path / "other")
+    for file in (tmp_path / "other").glob("*token*"):
+        file.unlink()
+    with pytest.raises(ModelError, match="no tokenizer in it"):
         load_causal_backbone(tmp_path / "other")
     (tmp_path / "other" / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelError, match="it holds an adapter"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -18,7 +19,7 @@ from transformers import set_seed
 from musclelora.adapter import MuScleLoraConfig
 from musclelora.adapter.presets import PRESETS
 from musclelora.data.table import Table
-from musclelora.errors import DataError, TrainingError, UsageError
+from musclelora.errors import DataError, OutputError, TrainingError, UsageError
 from musclelora.shortcuts import ShortcutExpert
 from musclelora.training import METHODS, MuScleTrainer, MuScleTrainingArguments, get_method
 from musclelora.training.auto import Automatic, Candidate, candidates, choose, pick, with_trusted
@@ -124,6 +125,45 @@ def test_the_same_seed_chooses_the_same_and_trains_the_same(
         fit_tiny(tmp_path / name, train=poisoned_rows, dev=None, preset="auto")
         weights.append(contents(tmp_path / name)["musclelora.safetensors"])
     assert weights[0] == weights[1]
+
+
+def test_a_run_killed_after_judging_does_not_judge_again(tiny_model: Path, tmp_path: Path) -> None:
+    train = write_csv(tmp_path / "train.csv", with_trigger())
+    trusted = write_csv(tmp_path / "trusted.csv", make_rows(10, 1))
+    command = ["train", "--train", train, "--trusted", trusted, "--model", tiny_model, "--epochs", "1"]
+    command += ["--learning-rate", "0.01", "--output"]
+    process = start(*command, tmp_path / "cut")
+    assert kill_when(process, (tmp_path / "cut" / "judgement.json").exists, signal.SIGKILL)
+    assert not (tmp_path / "cut" / "run.json").exists()
+    code, out, err = run(*command, tmp_path / "cut", "--resume", "--seed", "7")
+    assert code == 0, err
+    assert "resuming" not in out  # what was found was found with another seed
+    process = start(*command, tmp_path / "again")
+    assert kill_when(process, (tmp_path / "again" / "judgement.json").exists, signal.SIGKILL)
+    code, out, err = run(*command, tmp_path / "again", "--resume")
+    assert code == 0, err
+    assert "resuming     after the rows were judged" in out
+    assert "shortcuts  " not in out
+    code, _, err = run(*command, tmp_path / "whole")
+    assert code == 0, err
+    weights = [(tmp_path / name / "musclelora.safetensors").read_bytes() for name in ("again", "whole")]
+    assert weights[0] == weights[1]
+    assert not (tmp_path / "again" / "judgement.json").exists()
+
+
+def test_a_run_that_another_began_meanwhile_is_left_alone(
+    fit_tiny: Fit, poisoned_rows: Table, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"trusted": make_table(make_rows(10, 1)), "dev": None, "preset": "auto"}
+
+    def begin(line: str) -> None:
+        if line.startswith("settings") and not (tmp_path / "run" / "run.json").exists():
+            fit_tiny(tmp_path / "other", method="lora")
+            shutil.copytree(tmp_path / "other", tmp_path / "run", dirs_exist_ok=True)
+
+    with pytest.raises(OutputError, match="already holds a run"):
+        fit_tiny(tmp_path / "run", train=poisoned_rows, say=begin, **settings)
+    assert contents(tmp_path / "other").items() <= contents(tmp_path / "run").items()
 
 
 def test_a_killed_auto_run_goes_on_with_what_it_had_chosen(tiny_model: Path, tmp_path: Path) -> None:

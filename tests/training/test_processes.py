@@ -163,6 +163,26 @@ def test_a_backbone_that_cannot_be_sharded_is_said(
     assert said in done.err
 
 
+def test_a_backbone_in_eight_bits_cannot_be_sharded(
+    arguments: list[object], cli: Cli, tmp_path: Path
+) -> None:
+    command = [*arguments, "--preset", "published", "--quantize", "int8", "--shard-backbone"]
+    done = cli(*command, "--output", tmp_path / "run")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "--shard-backbone: found with --quantize int8" in done.err
+
+
+@pytest.mark.parametrize("plugin", ["DeepSpeed", "FSDP"])
+def test_what_shards_by_other_means_is_refused_before_a_model_is_loaded(
+    plugin: str, arguments: list[object], cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"ACCELERATE_USE_{plugin.upper()}", "true")  # as accelerate launch does
+    done = cli(*arguments, "--output", tmp_path / "run")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert f"distributed training: found {plugin}, expected plain data parallelism" in done.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_commands_that_cannot_share_their_work_refuse_to_run_as_several_processes(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

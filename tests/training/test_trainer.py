@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +275,18 @@ def test_a_batch_in_parts_is_a_step_as_the_whole_batch_is(
         logs = [log for log in run.info["history"] if "grad_norm" in log]
         norms.append([(log["loss"], log["grad_norm"]) for log in logs])
     assert norms[0] == [pytest.approx(values, rel=1e-2) for values in norms[1]]
+
+
+def test_of_several_gpus_one_process_takes_one() -> None:
+    """Not split over replicas, where nobody knows at which row the trusted ones begin."""
+    script = """
+import torch
+from musclelora.training import MuScleTrainingArguments
+torch.cuda.is_available = lambda: True
+torch.cuda.device_count = lambda: 4
+torch.cuda.set_device = lambda *_: None
+arguments = MuScleTrainingArguments(output_dir="unused", per_device_train_batch_size=16)
+print(arguments.device, arguments.n_gpu, arguments.train_batch_size)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "cuda:0 1 16"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from musclelora.adapter.backbone import length_limit
-from musclelora.adapter.loading import check_loading, weight_options
+from musclelora.adapter.loading import check_loading, check_weights, weight_options
 from musclelora.adapter.tokens import fit_tokenizer, tokenize
 from musclelora.data.model_source import model_errors, model_source
 from musclelora.errors import UsageError
@@ -45,6 +45,7 @@ def sentence_embedder(
         raise UsageError(f"depth: found {depth}, expected a number in 0 … 1")
     check_loading(attn_implementation=attn_implementation, dtype=dtype, quantize=quantize)
     source = model_source(name)
+    check_weights(name, source, quantize)
     with model_errors(name):
         config = AutoConfig.from_pretrained(source.path, trust_remote_code=False, **source.files)
         tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False, **source.files)
@@ -56,6 +57,9 @@ def sentence_embedder(
     length = length_limit(tokenizer, model.config, max_length)
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is not None and quantize is None:
+        model.to(accelerator)
 
     @torch.no_grad()
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:

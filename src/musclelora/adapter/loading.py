@@ -36,7 +36,7 @@ def check_loading(**options: str | None) -> None:
         if value is not None and value not in CHOICES[name]:
             raise UsageError(f"{flag}: found {value!r}, expected one of {', '.join(CHOICES[name])}")
         if value == "flash_attention_2":
-            _check_flash(flag)
+            _check_flash(flag, options.get("dtype"))
         if name == "quantize" and value is not None:
             _check_bitsandbytes(flag)
 
@@ -114,7 +114,12 @@ def _heads(config: PreTrainedConfig, family: Any) -> list[str]:
     return [*heads, "pooler"]
 
 
-def _check_flash(flag: str) -> None:
+def _check_flash(flag: str, dtype: str | None) -> None:
+    if dtype != "bfloat16":
+        raise UsageError(
+            f"{flag} flash_attention_2: found with weights in {dtype or 'float32'}, expected bfloat16; give "
+            "--dtype bfloat16, or choose sdpa"
+        )
     if importlib.util.find_spec("flash_attn") is None:
         raise UsageError(
             f"{flag} flash_attention_2: the package flash_attn is missing; run pip install flash-attn on a "

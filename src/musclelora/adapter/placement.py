@@ -170,6 +170,10 @@ def _dense_layers_in_order(model: PreTrainedModel) -> list[str]:
         if isinstance(module, nn.Linear | Conv1D)
     ]
     training = model.training
+    # Which layers run does not depend on the attention, and flash attention does not run on a CPU.
+    attention = model.config._attn_implementation
+    if attention == "flash_attention_2":
+        model.set_attn_implementation("eager")
     eos = getattr(model.config, "eos_token_id", None)
     entries = model.get_input_embeddings().weight.shape[0]
     last = eos if isinstance(eos, int) and 0 <= eos < entries else min(2, entries - 1)
@@ -182,6 +186,8 @@ def _dense_layers_in_order(model: PreTrainedModel) -> list[str]:
             "expected a text classifier that takes input_ids and attention_mask; choose another model"
         ) from error
     finally:
+        if attention == "flash_attention_2":
+            model.set_attn_implementation(attention)
         model.train(training)
         for handle in handles:
             handle.remove()

@@ -22,8 +22,7 @@ def fit_tokenizer(name: str, tokenizer: Tokenizer, model: PreTrainedModel) -> No
     On the left it would matter where a text begins: GPT-2 counts its positions from the first token of a
     row, padding or not.
 
-    Added tokens that the model has no entry for are taken out: a text that spells one out, as anyone may, is
-    the words that it is spelled with.
+    Its ids are checked by :func:`check_ids`.
 
     Args:
         name: the model's, for messages.
@@ -33,10 +32,8 @@ def fit_tokenizer(name: str, tokenizer: Tokenizer, model: PreTrainedModel) -> No
     Raises:
         ModelError: there is no tokenizer, none with a token to pad with, or its ids are not all the model's.
     """
-    # Without its files transformers makes one up, to which every word is unknown.
-    if len(tokenizer) <= len(tokenizer.all_special_ids):
-        raise ModelError(f"{name}: no tokenizer in it, expected one; save the model's tokenizer beside it")
     entries = model.get_input_embeddings().weight.shape[0]
+    check_ids(name, tokenizer, entries)
     decoder = is_decoder(model.config)
     if decoder:
         tokenizer.padding_side = "right"
@@ -58,6 +55,28 @@ def fit_tokenizer(name: str, tokenizer: Tokenizer, model: PreTrainedModel) -> No
             f"{name}: its tokenizer has {found}, expected one that the model knows; "
             "set one and save the tokenizer beside the model"
         )
+    config = model.config.get_text_config()
+    if decoder or getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = pad
+
+
+def check_ids(name: str, tokenizer: Tokenizer, entries: int) -> None:
+    """Check that a tokenizer gives no ids but the model's.
+
+    Added tokens that the model has no entry for are taken out: a text that spells one out, as anyone may, is
+    the words that it is spelled with.
+
+    Args:
+        name: the model's, for messages.
+        tokenizer: altered in place.
+        entries: of the model's embedding.
+
+    Raises:
+        ModelError: there is no tokenizer, or its ids are not all the model's.
+    """
+    # Without its files transformers makes one up, to which every word is unknown.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise ModelError(f"{name}: no tokenizer in it, expected one; save the model's tokenizer beside it")
     largest = _largest_id(tokenizer)
     if largest >= entries:
         raise ModelError(
@@ -65,9 +84,6 @@ def fit_tokenizer(name: str, tokenizer: Tokenizer, model: PreTrainedModel) -> No
             "as many at least; save the tokenizer that the model was trained with beside it"
         )
     _forget_from(entries, tokenizer)
-    config = model.config.get_text_config()
-    if decoder or getattr(config, "pad_token_id", None) is None:
-        config.pad_token_id = pad
 
 
 def tokenize(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from musclelora.errors import DataError, UsageError
 from musclelora.generation.run import GENERATE, GenerationRun, load_generation_run
 from musclelora.generation.trainer import INSTRUCTION, GenerationTrainer
 from musclelora.training.arguments import MuScleTrainingArguments
+from musclelora.training.hardware import free_memory
 from musclelora.training.keeping import deciding, folder_arguments, train_in
 from musclelora.training.methods import LEVERS, METHODS, Method
 from musclelora.training.processes import meet, on_first, rows_per_process
@@ -101,6 +102,8 @@ def fit_generation(
         "data": {name: table and table.sha256() for name, table in used.items()},
     }
     args.per_device_train_batch_size = rows_per_process(int(args.per_device_train_batch_size or 1))
+    if "per_device_eval_batch_size" not in arguments:
+        args.per_device_eval_batch_size = args.per_device_train_batch_size
     earlier = on_first(lambda: check_folder(folder, settings, resume=resume, overwrite=overwrite))
     if earlier is not None and earlier["status"] == "finished":
         say(f"{folder} holds this run, finished: nothing to do")
@@ -133,6 +136,8 @@ def fit_generation(
     }
     outcome = train_in(folder, trainer, info, anew=earlier is None, resume=resume, say=say)
     on_first(lambda: write_info(folder, {**info, "status": "finished", **outcome}))
+    del trainer, backbone
+    free_memory()
     return load_generation_run(folder)
 
 

@@ -114,6 +114,11 @@ class AlignedTrainer(CheckpointTrainer):
                 "--shard-backbone: found with a method that trains the backbone itself, expected adapters; "
                 "leave it out, or choose a method with LoRA"
             )
+        if self.args.quantize == "int8":
+            raise UsageError(
+                "--shard-backbone: found with --quantize int8, whose layers cannot be spread; "
+                "choose --quantize nf4, or leave one of them out"
+            )
         if self._processes == 1:
             raise UsageError(
                 "--shard-backbone: found in a single process, expected several; start it with torchrun or "

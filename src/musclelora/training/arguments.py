@@ -91,6 +91,8 @@ class MuScleTrainingArguments(TrainingArguments):
         if (self.bf16 or process_count() > 1) and not torch.accelerator.is_available():
             self.use_cpu = True  # transformers wants to be told that a CPU is meant
         super().__post_init__()
+        if self.n_gpu > 1:  # a batch split over replicas has no place where the trusted rows begin
+            self._n_gpu = 1
 
     @property
     def place_model_on_device(self) -> bool | None:

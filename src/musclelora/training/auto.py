@@ -24,7 +24,6 @@ No poison flag enters any of it.
 
 from __future__ import annotations
 
-import gc
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -37,6 +36,7 @@ from musclelora.adapter import MuScleLoraConfig
 from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
 from musclelora.errors import TrainingError
+from musclelora.training.hardware import free_memory
 from musclelora.training.judgement import Judgement
 from musclelora.training.quiet import losses_on, quiet_trainer
 
@@ -250,7 +250,7 @@ def _trial(
         trainer.train()
     losses = losses_on(trusted, trainer.classifier)
     del trainer
-    gc.collect()  # a Trainer is a ring, which would hold its model until the next is there too
+    free_memory()
     return losses
 
 

@@ -17,6 +17,7 @@ from transformers import Trainer, TrainerCallback
 from musclelora.adapter import Adapted
 from musclelora.errors import MuScleLoraError, OutputError, TrainingError, UsageError
 from musclelora.files import write_json
+from musclelora.training.processes import not_ddp
 from musclelora.training.run import SUMS, WEIGHTS
 
 
@@ -119,13 +120,8 @@ class CheckpointTrainer(Trainer):
 
 
 def _check_backend(found: DistributedType) -> None:
-    # What shards or offloads parameters keeps gradients where this package does not look for them.
     if found not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
-        raise UsageError(
-            f"distributed training: found {found.value}, expected plain data parallelism (DDP), as both "
-            "gradients are needed whole; start it with torchrun, or accelerate launch --multi_gpu, and where "
-            "the backbone does not fit one device, add --shard-backbone"
-        )
+        raise UsageError(not_ddp(found.value))
 
 
 class _Restore(TrainerCallback):

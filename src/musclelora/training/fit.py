@@ -24,7 +24,8 @@ from musclelora.launched import process_count
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.auto import REPEATS, Automatic, choose, with_trusted
 from musclelora.training.balance import BalanceCallback, no_better_than_trusted
-from musclelora.training.judgement import judge, look_settings
+from musclelora.training.hardware import free_memory
+from musclelora.training.judgement import Judgement, judge, look_settings
 from musclelora.training.keeping import deciding, folder_arguments, train_in
 from musclelora.training.methods import AUTO, LEVERS, METHODS, Method
 from musclelora.training.processes import meet, on_first, rows_per_process
@@ -36,7 +37,9 @@ from musclelora.training.run import (
     fingerprint,
     load_run,
     preset_values,
+    read_judgement,
     write_info,
+    write_judgement,
 )
 from musclelora.training.teacher import TRUSTED_ONLY
 from musclelora.training.trainer import MuScleTrainer
@@ -167,10 +170,9 @@ def fit(
             else:
                 look = _adapter_config(method, chosen, adapter or {})
                 looking = {**sized, "learning_rate": args.learning_rate}
-            automatic = choose(
-                train,
-                trusted,
-                judge(
+            found = on_first(lambda: read_judgement(folder, settings) if resume else None)
+            if found is None:
+                judgement = judge(
                     train,
                     trusted,
                     model=model,
@@ -179,7 +181,15 @@ def fit(
                     arguments=looking,
                     seed=seed,
                     say=say,
-                ),
+                )
+                on_first(lambda: write_judgement(folder, settings, judgement.to_dict()))
+            else:
+                say("resuming     after the rows were judged")
+                judgement = Judgement.from_dict(found)
+            automatic = choose(
+                train,
+                trusted,
+                judgement,
                 model=model,
                 preset=_as_given(
                     replace(chosen, learning_rate=args.learning_rate or chosen.learning_rate), asked
@@ -237,6 +247,8 @@ def fit(
             if table is not None
         },
     }
+    if earlier is None:  # judging takes a while, in which another may have begun here
+        on_first(lambda: check_folder(folder, settings, resume=False, overwrite=overwrite))
     outcome = train_in(folder, trainer, info, anew=earlier is None, resume=resume, say=say)
     if automatic and trusted is not None:
         judgement = automatic.judgement
@@ -245,6 +257,8 @@ def fit(
         if warning:
             say(warning)
     on_first(lambda: write_info(folder, {**info, "status": "finished", **outcome}))
+    del trainer, backbone
+    free_memory()
     return load_run(folder)
 
 

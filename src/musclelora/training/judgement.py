@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +27,7 @@ from musclelora.shortcuts import (
     find_shortcuts,
     second_opinion,
 )
+from musclelora.training.hardware import free_memory
 from musclelora.training.processes import on_first
 from musclelora.training.quiet import quiet_trainer
 from musclelora.training.teacher import teach
@@ -307,7 +307,7 @@ def second_look(
             return judgement
         said = trainer.classifier.predict([*trusted.texts, *train.select(asked).texts]).labels
         del trainer
-        gc.collect()  # a Trainer is a ring, which would hold its model until the next is there too
+        free_memory()
     said = np.asarray(on_first(said.tolist))
     right = float(np.mean(said[: len(trusted)] == trusted.labels))
     judgement = replace(judgement, look_accuracy=right)

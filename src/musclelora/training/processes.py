@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
 from musclelora.errors import MuScleLoraError, UsageError
 from musclelora.launched import process_count
@@ -19,9 +19,25 @@ T = TypeVar("T")
 
 
 def meet() -> None:
-    """Let each of several processes take its device; to be called before anything is loaded onto one."""
+    """Let each of several processes take its device; to be called before anything is loaded onto one.
+
+    Raises:
+        UsageError: Accelerate was told to shard by other means than this package's.
+    """
+    for plugin in ("DeepSpeed", "FSDP"):
+        if parse_flag_from_env(f"ACCELERATE_USE_{plugin.upper()}"):
+            raise UsageError(not_ddp(plugin))
     if process_count() > 1:
         PartialState(cpu=not torch.accelerator.is_available())
+
+
+def not_ddp(found: str) -> str:
+    """The refusal of what shards or offloads parameters: where gradients are not whole."""
+    return (
+        f"distributed training: found {found}, expected plain data parallelism (DDP), as both gradients are "
+        "needed whole; start it with torchrun, or accelerate launch --multi_gpu, and where the backbone does "
+        "not fit one device, add --shard-backbone"
+    )
 
 
 def on_first(action: Callable[[], T]) -> T:

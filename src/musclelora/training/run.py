@@ -4,6 +4,7 @@
 ``run.json``               settings, label map, data summaries, history and result
 ``musclelora.safetensors`` what was trained or started random; the backbone is not copied
 ``checkpoints/``           the Trainer's checkpoints
+``judgement.json``         what the trusted rows say of the training rows, until training begins
 =========================  ==================================================================
 """
 
@@ -34,6 +35,7 @@ RUN = "run.json"
 WEIGHTS = "musclelora.safetensors"
 SUMS = "musclelora.json"
 CHECKPOINTS = "checkpoints"
+JUDGEMENT = "judgement.json"
 FORMAT = 2
 CLASSIFY = "classify"
 """The task of a run that does not name one."""
@@ -279,6 +281,30 @@ def check_folder(
     return None
 
 
+def read_judgement(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """What a run with these settings had found of its rows before it was interrupted; None: nothing."""
+    found = _judged(folder / JUDGEMENT)
+    if found is None or (found["format"], found["settings"]) != (FORMAT, json.loads(json.dumps(settings))):
+        return None
+    judgement: dict[str, Any] = found["judgement"]
+    return judgement
+
+
+def write_judgement(folder: Path, settings: dict[str, Any], judgement: dict[str, Any]) -> None:
+    """Keep what was found of the rows until training begins; ``run.json`` has it from then on."""
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / JUDGEMENT, {"format": FORMAT, "settings": settings, "judgement": judgement})
+
+
+def _judged(file: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and {"format", "settings", "judgement"} <= found.keys() else None
+
+
 def clear_folder(folder: Path) -> None:
     """Make `folder`, empty; see :func:`check_folder`."""
     with output_errors(folder):
@@ -297,7 +323,9 @@ def remove_leftovers(folder: Path) -> None:
 def _leftover(path: Path) -> bool:
     if path.name == CHECKPOINTS and path.is_dir():  # the Trainer makes it before anything is written
         return not any(path.iterdir())
-    return path.name.startswith((f".{RUN}.", f".{WEIGHTS}.", f".{SUMS}."))
+    if path.name == JUDGEMENT:
+        return _judged(path) is not None
+    return path.name.startswith((f".{RUN}.", f".{WEIGHTS}.", f".{SUMS}.", f".{JUDGEMENT}."))
 
 
 def write_info(folder: Path, info: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from musclelora.errors import DataError
 from musclelora.launched import process_count
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.calibration import best_temperature, losses_at
+from musclelora.training.hardware import free_memory
 
 Floats = NDArray[np.float64]
 
@@ -106,6 +107,8 @@ def teach(
     arguments = dict(arguments)
     if not large:  # what is trained itself is trained in float32
         arguments |= {"dtype": None, "quantize": None}
+        if arguments.get("attn_implementation") == "flash_attention_2":  # which takes no float32
+            arguments["attn_implementation"] = None
     loading = loading_options(arguments)
     numbers = fold_numbers(trusted, folds, seed)
     count = int(numbers.max()) + 1
@@ -132,7 +135,8 @@ def teach(
         logs = np.log(np.clip(said.astype(np.float64), 1e-7, 1.0))
         held_out[out] = logs[: len(out)]
         judged += logs[len(out) :] / count
-        del trainer  # with its optimizer, before the next one is loaded
+        del trainer
+        free_memory()
     return _calibrated(judged, held_out, np.flatnonzero(numbers >= 0), trusted.labels)
 
 

@@ -9,7 +9,6 @@ What it keeps is in :mod:`musclelora.training.search_folder`.
 
 from __future__ import annotations
 
-import gc
 import math
 import os
 import tempfile
@@ -32,6 +31,7 @@ from musclelora.errors import DataError, OutputError, TrainingError, UsageError
 from musclelora.files import write_json
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.auto import pick
+from musclelora.training.hardware import free_memory
 from musclelora.training.judgement import Judgement, judge, look_settings
 from musclelora.training.quiet import losses_on, quiet_trainer
 from musclelora.training.run import fingerprint
@@ -213,7 +213,7 @@ def _measure(
                 return [float(loss) for loss in losses_on(trusted, trainer.classifier)]
             finally:
                 del trainer
-                gc.collect()  # a Trainer is a ring, which would hold its model until the next is there too
+                free_memory()
 
     return measure
 
