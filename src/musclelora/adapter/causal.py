@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from musclelora.adapter.backbone import Backbone
 from musclelora.adapter.loading import check_loading, check_weights, keep_differentiable, weight_options
 from musclelora.adapter.presets import is_decoder
-from musclelora.adapter.tokens import check_ids
+from musclelora.adapter.tokens import check_ids, forget_from
 from musclelora.data.language_models import language_model_errors, load_language_model
 from musclelora.data.model_source import model_source
 from musclelora.errors import ModelError
@@ -61,6 +61,8 @@ def load_causal_backbone(
             f"{name}: found a {model.config.model_type} model, which reads a text on both sides, expected a "
             "decoder; name one, or train with --task classify"
         )
-    check_ids(name, tokenizer, model.get_input_embeddings().weight.shape[0])
+    entries = model.get_input_embeddings().weight.shape[0]
+    check_ids(name, tokenizer, entries)
+    forget_from(entries, tokenizer)
     commit = getattr(model.config, "_commit_hash", None)
     return Backbone(name, source.path, model, tokenizer, commit)

@@ -22,7 +22,7 @@ def fit_tokenizer(name: str, tokenizer: Tokenizer, model: PreTrainedModel) -> No
     On the left it would matter where a text begins: GPT-2 counts its positions from the first token of a
     row, padding or not.
 
-    Its ids are checked by :func:`check_ids`.
+    Its ids are checked (:func:`check_ids`), and added tokens that the model does not know are taken out.
 
     Args:
         name: the model's, for messages.
@@ -55,20 +55,18 @@ def fit_tokenizer(name: str, tokenizer: Tokenizer, model: PreTrainedModel) -> No
             f"{name}: its tokenizer has {found}, expected one that the model knows; "
             "set one and save the tokenizer beside the model"
         )
+    forget_from(entries, tokenizer)
     config = model.config.get_text_config()
     if decoder or getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = pad
 
 
 def check_ids(name: str, tokenizer: Tokenizer, entries: int) -> None:
-    """Check that a tokenizer gives no ids but the model's.
-
-    Added tokens that the model has no entry for are taken out: a text that spells one out, as anyone may, is
-    the words that it is spelled with.
+    """Check that a tokenizer gives no ids but the model's, or added ones that :func:`forget_from` takes out.
 
     Args:
         name: the model's, for messages.
-        tokenizer: altered in place.
+        tokenizer: the one that was loaded with it.
         entries: of the model's embedding.
 
     Raises:
@@ -83,7 +81,6 @@ def check_ids(name: str, tokenizer: Tokenizer, entries: int) -> None:
             f"{name}: its tokenizer gives ids up to {largest} and the model has {entries} entries, expected "
             "as many at least; save the tokenizer that the model was trained with beside it"
         )
-    _forget_from(entries, tokenizer)
 
 
 def tokenize(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
@@ -116,8 +113,11 @@ def _stand_in(tokenizer: Tokenizer) -> int:
     return next(int(token) for token in known if token is not None)
 
 
-def _forget_from(entries: int, tokenizer: Tokenizer) -> None:
-    """Take out the added tokens with ids from `entries` on; transformers has no way to."""
+def forget_from(entries: int, tokenizer: Tokenizer) -> None:
+    """Take out the added tokens with ids from `entries` on; transformers has no way to.
+
+    A text that spells one out, as anyone may, is then the words that it is spelled with.
+    """
     if not tokenizer.is_fast or max(tokenizer.added_tokens_decoder, default=0) < entries:
         return
     state = json.loads(tokenizer.backend_tokenizer.to_str())
