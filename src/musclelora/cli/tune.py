@@ -37,7 +37,7 @@ _OPTIONS = (
     click.option("--inner-rank", type=click.IntRange(1), help="Do not search it, but take this."),
     click.option("--multiscale-alpha", type=float, help="Do not search it, but take this."),
     click.option("--rank", "r", type=click.IntRange(1), help="Do not search it, but take this."),
-    click.option("--lora-alpha", type=float, help="Take this.  [default: it follows the rank]"),
+    click.option("--lora-alpha", type=float, help="Take this.  [default: in proportion to a searched rank]"),
     click.option(
         "--epochs",
         "num_train_epochs",

@@ -57,7 +57,8 @@ class Generator:
         for number, prompt in enumerate(prompts, start=1):
             place = f"{source}, row {number}"
             encoded.append(chats.prompt(prompt, place))
-            check_length(len(encoded[-1]), self.context - max_new_tokens, place)
+            most = self.context - max_new_tokens
+            check_length(len(encoded[-1]), most, place, f"lower --max-new-tokens from {max_new_tokens:,}")
         answers = [""] * len(encoded)
         order = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
         training = self.model.training

@@ -115,7 +115,7 @@ class TokenizedPairs(torch.utils.data.Dataset[Features]):
         for number, (prompt, response) in enumerate(rows, start=1):
             place = f"{pairs.source}, row {number}"
             asked = chats.prompt(prompt, place)
-            check_length(len(asked), max_length - 1, place)
+            check_length(len(asked), max_length - 1, place, "raise --max-length where the model allows it")
             ids = asked + chats.answer(response)
             self.truncated += len(ids) > max_length
             self._rows.append((ids[:max_length], len(asked)))
@@ -132,8 +132,8 @@ class TokenizedPairs(torch.utils.data.Dataset[Features]):
         }
 
 
-def check_length(tokens: int, most: int, place: str) -> None:
-    """Refuse a prompt that is too long for the model.
+def check_length(tokens: int, most: int, place: str, instead: str) -> None:
+    """Refuse a prompt that is too long for the model; `instead` says what else than its text may be changed.
 
     Raises:
         DataError: it has more than `most` tokens.
@@ -142,6 +142,6 @@ def check_length(tokens: int, most: int, place: str) -> None:
         raise bad_data(
             place,
             f"a prompt of {tokens:,} tokens",
-            f"at most {most:,}, so that the answer has a place in what the model reads",
-            "shorten it, drop the row, or raise --max-length where the model allows it",
+            f"at most {max(most, 0):,}, so that the answer has a place in what the model reads",
+            f"shorten it, drop the row, or {instead}",
         )
