@@ -30,11 +30,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sharded lora": {"method": METHODS["lora"]},
     # Adam would move a parameter that has no gradient, such as the bias of attention's keys, by rounding.
     "full": {"method": METHODS["full"], "arguments": {"optim": "sgd", "learning_rate": 0.1}},
-    "auto": {"preset": "auto", "arguments": {"num_train_epochs": 1}},
+    "auto": {"preset": "auto", "arguments": {"num_train_epochs": 2}},
 }
 # 45 rows in batches of 8 and 5 trusted rows at a time: neither can be shared evenly.
 ARGUMENTS = {
-    "num_train_epochs": 2,
+    "num_train_epochs": 4,
     "per_device_train_batch_size": 8,
     "trusted_batch_size": 5,
     "learning_rate": 1e-3,
