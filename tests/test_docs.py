@@ -176,29 +176,36 @@ def test_the_table_of_the_balance_is_what_was_measured() -> None:
     page = (ROOT / "docs" / "balance.md").read_text()
     cells = results["cells"]
     names = {"badnets": "BadNets", "addsent": "AddSent", "synbkd": "HiddenKiller", "stylebkd": "StyleBkd"}
+    names["stylebkd in lower case"] = "StyleBkd in lower case"
     for case, name in names.items():
         shares = []
         for key, (trained_on, method) in itertools.product(
-            ("cacc", case), ((case, "musclelora"), ("any", "trusted-only"), ("any", "oracle"))
+            ("cacc", case.removesuffix(" in lower case")),
+            ((case, "musclelora"), ("any", "trusted-only"), ("any", "oracle")),
         ):
-            found = [c[key]["value"] for c in cells if (c["case"], c["method"]) == (trained_on, method)]
+            found = [
+                c[key]["value"]
+                for c in cells
+                if (c["data"], c["case"], c["method"]) == ("sst-2", trained_on, method)
+            ]
             assert len(found) == 3
             shares.append(f"{100 * sum(found) / 3:.1f}")
         assert f"| {name} | {' | '.join(shares)} |" in page
 
 
 def test_the_balance_on_bbc_news_is_what_was_measured() -> None:
-    results = json.loads((ROOT / "benchmarks" / "results" / "balance-bbc.json").read_text())
+    results = json.loads((ROOT / "benchmarks" / "results" / "balance.json").read_text())
     page = (ROOT / "docs" / "balance.md").read_text()
-    cells = {cell["case"]: cell for cell in results["cells"] if cell["method"] == "musclelora"}
-    assert len(cells) == 12
-    for case in (case for case in cells if case.startswith("badnets")):
+    found = [c for c in results["cells"] if (c["data"], c["method"]) == ("bbc-news", "musclelora")]
+    cases = [cell["case"] for cell in found if cell["case"].startswith("badnets") and cell["seed"] == 0]
+    assert (len(found), len(cases)) == (36, 6)
+    for case in cases:
         _, mode, rate = case.split()
-        shares = [
-            f"{100 * cells[case.replace('badnets', attack)][key]['value']:.1f}"
-            for attack in ("badnets", "addsent")
-            for key in ("cacc", attack)
-        ]
+        shares = []
+        for attack, key in itertools.product(("badnets", "addsent"), ("cacc", "asr")):
+            name = case.replace("badnets", attack)
+            values = [c[attack if key == "asr" else key]["value"] for c in found if c["case"] == name]
+            shares.append(f"{100 * sum(values) / len(values):.1f}")
         name = f"{100 * float(rate):g} %, {'mixed' if mode == 'mix' else mode}"
         assert f"| {name} | {' | '.join(shares)} |" in page
 
