@@ -140,6 +140,13 @@ def test_a_tokenizer_of_another_model_and_an_adapter_are_refused(decoder: Path, 
     tokenizer.save_pretrained(tmp_path / "other")
     ids = load_causal_backbone(tmp_path / "other").tokenizer("word1 word98 word99")["input_ids"]
     assert max(ids) < 64  # a token that only a larger relative knows is spelled out
+    tokenizer.add_special_tokens({"pad_token": "[ROOM]"})
+    tokenizer.save_pretrained(tmp_path / "padded")
+    for file in decoder.glob("*"):
+        if not (tmp_path / "padded" / file.name).exists():
+            shutil.copy(file, tmp_path / "padded")
+    with pytest.raises(ModelError, match="the pad token 6[0-9] of its tokenizer is past the model's 64"):
+        load_causal_backbone(tmp_path / "padded")
     state = json.loads((tmp_path / "other" / "tokenizer.json").read_text())
     vocabulary = state["model"]["vocab"]
     vocabulary[max(vocabulary, key=vocabulary.get)] = 99

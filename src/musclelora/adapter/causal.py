@@ -63,6 +63,13 @@ def load_causal_backbone(
         )
     entries = model.get_input_embeddings().weight.shape[0]
     check_ids(name, tokenizer, entries)
+    for what in ("pad", "eos"):
+        token = getattr(tokenizer, f"{what}_token_id")
+        if token is not None and token >= entries:
+            raise ModelError(
+                f"{name}: the {what} token {token} of its tokenizer is past the model's {entries} entries, "
+                "expected one that the model knows; save the model's own tokenizer beside it"
+            )
     forget_from(entries, tokenizer)
     commit = getattr(model.config, "_commit_hash", None)
     return Backbone(name, source.path, model, tokenizer, commit)

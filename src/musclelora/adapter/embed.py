@@ -22,6 +22,7 @@ def sentence_embedder(
     batch_size: int = 64,
     max_length: int | None = 256,
     depth: float = 1.0,
+    on_accelerator: bool = True,
     attn_implementation: str | None = None,
     dtype: str | None = None,
     quantize: str | None = None,
@@ -33,6 +34,7 @@ def sentence_embedder(
         batch_size: texts at a time.
         max_length: tokens per text; None: the model's limit.
         depth: whose hidden states, in 0 … 1: 0 the embeddings', 1 the last layer's.
+        on_accelerator: compute there, where the machine has one.
         attn_implementation: as :func:`~musclelora.adapter.load_backbone` takes it.
         dtype: likewise.
         quantize: likewise.
@@ -58,7 +60,7 @@ def sentence_embedder(
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
     accelerator = torch.accelerator.current_accelerator()
-    if accelerator is not None and quantize is None:
+    if accelerator is not None and on_accelerator and quantize is None:
         model.to(accelerator)
 
     @torch.no_grad()

@@ -81,7 +81,9 @@ class Rows:
         if not self.trusted_from:
             return None, None
         from musclelora.adapter.embed import sentence_embedder
+        from musclelora.training.processes import meet
 
+        meet()  # so that each embeds on its own device
         return select_trusted(
             self.read(self.trusted_from, train),
             self.trusted_size or 96,

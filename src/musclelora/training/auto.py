@@ -36,6 +36,7 @@ from musclelora.adapter import MuScleLoraConfig
 from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
 from musclelora.errors import TrainingError
+from musclelora.launched import process_count
 from musclelora.training.hardware import free_memory
 from musclelora.training.judgement import Judgement
 from musclelora.training.quiet import losses_on, quiet_trainer
@@ -164,15 +165,18 @@ def choose(
                 arguments={**arguments, "learning_rate": candidate.learning_rate, "seed": seed},
             )
         except TrainingError as error:
-            if not tried:  # the backbone's own settings, which all others are compared with
+            # All others are compared with the first; and of several processes the others may not know of it.
+            if not tried or process_count() > 1:
                 raise
             losses.append(np.full(len(trusted), np.inf))
             tried.append(candidate)
-            say(f"tried        {candidate}: {error}")
-            continue
-        losses.append(loss)
-        tried.append(replace(candidate, loss=float(loss.mean())))
-        say(f"tried        {candidate}: loss {loss.mean():.3f} on the trusted rows")
+            said = str(error)
+        else:
+            losses.append(loss)
+            tried.append(replace(candidate, loss=float(loss.mean())))
+            said = f"loss {loss.mean():.3f} on the trusted rows"
+        free_memory()  # also of a trial that diverged
+        say(f"tried        {candidate}: {said}")
     best, why = pick(losses)
     say(f"settings     {tried[best]}: {why}")
     return Automatic(tried[best], tuple(tried), why, judgement)
@@ -249,8 +253,8 @@ def _trial(
         )
         trainer.train()
     losses = losses_on(trusted, trainer.classifier)
-    del trainer
-    free_memory()
+    if not np.isfinite(losses).all():
+        raise TrainingError("the loss on the trusted rows is not finite")
     return losses
 
 

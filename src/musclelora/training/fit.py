@@ -182,7 +182,13 @@ def fit(
                     seed=seed,
                     say=say,
                 )
-                on_first(lambda: write_judgement(folder, settings, judgement.to_dict()))
+
+                def keep() -> None:
+                    # Judging takes a while, in which another may have begun here.
+                    check_folder(folder, settings, resume=False, overwrite=overwrite)
+                    write_judgement(folder, settings, judgement.to_dict())
+
+                on_first(keep)
             else:
                 say("resuming     after the rows were judged")
                 judgement = Judgement.from_dict(found)
@@ -247,7 +253,7 @@ def fit(
             if table is not None
         },
     }
-    if earlier is None:  # judging takes a while, in which another may have begun here
+    if earlier is None:  # so do trials
         on_first(lambda: check_folder(folder, settings, resume=False, overwrite=overwrite))
     outcome = train_in(folder, trainer, info, anew=earlier is None, resume=resume, say=say)
     if automatic and trusted is not None:

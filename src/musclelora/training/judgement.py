@@ -158,7 +158,10 @@ def judge(
     def vectors_at(depth: float) -> Callable[[Sequence[str]], NDArray[np.float32]]:
         """The backbone is held no longer than it is needed."""
         most = arguments.get("max_length")
-        return lambda texts: sentence_embedder(model, max_length=most, depth=depth, **loading)(texts)
+        whole = not arguments.get("shard_backbone")  # else no device may have room for it
+        return lambda texts: sentence_embedder(
+            model, max_length=most, depth=depth, on_accelerator=whole, **loading
+        )(texts)
 
     vectors = vectors_at(1.0)(train.texts)
     opinion = second_opinion(

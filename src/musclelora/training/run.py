@@ -284,17 +284,24 @@ def check_folder(
 def read_judgement(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     """What a run with these settings had found of its rows before it was interrupted; None: nothing."""
     found = _judged(folder / JUDGEMENT)
-    if found is None or (found["format"], found["settings"]) != (FORMAT, json.loads(json.dumps(settings))):
+    if found is None or (folder / RUN).exists():
+        return None
+    if (found["musclelora"], found["settings"]) != (__version__, json.loads(json.dumps(settings))):
         return None
     judgement: dict[str, Any] = found["judgement"]
     return judgement
 
 
 def write_judgement(folder: Path, settings: dict[str, Any], judgement: dict[str, Any]) -> None:
-    """Keep what was found of the rows until training begins; ``run.json`` has it from then on."""
+    """Keep what was found of the rows until training begins; ``run.json`` has it from then on.
+
+    Nothing is written beside a run that is to be replaced.
+    """
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / JUDGEMENT, {"format": FORMAT, "settings": settings, "judgement": judgement})
+        if not (folder / RUN).exists():
+            found = {"musclelora": __version__, "settings": settings, "judgement": judgement}
+            write_json(folder / JUDGEMENT, found)
 
 
 def _judged(file: Path) -> dict[str, Any] | None:
@@ -302,7 +309,9 @@ def _judged(file: Path) -> dict[str, Any] | None:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and {"format", "settings", "judgement"} <= found.keys() else None
+    return (
+        found if isinstance(found, dict) and {"musclelora", "settings", "judgement"} <= found.keys() else None
+    )
 
 
 def clear_folder(folder: Path) -> None:
