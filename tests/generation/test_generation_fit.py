@@ -145,7 +145,7 @@ def test_a_tokenizer_of_another_model_and_an_adapter_are_refused(decoder: Path, 
     for file in decoder.glob("*"):
         if not (tmp_path / "padded" / file.name).exists():
             shutil.copy(file, tmp_path / "padded")
-    with pytest.raises(ModelError, match="the pad token 6[0-9] of its tokenizer is past the model's 64"):
+    with pytest.raises(ModelError, match="of its tokenizer is past the model's 64 entries"):
         load_causal_backbone(tmp_path / "padded")
     state = json.loads((tmp_path / "other" / "tokenizer.json").read_text())
     vocabulary = state["model"]["vocab"]

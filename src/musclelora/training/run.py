@@ -309,9 +309,8 @@ def _judged(file: Path) -> dict[str, Any] | None:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return (
-        found if isinstance(found, dict) and {"musclelora", "settings", "judgement"} <= found.keys() else None
-    )
+    wanted = {"musclelora", "settings", "judgement"}
+    return found if isinstance(found, dict) and wanted <= found.keys() else None
 
 
 def clear_folder(folder: Path) -> None:
