@@ -15,7 +15,7 @@ import pytest
 
 from musclelora.attacks import get_trigger, poison, trigger_test_set
 from musclelora.data import Table, stratified_split
-from musclelora.demo import short_corpus
+from musclelora.demo import METHODS, short_corpus
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -93,6 +93,7 @@ def test_architecture_is_one_page_and_names_every_room() -> None:
 
 def test_the_table_of_the_readme_is_what_was_measured() -> None:
     results = json.loads((ROOT / "benchmarks" / "results" / "demo.json").read_text())
+    assert {row["method"] for row in results["mean"]} == set(METHODS)
     for row in results["mean"]:
         shares = (f"{100 * row[name]:.1f}" for name in ("cacc", "asr", "excess_asr", "cacc_gap"))
         line = f"| {row['attack']} | {row['method']} | {' | '.join(shares)} |"
