@@ -223,3 +223,12 @@ def test_the_settings_are_what_was_measured() -> None:
             low, high = (f"{100 * float(row[f'{rate}_{end}']):.1f}" for end in ("low", "high"))
             cells += [f"{100 * float(row[rate]):.1f}", f"{low} to {high}"]
         assert f"| {' | '.join(cells)} |" in page
+
+
+def test_the_cost_of_a_decoder_is_what_was_measured() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "scale-cost.json").read_text())
+    lora, ours = (results["models"]["smollm2-135m"][name] for name in ("lora", "musclelora"))
+    seconds = " | ".join(f"{row['seconds']:.1f}" for row in (lora, ours))
+    memory = ", ".join(f"{row['peak_mb']:.0f}" for row in (lora, ours))
+    line = f"| {results['machine']} | {seconds} | {ours['tokens_per_second']:.0f} | {memory} |"
+    assert line in (ROOT / "docs" / "decoders.md").read_text()
