@@ -10,6 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,8 +85,23 @@ def _context() -> Any:
     if "forkserver" in multiprocessing.get_all_start_methods() and not torch.cuda.is_available():
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["musclelora.benchmark.cell"])
+        with _without_interrupts():  # which the server takes over, and each process from it
+            forkserver.ensure_running()
         return context
     return multiprocessing.get_context("spawn")
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Let Ctrl-C pass; processes that are started meanwhile do so for good."""
+    if threading.current_thread() is not threading.main_thread():  # which may not say so
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _row(connection: Any, ended: _Running) -> Row:
