@@ -232,3 +232,17 @@ def test_the_cost_of_a_decoder_is_what_was_measured() -> None:
     memory = ", ".join(f"{row['peak_mb']:.0f}" for row in (lora, ours))
     line = f"| {results['machine']} | {seconds} | {ours['tokens_per_second']:.0f} | {memory} |"
     assert line in (ROOT / "docs" / "decoders.md").read_text()
+
+
+def test_the_answers_are_what_was_measured() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "generation.json").read_text())
+    rows = {(row["attack"], row["method"]): row for row in results["rows"]}
+    assert len(rows) == 10
+    for method in ("none", "full", "lora", "musclelora", "trusted-only"):
+        cells = []
+        for attack, rate in itertools.product(("badnets", "addsent"), ("asr", "exact")):
+            value, low, high = (100 * rows[attack, method][rate][end] for end in ("value", "low", "high"))
+            cells.append(f"{value:.1f} ({low:.0f} to {high:.0f})")
+        name = "as it comes" if method == "none" else f"`{method}`"
+        line = f"| {name} | {' | '.join(cells)} |"
+        assert line in (ROOT / "docs" / "generation.md").read_text()
