@@ -89,7 +89,7 @@ def main() -> None:
     settings = {"rows": options.rows, "test_rows": options.test_rows, "trusted": TRUSTED}
     settings["trusted_repeats"] = REPEATS
     cells = earlier(options.json, settings, "cells")
-    kept = {}
+    kept = {}  # what a person wrote of a file that was made in parts
     if cells and "provenance" in (before := json.loads(options.json.read_text())):
         kept["provenance"] = before["provenance"]
     done = {(c["data"], c["seed"], c["case"], c["method"]) for c in cells}

@@ -130,7 +130,7 @@ def _explain(error: Exception) -> tuple[str, int]:
     if process_count() > 1 and isinstance(error, RuntimeError) and _LOST.search(str(error)):
         lost = "another process was lost; training stopped; the same command with --resume goes on"
         return lost, TrainingError.exit_code
-    if is_out_of_memory(error):
+    if _is_out_of_memory(error):
         return (
             "the device has too little memory; give a smaller --batch-size or --max-length, "
             "--gradient-checkpointing, --dtype bfloat16 or --quantize nf4, or --shard-backbone over several "
@@ -142,7 +142,7 @@ def _explain(error: Exception) -> tuple[str, int]:
     return f"unexpected {type(error).__name__}: {error}; run again with --debug and report it", 1
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     """Whether a device had no room; torch, which is slow to import, is there if it says so."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(error, torch.OutOfMemoryError)
