@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +92,46 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
                 earlier.unlink(missing_ok=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+_SPECIAL = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_LARGEST_JSON = 256 * 2**20
+
+
+def special(path: str | os.PathLike[str]) -> str | None:
+    """What `path` or what it links to is, such as "a FIFO"; None for a regular file, a folder or nothing.
+
+    Reading one of these may wait for ever or never end, and replacing one breaks what it is for.
+    """
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - any kind of path
+    except (OSError, ValueError):
+        return None
+    return _SPECIAL.get(stat.S_IFMT(mode))
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The value in a JSON file that may hold anything: it is read in bounded time and memory.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: it is no regular file, too large, nested too deep, or not JSON in UTF-8.
+    """
+    found = special(path)
+    if found is not None:
+        raise ValueError(f"{found}, expected a file")
+    file = Path(path)
+    if file.stat().st_size > _LARGEST_JSON:
+        raise ValueError(f"over {_LARGEST_JSON // 2**20} MiB")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str | None:
