@@ -20,7 +20,8 @@ from musclelora.attacks.base import Trigger
 from musclelora.data import bbc_news, stratified_split
 from musclelora.data.table import Table
 from musclelora.errors import OutputError
-from musclelora.files import write_json
+from musclelora.files import LOCK, held, write_json
+from musclelora.outputs import check_output
 
 ATTACKS = ("addsent", "badnets")
 METHODS = ("oracle", "vanilla", "lora", "trusted-only", "published", "musclelora")
@@ -94,7 +95,15 @@ def run_demo(
         OutputError: `output` holds something else than a demo or that of another version, or it cannot be
             written.
     """
-    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / _MARK).exists())):
+    check_output(output, folder=True)
+    with held(output, "musclelora demo"):
+        return _run_demo(output, tuple(seeds), bf16, say)
+
+
+def _run_demo(
+    output: Path, seeds: tuple[int, ...], bf16: bool | None, say: Callable[[str], object]
+) -> list[dict[str, Any]]:
+    if not (output / _MARK).exists() and any(entry.name != LOCK for entry in output.iterdir()):
         raise OutputError(f"{output}: it holds something else than a demo; name another output")
     begun = json.loads((output / _MARK).read_text()) if (output / _MARK).exists() else {"format": _FORMAT}
     if begun["format"] != _FORMAT:
@@ -104,7 +113,6 @@ def run_demo(
 
         bf16 = bool(begun["bf16"]) if "bf16" in begun else bf16_pays()
     write_json(output / _MARK, {"format": _FORMAT, "bf16": bf16})
-    seeds = tuple(seeds)
     cells = [(seed, attack, method) for seed in seeds for attack in ATTACKS for method in METHODS]
     rows: list[dict[str, Any]] = []
     for number, (seed, attack, method) in enumerate(cells, 1):

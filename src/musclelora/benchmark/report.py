@@ -16,7 +16,8 @@ from musclelora.benchmark.store import read_begun, results_table
 from musclelora.benchmark.wording import Facts, facts
 from musclelora.data.messages import bad_data
 from musclelora.errors import OutputError
-from musclelora.files import atomic_file, output_errors, write_json
+from musclelora.files import LOCK, atomic_file, held, output_errors, write_json
+from musclelora.outputs import check_output
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,22 @@ def write_report(folder: Path, output: Path | None = None, *, formats: Collectio
             "at least 1",
             "run the grid, or see the errors in its cells folder",
         )
-    output = folder / "report" if output is None else output
+    if output is None:
+        output = folder / "report"
+    else:
+        check_output(output, [folder], folder=True)
+    with held(output, "musclelora benchmark report"):
+        return _write(folder, output, table, rows, begun, formats)
+
+
+def _write(
+    folder: Path,
+    output: Path,
+    table: pd.DataFrame,
+    rows: list[Row],
+    begun: dict[str, Any],
+    formats: Collection[str],
+) -> Report:
     earlier = _claim(output)
     groups, found = leaderboard(rows), facts(rows, len(begun.get("cells", ())))
     title = f"Benchmark {begun.get('grid', {}).get('name', folder.name)}"
@@ -97,7 +113,7 @@ def _claim(output: Path) -> set[str]:
     with output_errors(output):
         output.mkdir(parents=True, exist_ok=True)
         mark = output / _MARK
-        if not mark.exists() and any(output.iterdir()):
+        if not mark.exists() and any(entry.name != LOCK for entry in output.iterdir()):
             raise OutputError(f"{output}: it holds something else than a report; name another output")
         if not mark.exists():
             write_json(mark, {"format": 1, "musclelora": __version__, "files": []})

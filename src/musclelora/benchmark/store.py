@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from musclelora import __version__
 from musclelora.errors import OutputError
-from musclelora.files import atomic_file, held, output_errors, write_json
+from musclelora.files import LOCK, atomic_file, held, output_errors, write_json
+from musclelora.outputs import check_output
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 FORMAT: Final = 1
-GRID, CELLS, SHARED, LOCK = "grid.json", "cells", "shared", ".lock"
+GRID, CELLS, SHARED = "grid.json", "cells", "shared"
+_FILES: Final = ("file", "originals", "model")  # parameters of attacks that name what is read
 
 _TEXT, _REAL, _WHOLE = "str", "float64", "Int64"
 COLUMNS: Final[dict[str, str]] = {
@@ -105,14 +107,12 @@ def open_store(
         OutputError: another run is at work in it, it holds something else, results of another grid or of a
             version that cannot be read, or it cannot be written.
     """
+    check_output(folder, [source, *_read_by(grid)], folder=True)
     with output_errors(folder):
-        if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder}: found a file, expected a folder or nothing; name another output")
         others = folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
         if others and not (folder / GRID).exists():
             raise OutputError(f"{folder}: it holds files that no benchmark wrote; name another output")
-        folder.mkdir(parents=True, exist_ok=True)
-    with held(folder / LOCK, "run is at work in"):
+    with held(folder, "musclelora benchmark run"):
         ids = [cell.id for cell in cells]
         begun = read_begun(folder)
         missing = [] if begun is None else [cell for cell in begun["cells"] if cell not in set(ids)]
@@ -129,6 +129,17 @@ def open_store(
         facts = {"format": FORMAT, "musclelora": __version__, "bf16": bf16}
         write_json(folder / GRID, {**facts, "grid": grid.model_dump(mode="json"), "cells": ids})
         yield Store(folder, ids)
+
+
+def _read_by(grid: Grid) -> Iterator[str | None]:
+    """The files and folders that a grid's cells read."""
+    for data in grid.data:
+        yield from (data.train, data.test, data.trusted)
+    for attack in grid.attacks:
+        yield attack.triggered
+        for parameters in (attack.parameters, attack.test):
+            yield from (v for k, v in parameters.items() if k in _FILES and isinstance(v, str))
+    yield from grid.models
 
 
 def read_begun(folder: Path) -> dict[str, Any] | None:

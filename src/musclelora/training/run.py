@@ -5,6 +5,7 @@
 ``musclelora.safetensors`` what was trained or started random; the backbone is not copied
 ``checkpoints/``           the Trainer's checkpoints
 ``judgement.json``         what the trusted rows say of the training rows, until training begins
+``.next/``                 a run that will replace this one once it has finished
 =========================  ==================================================================
 """
 
@@ -13,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from musclelora.data.table import Table
 from musclelora.errors import ModelError, OutputError, UsageError
 from musclelora.files import output_errors, write_json
 from musclelora.launched import process_count
+from musclelora.outputs import check_output
 from musclelora.training.classifier import Classifier
 
 RUN = "run.json"
@@ -108,16 +109,12 @@ def check_export(path: str | os.PathLike[str], *inputs: str | os.PathLike[str]) 
     """Refuse to replace at `path` what is no export, or what the export is made from.
 
     Raises:
-        OutputError: `path` is or holds one of the folders `inputs`, or holds files that no export wrote.
+        OutputError: what :func:`~musclelora.outputs.check_output` refuses of the folders `inputs`, or `path`
+            holds files that no export wrote.
     """
+    check_output(path, inputs, folder=True)
     target = Path(path).resolve()
-    for source in inputs:
-        folder = Path(source).resolve()
-        if folder.is_dir() and (target == folder or target in folder.parents):
-            raise OutputError(f"{path}: the export is made from what is in it; name another output")
     with output_errors(path):
-        if target.exists() and not target.is_dir():
-            raise OutputError(f"{path}: found a file, expected a folder or nothing; name another output")
         if target.is_dir() and any(target.iterdir()):
             marks = ("adapter_config.json", "config.json")
             if not any((target / mark).is_file() for mark in marks):
@@ -155,7 +152,7 @@ def trained_adapter(folder: Path, info: dict[str, Any], backbone: Backbone) -> A
     except (TypeError, UsageError) as error:
         raise _damaged(folder / RUN, error) from error
     adapted = attach(backbone, config, preset)
-    adapted.load(folder / WEIGHTS)
+    adapted.load(folder / info.get("weights", {}).get("file", WEIGHTS))
     if torch.accelerator.is_available() and process_count() == 1:
         adapted.model.to(torch.accelerator.current_accelerator())
     return adapted
@@ -236,106 +233,6 @@ def _damaged(file: Path, error: object) -> ModelError:
     return ModelError(f"{file}: cannot be read ({error}); restore it or train again")
 
 
-def check_folder(
-    folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool
-) -> dict[str, Any] | None:
-    """Whether `folder` may hold a run with these settings; nothing is written.
-
-    Args:
-        folder: the run folder.
-        settings: everything that decides the result; a resumed run must have the same.
-        resume: go on with the run in it, where there is one.
-        overwrite: replace the run in it.
-
-    Returns:
-        The ``run.json`` of the run to go on with, or None for a new one.
-
-    Raises:
-        OutputError: it holds something and neither was asked, or something that no run wrote.
-        UsageError: the run in it has other settings.
-    """
-    if resume and overwrite:
-        raise UsageError("--resume and --overwrite: found both, expected at most one of them")
-    info = read_info(folder) if resume else None
-    if info is not None:
-        now, then = _flat(settings), _flat(info["settings"])
-        for name in {**now, **then}:
-            value, before = now.get(name), then.get(name)
-            if before != value:
-                raise UsageError(
-                    f"--resume: {name} is {_short(value)} now and was {_short(before)} in {folder}; "
-                    "give the same settings, or --overwrite to start anew"
-                )
-        return info
-    with output_errors(folder):
-        if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder}: found a file, expected a folder or nothing; name another output")
-        others = folder.is_dir() and any(not _leftover(path) for path in folder.iterdir())
-    if others and not (folder / RUN).is_file():
-        raise OutputError(f"{folder}: it holds files that no run wrote; name another output")
-    if others and not overwrite:
-        raise OutputError(
-            f"{folder}: it already holds a run; pass --resume to go on, --overwrite to replace it, "
-            "or name another output"
-        )
-    return None
-
-
-def read_judgement(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """What a run with these settings had found of its rows before it was interrupted; None: nothing."""
-    found = _judged(folder / JUDGEMENT)
-    if found is None or (folder / RUN).exists():
-        return None
-    if (found["musclelora"], found["settings"]) != (__version__, json.loads(json.dumps(settings))):
-        return None
-    judgement: dict[str, Any] = found["judgement"]
-    return judgement
-
-
-def write_judgement(folder: Path, settings: dict[str, Any], judgement: dict[str, Any]) -> None:
-    """Keep what was found of the rows until training begins; ``run.json`` has it from then on.
-
-    Nothing is written beside a run that is to be replaced.
-    """
-    with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / RUN).exists():
-            found = {"musclelora": __version__, "settings": settings, "judgement": judgement}
-            write_json(folder / JUDGEMENT, found)
-
-
-def _judged(file: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    wanted = {"musclelora", "settings", "judgement"}
-    return found if isinstance(found, dict) and wanted <= found.keys() else None
-
-
-def clear_folder(folder: Path) -> None:
-    """Make `folder`, empty; see :func:`check_folder`."""
-    with output_errors(folder):
-        if folder.is_dir():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of a run that was killed while it wrote."""
-    for file in [*folder.glob(".*"), *folder.glob(f"{CHECKPOINTS}/checkpoint-*/.*")]:
-        if _leftover(file):
-            file.unlink(missing_ok=True)
-
-
-def _leftover(path: Path) -> bool:
-    if path.name == CHECKPOINTS and path.is_dir():  # the Trainer makes it before anything is written
-        return not any(path.iterdir())
-    if path.name == JUDGEMENT:
-        return _judged(path) is not None
-    return path.name.startswith((f".{RUN}.", f".{WEIGHTS}.", f".{SUMS}.", f".{JUDGEMENT}."))
-
-
 def write_info(folder: Path, info: dict[str, Any]) -> None:
     """Write ``run.json``."""
     write_json(folder / RUN, {"format": FORMAT, "musclelora": __version__, **info})
@@ -360,18 +257,3 @@ def fingerprint(table: Table | None) -> str | None:
 def preset_values(preset: Preset) -> dict[str, Any]:
     """A preset as JSON values."""
     return {**asdict(preset), "scale_factors": list(preset.scale_factors)}
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}…"

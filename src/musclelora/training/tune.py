@@ -29,6 +29,7 @@ from musclelora.data.table import Table
 from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
 from musclelora.errors import DataError, OutputError, TrainingError, UsageError
 from musclelora.files import write_json
+from musclelora.outputs import check_output, read_from
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.auto import pick
 from musclelora.training.hardware import free_memory
@@ -98,6 +99,7 @@ def tune(
     load_optuna()
     folder, arguments, adapter = Path(folder), dict(arguments or {}), dict(adapter or {})
     _check_numbers(trials, timeout)
+    check_output(folder, read_from(train, trusted, model=model), folder=True)
     check_trainable(train)
     if trusted is None:
         raise DataError(
@@ -123,10 +125,10 @@ def tune(
         "adapter": adapter,
         "space": space.to_dict(),
     }
-    with opened(folder, settings, resume=resume, overwrite=overwrite):
+    with opened(folder, settings, resume=resume, overwrite=overwrite) as work:
         config, looking = look_settings(preset, adapter, arguments)
         judgement = _found_once(
-            folder / JUDGEMENT,
+            work / JUDGEMENT,
             lambda: judge(
                 train,
                 trusted,
@@ -142,17 +144,15 @@ def tune(
 
         def after(done: list[Trial]) -> None:
             say(f"trial        {_described(done, trials)}")
-            _keep(folder / BEST, done, model, seed, arguments)
+            _keep(work / BEST, done, model, seed, arguments)
 
-        done = search(
-            folder / JOURNAL, space, measure, trials=trials, seed=seed, timeout=timeout, after=after
-        )
-        found = _keep(folder / BEST, done, model, seed, arguments)
-    if found is None:
-        raise TrainingError(
-            f"{folder}: none of {len(done)} trials came to its end with a finite loss; check the data, "
-            "or give a lower --learning-rate"
-        )
+        done = search(work / JOURNAL, space, measure, trials=trials, seed=seed, timeout=timeout, after=after)
+        found = _keep(work / BEST, done, model, seed, arguments)
+        if found is None:
+            raise TrainingError(
+                f"{folder}: none of {len(done)} trials came to its end with a finite loss; check the data, "
+                "or give a lower --learning-rate"
+            )
     say(f"best         {_described(done[: found.best + 1], trials)}")
     say(f"             {found.why}")
     return found
