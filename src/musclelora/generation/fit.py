@@ -20,7 +20,13 @@ from musclelora.training.hardware import free_memory
 from musclelora.training.keeping import deciding, folder_arguments, train_in
 from musclelora.training.methods import LEVERS, METHODS, Method
 from musclelora.training.processes import meet, on_first, rows_per_process
-from musclelora.training.run import adapter_settings, check_folder, preset_values, write_info
+from musclelora.training.run import (
+    adapter_settings,
+    check_backbone,
+    check_folder,
+    preset_values,
+    write_info,
+)
 
 SELECT_BEST = ("auto", "dev", "last")
 
@@ -108,6 +114,8 @@ def fit_generation(
     if earlier is not None and earlier["status"] == "finished":
         say(f"{folder} holds this run, finished: nothing to do")
         return load_generation_run(folder)
+    if earlier is not None:
+        check_backbone(folder, earlier, backbone)
     trainer = GenerationTrainer(
         backbone,
         args,
@@ -127,7 +135,7 @@ def fit_generation(
         "status": "training",
         "task": GENERATE,
         "settings": settings,
-        "model": {"name": model, "revision": backbone.revision, **loading},
+        "model": {"name": model, "revision": backbone.revision, "sha256": backbone.sha256, **loading},
         "preset": preset_values(INSTRUCTION),
         "adapter": adapter_settings(config),
         "max_length": trainer.max_length,

@@ -30,9 +30,11 @@ from musclelora.training.keeping import deciding, folder_arguments, train_in
 from musclelora.training.methods import AUTO, LEVERS, METHODS, Method
 from musclelora.training.processes import meet, on_first, rows_per_process
 from musclelora.training.run import (
+    JUDGEMENT,
     RUN,
     Run,
     adapter_settings,
+    check_backbone,
     check_folder,
     fingerprint,
     load_run,
@@ -155,11 +157,14 @@ def fit(
     if earlier is not None and earlier["status"] == "finished":
         say(f"{folder} holds this run, finished: nothing to do")
         return load_run(folder)
+    if earlier is not None:
+        check_backbone(folder, earlier, backbone)
     offsets = automatic = None
     learned = rows
     if method.shortcuts and trusted is not None:
         if earlier is not None:
             automatic = _kept(earlier, folder)
+            _check_rows(automatic.judgement, train, folder / RUN)
         else:
             asked = {**(adapter or {}), **arguments}
             # Or its errors come much later.
@@ -192,6 +197,7 @@ def fit(
             else:
                 say("resuming     after the rows were judged")
                 judgement = Judgement.from_dict(found)
+                _check_rows(judgement, train, folder / JUDGEMENT)
             automatic = choose(
                 train,
                 trusted,
@@ -240,7 +246,7 @@ def fit(
     info = {
         "status": "training",
         "settings": settings,
-        "model": {"name": model, "revision": backbone.revision, **loading},
+        "model": {"name": model, "revision": backbone.revision, "sha256": backbone.sha256, **loading},
         "preset": preset_values(chosen),
         "adapter": adapter_settings(config),
         "auto": automatic.to_dict() if automatic else None,
@@ -334,12 +340,19 @@ _ALL_FIXED = frozenset({"learning_rate", "scale_factors"})
 
 def _kept(info: Mapping[str, Any], folder: Path) -> Automatic:
     """What a run that is gone on with had chosen."""
-    try:
-        return Automatic.from_dict(info["auto"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    if info.get("auto") is None:
         raise ModelError(
-            f"{folder / RUN}: what was chosen cannot be read ({error!r}); restore it or pass --overwrite"
-        ) from error
+            f"{folder / RUN}: auto: found nothing, expected what the trusted rows had decided; restore it or "
+            "pass --overwrite"
+        )
+    return Automatic.from_dict(info["auto"])
+
+
+def _check_rows(judgement: Judgement, train: Table, file: Path) -> None:
+    """Raise unless what was kept of a judgement can be one of these rows."""
+    wrong = judgement.misfit(train)
+    if wrong is not None:
+        raise ModelError(f"{file}: {wrong}; restore it or pass --overwrite")
 
 
 def _as_given(preset: Preset, asked: Mapping[str, Any]) -> Preset:
