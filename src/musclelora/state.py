@@ -1,14 +1,17 @@
 """State files: JSON that the package wrote and reads back, which may have been altered in between.
 
-A room describes what it reads of a file as a :class:`State`, in a module ``*_schema.py`` of its own, and reads
-the file by :func:`read_state`. What fits can be used without further checks; the first thing that does not is
-said in one line.
+A room describes what it reads of a file as a :class:`State`, in a module ``*_schema.py`` of its own, and
+reads the file by :func:`read_state`. What fits can be used without further checks; the first thing that does
+not is said in one line.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -41,16 +44,28 @@ def _plain(name: str) -> str:
     return name
 
 
-def _distinct(values: list[Any]) -> list[Any]:
+def distinct(values: list[Any]) -> list[Any]:
+    """`values`, for a list in which none may come twice."""
     if len(set(values)) < len(values):
         raise ValueError("values that differ")
     return values
 
 
 def _ascending(values: list[int]) -> list[int]:
-    if any(one >= other for one, other in zip(values, values[1:], strict=False)):
+    if any(one >= other for one, other in itertools.pairwise(values)):
         raise ValueError("ascending row numbers")
     return values
+
+
+def matching(pattern: str, what: str) -> Callable[[str], str]:
+    """A validator of strings that match a pattern as a whole; `what` says what they are."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise ValueError(what)
+        return text
+
+    return check
 
 
 Text = Annotated[str, Field(min_length=1)]
@@ -58,8 +73,8 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 Positive = Annotated[float, Field(gt=0)]
 FileName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)]
 """A plain name, of a file in the folder of the one that names it."""
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Names = Annotated[list[Text], Field(min_length=2), AfterValidator(_distinct)]
+Sha256 = Annotated[str, AfterValidator(matching("[0-9a-f]{64}", "the sha256 of a file"))]
+Names = Annotated[list[Text], Field(min_length=2), AfterValidator(distinct)]
 """The class names of a label map."""
 RowNumbers = Annotated[list[Count], AfterValidator(_ascending)]
 """Numbers of rows, from 0, ascending."""
@@ -68,9 +83,7 @@ Failure = type[MuScleLoraError]
 S = TypeVar("S")
 
 
-def read_state(
-    path: str | os.PathLike[str], kind: Any, failure: Failure, *, remedy: str = RESTORE
-) -> Any:
+def read_state(path: str | os.PathLike[str], kind: Any, failure: Failure, *, remedy: str = RESTORE) -> Any:
     """What a state file holds, as plain JSON values, once they are known to fit.
 
     Args:
@@ -124,6 +137,8 @@ def fault_of(values: Any, kind: Any) -> str | None:
         TypeAdapter(kind).validate_python(values, strict=True)
     except ValidationError as error:
         return _worded(error.errors(include_url=False)[0], values)
+    if not _is_finite(values):
+        return "found a number that is not finite, expected finite numbers"
     return None
 
 
@@ -135,6 +150,13 @@ def too_deep(values: Any) -> bool:
         if not level:
             return False
     return True
+
+
+def _is_finite(values: Any) -> bool:
+    """Whether no number at all is NaN or endless, for which JSON has no word; of values that are not deep."""
+    if isinstance(values, dict | list):
+        return all(map(_is_finite, _children(values)))
+    return not isinstance(values, float) or math.isfinite(values)
 
 
 def short(value: Any) -> str:
@@ -199,10 +221,11 @@ def _worded(error: ErrorDetails, values: Any) -> str:
     if kind == "extra_forbidden":
         return f"{where}found a key that is not known, expected none of this name"
     found = _at(values, parts)
-    expected = "the sha256 of a file" if kind == "string_pattern_mismatch" else _EXPECTED.get(kind)
-    if expected is None:
+    if kind in _EXPECTED:
+        expected = _EXPECTED[kind].format(**context)
+    else:
         expected = str(error["msg"]).removeprefix("Input should be ").replace("valid ", "")
-    return f"{where}found {short(found)}, expected {expected.format(**context)}"
+    return f"{where}found {short(found)}, expected {expected}"
 
 
 def _real(place: Sequence[Any], values: Any) -> list[Any]:

@@ -61,12 +61,18 @@ class Adapted:
             save_file(tensors, temporary, metadata={"format": "pt"})
             return sha256_of_files([temporary])
 
-    def onto(self, backbone: Backbone) -> Adapted:
+    def onto(self, backbone: Backbone, sha256: str | None = None) -> Adapted:
         """The same adapter, with its current values, on the same backbone loaded another way.
+
+        Args:
+            backbone: the backbone.
+            sha256: of the files that it was loaded from before; None: any will do.
 
         Raises:
             ModelError: it is another backbone, or its files are others by now.
         """
+        if None not in (sha256, backbone.sha256) and sha256 != backbone.sha256:
+            raise altered(backbone.name, str(sha256), str(backbone.sha256), "restore the model's files")
         other = attach(backbone, self.asked, self.preset)
         other._take(self.tensors(), backbone.name)
         return other
@@ -107,12 +113,13 @@ class Adapted:
             if not tensor.is_floating_point():
                 kind = str(tensor.dtype).removeprefix("torch.")
                 raise ModelError(
-                    f"{place}: found {name} of type {kind}, expected real numbers; restore the file or train again"
+                    f"{place}: found {name} of type {kind}, expected real numbers; restore the file or train "
+                    "again"
                 )
             if not torch.isfinite(tensor).all():
                 raise ModelError(
-                    f"{place}: found values in {name} that are not finite, expected finite weights; restore the "
-                    "file or train again"
+                    f"{place}: found values in {name} that are not finite, expected finite weights; restore "
+                    "the file or train again"
                 )
         for name, tensor in tensors.items():
             parameters[name].copy_(tensor)

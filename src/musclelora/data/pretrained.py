@@ -106,9 +106,7 @@ def check_config(name: str, source: Source, revision: str | None = None) -> None
     except (json.JSONDecodeError, UnicodeDecodeError):
         return  # transformers says what is wrong with it
     except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{name}: {CONFIG}: cannot be read ({one_line(error)}); restore the file"
-        ) from error
+        raise ModelError(f"{name}: {CONFIG}: cannot be read ({one_line(error)}); restore the file") from error
     _check_numbers(name, values, _MOST_LAYERS)
 
 

@@ -99,6 +99,7 @@ def export_run(
         UsageError: the run has nothing of that format.
     """
     check_export(path, folder, backbone.path)
+    weights = (read_info(folder) or {}).get("weights") or {}
     export(
         on_own_weights(adapted, backbone),
         backbone.tokenizer,
@@ -106,6 +107,7 @@ def export_run(
         format=format,
         base_model=backbone.path,
         overwrite=overwrite,
+        made_from={"run": weights.get("sha256"), "backbone": backbone.sha256},
     )
 
 
@@ -205,8 +207,8 @@ def check_sizes(folder: Path, info: dict[str, Any]) -> None:
     for what, size in sizes.items():
         if size > room:
             raise ModelError(
-                f"{folder / RUN}: {what}: found a size of {size:,}, expected {room:,} at most, as the weights "
-                f"have; {RESTORE}"
+                f"{folder / RUN}: {what}: found a size of {size:,}, expected {room:,} at most, as the "
+                f"weights have; {RESTORE}"
             )
 
 
@@ -312,7 +314,9 @@ def read_judgement(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | N
     found = _judged(folder / JUDGEMENT)
     if found is None or (folder / RUN).exists():
         return None
-    check_state(found, JudgedState, folder / JUDGEMENT, ModelError, remedy="restore it, or delete it to start anew")
+    check_state(
+        found, JudgedState, folder / JUDGEMENT, ModelError, remedy="restore it, or delete it to start anew"
+    )
     if (found["musclelora"], found["settings"]) != (__version__, json.loads(json.dumps(settings))):
         return None
     judgement: dict[str, Any] = found["judgement"]

@@ -19,6 +19,8 @@ from typing import Any, Final
 from musclelora import __version__
 from musclelora.errors import OutputError, UsageError
 from musclelora.files import held, output_errors, write_json
+from musclelora.state import check_state, read_values
+from musclelora.training.run_schema import TuneState
 
 FORMAT: Final = 4
 SETTINGS: Final = "tune.json"
@@ -74,12 +76,14 @@ def _passing(path: Path) -> bool:
 
 
 def _check_same(folder: Path, settings: dict[str, Any]) -> None:
-    then = read(folder / SETTINGS)
-    if then.get("format") != FORMAT:
+    file = folder / SETTINGS
+    then = read_values(file, OutputError, remedy=_ANEW)
+    if not isinstance(then, dict) or then.get("format") != FORMAT:
         raise OutputError(
             f"{folder}: its search is not of a version that musclelora {__version__} goes on with; "
             "upgrade it, or pass --overwrite to start anew"
         )
+    check_state(then, TuneState, file, OutputError, remedy=_ANEW)
     for name, value in settings.items():
         if value != then.get(name):
             raise UsageError(
@@ -95,18 +99,4 @@ def _differs(now: Any, then: Any) -> str:
     return f"is {shown[0]} now and was {shown[1]}"
 
 
-def read(file: Path) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        OutputError: there is none that can be read.
-    """
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(found, dict):
-            return found
-        raise ValueError("not an object")
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            f"{file}: cannot be read ({error}); restore it, or pass --overwrite to start anew"
-        ) from error
+_ANEW = "restore it, or pass --overwrite to start anew"
