@@ -99,7 +99,18 @@ class Adapted:
             raise ModelError(f"{place}: cannot be read ({error}); train again or restore the file") from error
         if sha256 is not None and now[0] != sha256:
             raise altered(place, sha256, now[0], "restore the file or train again")
+        self._check_types(tensors, place)
         self._take(tensors, str(place))
+
+    def _check_types(self, tensors: Mapping[str, Tensor], place: Path) -> None:
+        types = {name: p.dtype for name, p in self.model.named_parameters()}
+        for name, tensor in tensors.items():
+            if tensor.dtype != types.get(name, tensor.dtype):
+                found, expected = (str(kind).removeprefix("torch.") for kind in (tensor.dtype, types[name]))
+                raise ModelError(
+                    f"{place}: found {name} of type {found}, expected {expected}; restore the file or train "
+                    "again"
+                )
 
     @torch.no_grad()
     def _take(self, tensors: Mapping[str, Tensor], place: str) -> None:
@@ -110,12 +121,6 @@ class Adapted:
                 "use the backbone, labels and adapter settings that it was trained with"
             )
         for name, tensor in tensors.items():
-            if not tensor.is_floating_point():
-                kind = str(tensor.dtype).removeprefix("torch.")
-                raise ModelError(
-                    f"{place}: found {name} of type {kind}, expected real numbers; restore the file or train "
-                    "again"
-                )
             if not torch.isfinite(tensor).all():
                 raise ModelError(
                     f"{place}: found values in {name} that are not finite, expected finite weights; restore "
