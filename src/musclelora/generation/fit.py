@@ -21,7 +21,7 @@ from musclelora.training.hardware import free_memory
 from musclelora.training.keeping import deciding, folder_arguments, say_truncated, train_in
 from musclelora.training.methods import LEVERS, METHODS, Method
 from musclelora.training.processes import meet, on_first, rows_per_process
-from musclelora.training.run import CHECKPOINTS, adapter_settings, preset_values
+from musclelora.training.run import CHECKPOINTS, adapter_settings, check_backbone, preset_values
 from musclelora.training.run_folder import open_run_folder
 
 SELECT_BEST = ("auto", "dev", "last")
@@ -111,6 +111,8 @@ def fit_generation(
         if place.is_finished:
             say(f"{folder} holds this run, finished: nothing to do")
             return load_generation_run(folder)
+        if place.info is not None:
+            check_backbone(place.work, place.info, backbone)
         args.output_dir = str(place.work / CHECKPOINTS)
         trainer = GenerationTrainer(
             backbone,
@@ -129,7 +131,7 @@ def fit_generation(
             "status": "training",
             "task": GENERATE,
             "settings": settings,
-            "model": {"name": model, "revision": backbone.revision, **loading},
+            "model": {"name": model, "revision": backbone.revision, "sha256": backbone.sha256, **loading},
             "preset": preset_values(INSTRUCTION),
             "adapter": adapter_settings(config),
             "max_length": trainer.max_length,

@@ -32,9 +32,11 @@ from musclelora.training.methods import AUTO, LEVERS, METHODS, Method
 from musclelora.training.processes import meet, on_first, rows_per_process
 from musclelora.training.run import (
     CHECKPOINTS,
+    JUDGEMENT,
     RUN,
     Run,
     adapter_settings,
+    check_backbone,
     fingerprint,
     load_run,
     preset_values,
@@ -155,12 +157,15 @@ def fit(
         if place.is_finished:
             say(f"{folder} holds this run, finished: nothing to do")
             return load_run(folder)
+        if place.info is not None:
+            check_backbone(place.work, place.info, backbone)
         args.output_dir = str(place.work / CHECKPOINTS)
         offsets = automatic = None
         learned = rows
         if method.shortcuts and trusted is not None:
             if place.info is not None:
                 automatic = _kept(place.info, place.work)
+                _check_rows(automatic.judgement, train, place.work / RUN)
             else:
                 asked = {**(adapter or {}), **arguments}
                 # Or its errors come much later.
@@ -188,6 +193,7 @@ def fit(
                 else:
                     say("resuming     after the rows were judged")
                     judgement = Judgement.from_dict(found)
+                    _check_rows(judgement, train, place.work / JUDGEMENT)
                 automatic = choose(
                     train,
                     trusted,
@@ -232,7 +238,7 @@ def fit(
         info = {
             "status": "training",
             "settings": settings,
-            "model": {"name": model, "revision": backbone.revision, **loading},
+            "model": {"name": model, "revision": backbone.revision, "sha256": backbone.sha256, **loading},
             "preset": preset_values(chosen),
             "adapter": adapter_settings(config),
             "auto": automatic.to_dict() if automatic else None,
@@ -326,12 +332,19 @@ _ALL_FIXED = frozenset({"learning_rate", "scale_factors"})
 
 def _kept(info: Mapping[str, Any], folder: Path) -> Automatic:
     """What a run that is gone on with had chosen."""
-    try:
-        return Automatic.from_dict(info["auto"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    if info.get("auto") is None:
         raise ModelError(
-            f"{folder / RUN}: what was chosen cannot be read ({error!r}); restore it or pass --overwrite"
-        ) from error
+            f"{folder / RUN}: auto: found nothing, expected what the trusted rows had decided; restore it or "
+            "pass --overwrite"
+        )
+    return Automatic.from_dict(info["auto"])
+
+
+def _check_rows(judgement: Judgement, train: Table, file: Path) -> None:
+    """Raise unless what was kept of a judgement can be one of these rows."""
+    wrong = judgement.misfit(train)
+    if wrong is not None:
+        raise ModelError(f"{file}: {wrong}; restore it or pass --overwrite")
 
 
 def _as_given(preset: Preset, asked: Mapping[str, Any]) -> Preset:

@@ -43,7 +43,7 @@ def train_in(
         say: called with lines of text about what is decided.
 
     Returns:
-        What ``run.json`` has to say of a finished run beside `info`: ``history`` and ``result``.
+        What ``run.json`` has to say of a finished run beside `info`: ``history``, ``result``, ``weights``.
     """
 
     def begin() -> Path | None:
@@ -60,8 +60,8 @@ def train_in(
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.perf_counter() - started
-    on_first(lambda: trainer.adapted.save(place.work / WEIGHTS))
-    return _outcome(trainer, seconds)
+    sha256 = on_first(lambda: trainer.adapted.save(place.work / WEIGHTS))
+    return {**_outcome(trainer, seconds), "weights": {"file": WEIGHTS, "sha256": sha256}}
 
 
 def say_truncated(trainer: AlignedTrainer, what: str, say: Callable[[str], object]) -> None:

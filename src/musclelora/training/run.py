@@ -2,7 +2,8 @@
 
 =========================  ==================================================================
 ``run.json``               settings, label map, data summaries, history and result
-``musclelora.safetensors`` what was trained or started random; the backbone is not copied
+``musclelora.safetensors`` what was trained or started random; ``run.json`` names it and has its hash. The
+                           backbone is not copied, but its hash is kept
 ``checkpoints/``           the Trainer's checkpoints
 ``judgement.json``         what the trusted rows say of the training rows, until training begins
 ``.next/``                 a run that will replace this one once it has finished
@@ -25,19 +26,24 @@ from musclelora.adapter import Adapted, Backbone, MuScleLoraConfig, attach, expo
 from musclelora.adapter.export import on_own_weights
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
+from musclelora.data.export_hashes import files_of_export
 from musclelora.data.table import Table
+from musclelora.data.weight_files import tensor_shapes
 from musclelora.errors import ModelError, OutputError, UsageError
-from musclelora.files import output_errors, write_json
+from musclelora.files import LOCK, output_errors, write_json
+from musclelora.hashes import altered
 from musclelora.launched import process_count
 from musclelora.outputs import check_output
+from musclelora.state import RESTORE, check_state, read_values
 from musclelora.training.classifier import Classifier
+from musclelora.training.run_schema import RunState
 
 RUN = "run.json"
 WEIGHTS = "musclelora.safetensors"
 SUMS = "musclelora.json"
 CHECKPOINTS = "checkpoints"
 JUDGEMENT = "judgement.json"
-FORMAT = 2
+FORMAT = 3
 CLASSIFY = "classify"
 """The task of a run that does not name one."""
 ADAPTER_FIELDS = (
@@ -95,6 +101,7 @@ def export_run(
         UsageError: the run has nothing of that format.
     """
     check_export(path, folder, backbone.path)
+    weights = (read_info(folder) or {}).get("weights") or {}
     export(
         on_own_weights(adapted, backbone),
         backbone.tokenizer,
@@ -102,6 +109,7 @@ def export_run(
         format=format,
         base_model=backbone.path,
         overwrite=overwrite,
+        made_from={"run": weights.get("sha256"), "backbone": backbone.sha256},
     )
 
 
@@ -115,10 +123,13 @@ def check_export(path: str | os.PathLike[str], *inputs: str | os.PathLike[str]) 
     check_output(path, inputs, folder=True)
     target = Path(path).resolve()
     with output_errors(path):
-        if target.is_dir() and any(target.iterdir()):
-            marks = ("adapter_config.json", "config.json")
-            if not any((target / mark).is_file() for mark in marks):
-                raise OutputError(f"{path}: it holds files that no export wrote; name another output")
+        entries = list(target.iterdir()) if target.is_dir() else []
+        written = {LOCK, *files_of_export(target)}
+        foreign = sorted(entry.name for entry in entries if entry.name not in written or not entry.is_file())
+    if foreign:
+        raise OutputError(
+            f"{path}: it holds files that no export wrote, such as {foreign[0]}; name another output"
+        )
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:
@@ -130,6 +141,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     folder = Path(path)
     info = finished_info(folder, CLASSIFY)
     model = info["model"]
+    check_sizes(folder, info)
     backbone = load_backbone(
         model["name"], info["label_names"], revision=model["revision"], **loading_options(model)
     )
@@ -145,17 +157,60 @@ def trained_adapter(folder: Path, info: dict[str, Any], backbone: Backbone) -> A
     Of several processes each leaves it where it is: they share the accelerators with what they trained.
 
     Raises:
-        ModelError: the folder is damaged.
+        ModelError: the folder is damaged, or its weights or those of the backbone were altered.
     """
+    check_backbone(folder, info, backbone)
     try:
         preset, config = Preset(**info["preset"]), MuScleLoraConfig(**info["adapter"])
+        adapted = attach(backbone, config, preset)
     except (TypeError, UsageError) as error:
         raise _damaged(folder / RUN, error) from error
-    adapted = attach(backbone, config, preset)
-    adapted.load(folder / info.get("weights", {}).get("file", WEIGHTS))
+    weights = info["weights"]
+    adapted.load(folder / weights["file"], weights["sha256"])
     if torch.accelerator.is_available() and process_count() == 1:
         adapted.model.to(torch.accelerator.current_accelerator())
     return adapted
+
+
+def check_backbone(folder: Path, info: dict[str, Any], backbone: Backbone) -> None:
+    """Check that a backbone is the one that the run in `folder` was trained on.
+
+    Raises:
+        ModelError: its weights are others.
+    """
+    then = info["model"]["sha256"]
+    if backbone.sha256 != then:
+        raise altered(
+            f"{backbone.name}, the backbone of {folder}",
+            str(then),
+            str(backbone.sha256),
+            "restore the model that the run was trained on, or train again",
+        )
+
+
+def check_sizes(folder: Path, info: dict[str, Any]) -> None:
+    """Check that a finished run's ranks and labels are no more than what its weights have room for.
+
+    Else an altered ``run.json`` could have layers built that no memory holds.
+
+    Raises:
+        ModelError: one is, or the weights cannot be read.
+    """
+    file = folder / info["weights"]["file"]
+    if not file.is_file():
+        raise ModelError(f"{file}: no such file, expected the weights of the run; restore it or train again")
+    room = max((size for shape in tensor_shapes([file]).values() for size in shape), default=0)
+    adapter, names = info["adapter"], info.get("label_names") or ()
+    scales = len(adapter["scale_factors"] or ()) * adapter["inner_rank"]
+    sizes = {"adapter.inner_rank": scales, "label_names": len(names)}
+    if adapter["low_rank"] and adapter["target_modules"] != []:
+        sizes["adapter.r"] = adapter["r"]
+    for what, size in sizes.items():
+        if size > room:
+            raise ModelError(
+                f"{folder / RUN}: {what}: found a size of {size:,}, expected {room:,} at most, as the "
+                f"weights have; {RESTORE}"
+            )
 
 
 def finished_info(folder: Path, task: str) -> dict[str, Any]:
@@ -191,41 +246,14 @@ def read_info(folder: Path) -> dict[str, Any] | None:
     """
     file = folder / RUN
     try:
-        info = json.loads(file.read_text(encoding="utf-8"))
+        info = read_values(file, ModelError)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
-        raise _damaged(file, error) from error
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
+    if not isinstance(info, dict) or type(info.get("format")) is not int or info["format"] != FORMAT:
         raise ModelError(
             f"{file}: not a run of a version that musclelora {__version__} reads; upgrade it or train again"
         )
-    kinds = _KINDS | (_OF_CLASSIFIERS if task_of(info) == CLASSIFY else {})
-    wrong = [name for name, kind in kinds.items() if not isinstance(_entry(info, name), kind)]
-    if wrong:
-        raise _damaged(file, f"no {wrong[0]} in it")
-    return info
-
-
-# What the commands read of a run.json.
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "status": str,
-    "settings.method": str,
-    "settings.levers": dict,
-    "adapter": dict,
-    "adapter.scale_factors": list,
-    "model.name": str,
-    "preset.name": str,
-    "preset.source": str,
-    "max_length": int,
-    "data": dict,
-}
-_OF_CLASSIFIERS: dict[str, type | tuple[type, ...]] = {"label_names": list}
-
-
-def _entry(info: Any, name: str) -> Any:
-    for part in name.split("."):
-        info = info.get(part) if isinstance(info, dict) else None
+    check_state(info, RunState, file, ModelError)
     return info
 
 

@@ -19,10 +19,12 @@ from typing import Any, Final
 from transformers import TrainerCallback
 
 from musclelora import __version__
-from musclelora.errors import OutputError, UsageError
+from musclelora.errors import ModelError, OutputError, UsageError
 from musclelora.files import LOCK, held, output_errors, read_json, sha256_of, write_json
+from musclelora.state import check_state
 from musclelora.training.processes import on_first
 from musclelora.training.run import CHECKPOINTS, JUDGEMENT, RUN, SUMS, WEIGHTS, read_info, write_info
+from musclelora.training.run_schema import JudgedState
 
 NEXT: Final = ".next"
 """Where a run is written while the earlier one is kept."""
@@ -73,9 +75,17 @@ class RunFolder:
         return self.info is not None and self.info["status"] == "finished"
 
     def judgement(self, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What a run with these settings had found of its rows before it was interrupted; None: nothing."""
-        found = None if self.info is not None else _judged_for(self.work, settings)
-        return None if found is None else found["judgement"]
+        """What a run with these settings had found of its rows before it was interrupted; None: nothing.
+
+        Raises:
+            ModelError: it was altered.
+        """
+        file = self.work / JUDGEMENT
+        found = None if self.info is not None else _judged(file)
+        if found is None:
+            return None
+        check_state(found, JudgedState, file, ModelError, remedy="restore it, or delete it to start anew")
+        return found["judgement"] if _is_of(found, settings) else None
 
     def keep_judgement(self, settings: Mapping[str, Any], judgement: Mapping[str, Any]) -> None:
         """Keep what was found of the rows until training begins; ``run.json`` has it from then on."""
@@ -212,7 +222,8 @@ def _to_go_on_with(folder: Path, settings: dict[str, Any]) -> tuple[Path, dict[s
             _replace(folder)
             return folder, read_info(folder)
         return folder / NEXT, newer
-    if newer is None and _judged_for(folder / NEXT, settings):
+    judged = _judged(folder / NEXT / JUDGEMENT)
+    if newer is None and judged is not None and _is_of(judged, settings):
         return folder / NEXT, None
     if info is None:
         return None
@@ -274,11 +285,9 @@ def _judged(file: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and wanted <= found.keys() else None
 
 
-def _judged_for(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    found = _judged(folder / JUDGEMENT)
-    if found is None or (found["musclelora"], found["settings"]) != (__version__, _plain(settings)):
-        return None
-    return found
+def _is_of(judged: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether a judgement was made by this version, with these settings."""
+    return (judged["musclelora"], judged["settings"]) == (__version__, _plain(settings))
 
 
 def _plain(settings: Mapping[str, Any]) -> Any:

@@ -21,6 +21,8 @@ from typing import Any, Final
 from musclelora import __version__
 from musclelora.errors import OutputError, UsageError
 from musclelora.files import LOCK, held, output_errors, write_json
+from musclelora.state import check_state, read_values
+from musclelora.training.run_schema import TuneState
 
 FORMAT: Final = 4
 SETTINGS: Final = "tune.json"
@@ -133,12 +135,14 @@ def _is_same(folder: Path, settings: dict[str, Any]) -> bool:
 
 
 def _check_same(folder: Path, settings: dict[str, Any]) -> None:
-    then = read(folder / SETTINGS)
-    if then.get("format") != FORMAT:
+    file = folder / SETTINGS
+    then = read_values(file, OutputError, remedy=_ANEW)
+    if not isinstance(then, dict) or then.get("format") != FORMAT:
         raise OutputError(
             f"{folder}: its search is not of a version that musclelora {__version__} goes on with; "
             "upgrade it, or pass --overwrite to start anew"
         )
+    check_state(then, TuneState, file, OutputError, remedy=_ANEW)
     for name, value in settings.items():
         if value != then.get(name):
             raise UsageError(
@@ -154,18 +158,4 @@ def _differs(now: Any, then: Any) -> str:
     return f"is {shown[0]} now and was {shown[1]}"
 
 
-def read(file: Path) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        OutputError: there is none that can be read.
-    """
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(found, dict):
-            return found
-        raise ValueError("not an object")
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            f"{file}: cannot be read ({error}); restore it, or pass --overwrite to start anew"
-        ) from error
+_ANEW = "restore it, or pass --overwrite to start anew"
