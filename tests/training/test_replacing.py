@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from tiny_runs import Fit, contents
 
+from musclelora.adapter import MuScleLoraConfig
+from musclelora.adapter.presets import PRESETS
 from musclelora.errors import OutputError, TrainingError, UsageError
 from musclelora.files import LOCK, sha256_of
-from musclelora.training.run import FORMAT
+from musclelora.training.run import FORMAT, adapter_settings, preset_values
 from musclelora.training.run_folder import NEXT, open_run_folder
 
 OLD, NEW = {"seed": 1}, {"seed": 2}
@@ -20,12 +22,13 @@ OLD, NEW = {"seed": 1}, {"seed": 2}
 
 def about(settings: dict[str, Any], weights: str) -> dict[str, Any]:
     """As much of a run.json as a folder asks for."""
+    preset = next(iter(PRESETS.values()))
     return {
         "status": "training",
         "settings": {"method": "x", "levers": {}, **settings},
         "model": {"name": "none", "revision": None, "sha256": "0" * 64},
-        "adapter": {"scale_factors": []},
-        "preset": {"name": "none", "source": "none"},
+        "adapter": adapter_settings(MuScleLoraConfig(**preset.adapter_fields())),
+        "preset": preset_values(preset),
         "max_length": 8,
         "data": {},
         "label_names": ["a", "b"],
@@ -54,7 +57,8 @@ def written(folder: Path, settings: dict[str, Any], weights: str, **flags: bool)
         (place.work / "musclelora.safetensors").write_text(weights)
         digest = sha256_of(place.work / "musclelora.safetensors")
         kept = {"file": "musclelora.safetensors", "sha256": digest}
-        result = {"history": [], "result": {}, "weights": kept}
+        ended = {"steps": 1, "epochs": 1.0, "best_step": 1, "best_accuracy": None, "seconds": 1.0}
+        result = {"history": [], "result": ended, "weights": kept}
         place.finish({**info, "status": "finished", **result})
 
 
