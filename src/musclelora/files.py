@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,45 @@ def output_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
+_unfinished: set[Path] = set()
+_changing = threading.Lock()
+_PATIENCE = 1.0
+
+
+@contextlib.contextmanager
+def _as_unfinished(make: Callable[[], str]) -> Iterator[Path]:
+    """Make a temporary file or folder that :func:`remove_unfinished` finds as long as the block runs."""
+    with _changing:
+        path = Path(make())
+        _unfinished.add(path)
+    try:
+        yield path
+    finally:
+        _remove(path)
+        with _changing:
+            _unfinished.discard(path)
+
+
+def stop_writing() -> bool:
+    """Let nobody begin a temporary file or folder any more, or put one in its place: the process is to end.
+
+    Returns:
+        Whether that is so; who tries waits for ever.
+    """
+    return _changing.acquire(timeout=_PATIENCE)
+
+
+def remove_unfinished() -> None:
+    """Remove the temporary files and folders that are being written; after :func:`stop_writing`."""
+    for path in sorted(_unfinished):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink() if not path.is_dir() else shutil.rmtree(path, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it when the block ends without an error.
@@ -54,15 +95,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     with output_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
-        os.close(handle)
-        temporary = Path(name)
-        try:
+        with _as_unfinished(lambda: _empty_file_beside(target)) as temporary:
             yield temporary
             temporary.chmod(0o666 & ~_umask())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+            with _changing:
+                temporary.replace(target)
 
 
 @contextlib.contextmanager
@@ -77,21 +114,20 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
         raise OutputError(f"{target} already exists; name another output or pass --overwrite")
     with output_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-        try:
+        make = functools.partial(tempfile.mkdtemp, dir=target.parent, prefix=f".{target.name}.")
+        with _as_unfinished(make) as temporary:
             yield temporary
             temporary.chmod(0o777 & ~_umask())
             # The earlier folder steps aside and is removed last, so that one of the two is always whole.
             earlier = temporary.with_name(f"{temporary.name}.earlier")
-            if target.exists():
-                target.replace(earlier)
-            temporary.replace(target)
+            with _changing:
+                if target.exists():
+                    target.replace(earlier)
+                temporary.replace(target)
             if earlier.is_dir():
                 shutil.rmtree(earlier)
             else:
                 earlier.unlink(missing_ok=True)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 _SPECIAL = {
@@ -173,6 +209,12 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     with atomic_file(path) as temporary:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _empty_file_beside(target: Path) -> str:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
+    os.close(handle)
+    return name
 
 
 def _umask() -> int:
