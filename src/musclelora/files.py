@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -13,7 +14,8 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,47 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
     return name in _STANDARD or name.startswith(_DESCRIPTORS) or special(path) in ("a FIFO", "a device")
 
 
+_unfinished: set[Path] = set()
+_held: dict[Path, bool] = {}  # the locks of this process, and whether it made their folders
+_changing = threading.Lock()
+
+
+@contextlib.contextmanager
+def _as_unfinished(make: Callable[[], str]) -> Iterator[Path]:
+    """Make a temporary file or folder that :func:`remove_unfinished` finds as long as the block runs."""
+    with _changing:
+        path = Path(make())
+        _unfinished.add(path)
+    try:
+        yield path
+    finally:
+        _remove(path)
+        with _changing:
+            _unfinished.discard(path)
+
+
+def stop_writing() -> bool:
+    """Let nobody begin a temporary file or folder any more, or put one in its place: the process is to end.
+
+    Returns:
+        Whether that is so; who tries waits for ever.
+    """
+    return _changing.acquire(timeout=1.0)
+
+
+def remove_unfinished() -> None:
+    """Remove the temporary files and folders that are being written, and locks; after :func:`stop_writing`."""
+    for path in sorted(_unfinished):
+        _remove(path)
+    for lock, made in _held.items():
+        _let_go(lock, made)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink() if not path.is_dir() else shutil.rmtree(path, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it when the block ends without an error.
@@ -85,15 +128,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         target = target.resolve()
     with output_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
-        os.close(handle)
-        temporary = Path(name)
-        try:
+        with _as_unfinished(lambda: _empty_file_beside(target)) as temporary:
             yield temporary
             temporary.chmod(0o666 & ~_umask())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+            with _changing:
+                temporary.replace(target)
 
 
 @contextlib.contextmanager
@@ -131,13 +170,12 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
         for leftover in target.parent.glob(f"{_prefix(target)}*"):
             if not leftover.name.endswith(_EARLIER):  # which is whole
                 shutil.rmtree(leftover, ignore_errors=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=_prefix(target)))
-        try:
+        make = functools.partial(tempfile.mkdtemp, dir=target.parent, prefix=_prefix(target))
+        with _as_unfinished(make) as temporary:
             yield temporary
             _readable(temporary)
-            _swap(temporary, target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            with _changing:
+                _swap(temporary, target)
 
 
 _EARLIER = ".earlier"
@@ -246,16 +284,22 @@ def held(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
             now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
             about = {"command": what, "process": os.getpid(), "machine": platform.node(), "since": now}
             file.write_text(json.dumps(about), encoding="utf-8")
+        _held[file] = made
         yield
     finally:
+        _held.pop(file, None)
         try:
-            with contextlib.suppress(OSError):
-                file.unlink(missing_ok=True)
+            _let_go(file, made)
         finally:
             lock.release()
+
+
+def _let_go(lock: Path, made: bool) -> None:
+    """Remove a lock that this process holds, and the folder that it made for it if nothing came into it."""
+    with contextlib.suppress(OSError):
+        lock.unlink(missing_ok=True)
         if made:
-            with contextlib.suppress(OSError):
-                place.rmdir()  # if nothing came into it
+            lock.parent.rmdir()
 
 
 def _holder(lock: Path) -> str:
@@ -271,6 +315,12 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     with atomic_file(path) as temporary:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _empty_file_beside(target: Path) -> str:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
+    os.close(handle)
+    return name
 
 
 def _umask() -> int:

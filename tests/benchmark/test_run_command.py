@@ -43,7 +43,7 @@ def started():
 
     def begin(*arguments: object):
         process = subprocess.Popen(
-            [sys.executable, "-c", "from musclelora.cli.main import main; main()", *map(str, arguments)],
+            [sys.executable, "-c", "from musclelora.entry import main; main()", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

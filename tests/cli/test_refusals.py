@@ -259,7 +259,7 @@ def test_an_output_that_cannot_be_a_run_folder(
 LIMITED = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
-from musclelora.cli.main import main
+from musclelora.entry import main
 main()
 """
 
@@ -321,7 +321,7 @@ def test_standard_output_that_takes_nothing(finished: Path, files: Path) -> None
             [
                 sys.executable,
                 "-c",
-                "from musclelora.cli.main import main; main()",
+                "from musclelora.entry import main; main()",
                 "predict",
                 finished,
                 files / "test.csv",
