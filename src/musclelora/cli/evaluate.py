@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from musclelora.cli.hub import model_of, spare_the_hub
-from musclelora.cli.options import progress_bar, quiet_libraries, table_options
+from musclelora.cli.options import BATCH, progress_bar, quiet_libraries, table_options
 from musclelora.cli.tasks import (
     CLASSIFY,
     GENERATE,
@@ -46,9 +46,7 @@ _WORKS = {
 @pair_options(response=True)
 @max_new_tokens
 @click.option("--json", "json_file", metavar="FILE", help="Write the figures to this file.")
-@click.option(
-    "--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Rows per forward pass."
-)
+@click.option("--batch-size", type=BATCH, default=64, show_default=True, help="Rows per forward pass.")
 def command(run: str, **options: Any) -> None:
     """Measure the model in the folder RUN: clean accuracy (CACC) and attack success rate (ASR).
 
