@@ -1,7 +1,7 @@
 """The largest values that options, grids and configurations may have.
 
-Each is far beyond any use, and small enough that no value up to it fills a machine by itself or overflows what
-a library keeps it in. The command line, grids and the Python interface refuse what is beyond.
+Each is far beyond any use, and small enough that no value up to it fills a machine by itself or overflows
+what a library keeps it in. The command line, grids and the Python interface refuse what is beyond.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Prefix(Efficient):
                 model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids))
         except Exception as error:  # PEFT says in many ways that it does not know a model
             raise ModelError(
-                f"{type(backbone.model).__name__}: it takes no prefix ({one_line(error)[:160]}); "
+                f"{type(backbone.model).__name__}: it takes no prefix ({one_line(error)}); "
                 "expected a model that takes keys and values of earlier tokens, such as BERT, RoBERTa, GPT-2 "
                 "or Llama; choose another model or defence"
             ) from error
