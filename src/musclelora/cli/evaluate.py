@@ -22,7 +22,7 @@ from musclelora.cli.tasks import (
     pair_options,
     task_of,
 )
-from musclelora.data import load_table, load_texts
+from musclelora.data import load_table
 from musclelora.errors import UsageError
 from musclelora.evaluation.metrics import Evaluation, Rate
 from musclelora.files import write_json
@@ -36,7 +36,7 @@ _WORKS = {
 @click.command(name="evaluate")
 @click.argument("run", metavar="RUN")
 @click.option("--clean", "--test", metavar="DATA", help="Clean test rows, for CACC, or for right answers.")
-@click.option("--triggered", metavar="DATA", help="Test texts of other labels with the trigger in, for ASR.")
+@click.option("--triggered", metavar="DATA", help="Test rows of other labels with the trigger in, for ASR.")
 @click.option(
     "--target",
     "--target-text",
@@ -76,6 +76,7 @@ def evaluate_classifier(
     spare_the_hub(clean, triggered, model_of(run))
     from musclelora.data.labels import target_id
     from musclelora.evaluation.evaluate import evaluate
+    from musclelora.evaluation.triggered import load_triggered
     from musclelora.training.run import load_run
 
     quiet_libraries()
@@ -87,8 +88,15 @@ def evaluate_classifier(
         rows = load_table(
             clean, text_column=text_column, label_column=label_column, split=split, label_names=names
         )
-    if triggered:
-        texts = load_texts(triggered, text_column=text_column, split=split)
+    if triggered and wanted is not None:
+        texts = load_triggered(
+            triggered,
+            target=wanted,
+            label_names=names,
+            text_column=text_column,
+            label_column=label_column,
+            split=split,
+        )
     with progress_bar("evaluating", len(rows or ()) + len(texts or ())) as progress:
         result = evaluate(
             loaded.classifier,
@@ -122,6 +130,11 @@ def show(result: Evaluation) -> None:
         for label, row in zip(result.label_names, result.confusion, strict=True):
             matrix.add_row(escape(repr(label)), *map(str, row))
         console.print(matrix)
+    if result.left_out:
+        console.print(
+            f"{result.left_out:,} triggered rows are of the target label {escape(repr(result.target))} and "
+            "have no poison flag set: they do not count for the ASR"
+        )
     if result.truncated:
         console.print(f"{result.truncated:,} texts were longer than the model reads and were cut")
 

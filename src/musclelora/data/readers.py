@@ -103,8 +103,7 @@ def load_texts(
 ) -> tuple[str, ...]:
     """Read the texts of a table that needs no labels; arguments and errors as for :func:`load_table`."""
     raw = open_raw(os.fspath(source), split)
-    own = openbackdoor.COLUMNS[1:2] if raw.columns == openbackdoor.COLUMNS else _TEXT_COLUMNS
-    column = choose(raw, text_column, own, "--text-column")
+    column = choose_text(raw, text_column)
     return tuple(parse_text(value, raw.place(at, column)) for at, (value,) in raw.rows((column,)))
 
 
@@ -141,15 +140,30 @@ def choose_columns(raw: RawTable, text: str | None, label: str | None) -> tuple[
         DataError: it has none of the columns.
         UsageError: the text and the label would be the same column.
     """
-    if raw.columns == openbackdoor.COLUMNS:
-        _, own_text, own_label, flag = openbackdoor.COLUMNS
-        text, label = text or own_text, label or own_label
-    else:
-        flag = FLAG_COLUMN
-    text = choose(raw, text, _TEXT_COLUMNS, "--text-column")
-    label = choose(raw, label, _LABEL_COLUMNS, "--label-column")
-    refuse_same(text, label, "--text-column", "--label-column")
-    return text, label, flag if flag in raw.columns and flag not in (text, label) else None
+    found, names = choose_text(raw, text), choose_label(raw, label)
+    assert names is not None  # noqa: S101  # it is not optional here
+    refuse_same(found, names, "--text-column", "--label-column")
+    return found, names, flag_column(raw, found, names)
+
+
+def choose_text(raw: RawTable, named: str | None) -> str:
+    """The column of the texts; an OpenBackdoor file has its own."""
+    own = openbackdoor.COLUMNS[1:2] if raw.columns == openbackdoor.COLUMNS else _TEXT_COLUMNS
+    return choose(raw, named, own, "--text-column")
+
+
+def choose_label(raw: RawTable, named: str | None, *, optional: bool = False) -> str | None:
+    """The column of the labels; None where `optional`, none is named, and there is none."""
+    own = openbackdoor.COLUMNS[2:3] if raw.columns == openbackdoor.COLUMNS else _LABEL_COLUMNS
+    if optional and named is None and not any(column in raw.columns for column in own):
+        return None
+    return choose(raw, named, own, "--label-column")
+
+
+def flag_column(raw: RawTable, *taken: str) -> str | None:
+    """The column of the poison flag, where there is one that is not `taken` for something else."""
+    flag = openbackdoor.COLUMNS[3] if raw.columns == openbackdoor.COLUMNS else FLAG_COLUMN
+    return flag if flag in raw.columns and flag not in taken else None
 
 
 def refuse_same(one: str, other: str, *options: str) -> None:
