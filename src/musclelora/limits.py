@@ -6,7 +6,11 @@ what a library keeps it in. The command line, grids and the Python interface ref
 
 from __future__ import annotations
 
+import math
+from numbers import Integral, Real
 from typing import Final
+
+from musclelora.errors import UsageError
 
 SEED: Final = 2**32 - 1
 """What NumPy's older generators, which the libraries seed too, can take."""
@@ -18,8 +22,8 @@ BATCH: Final = 65_536
 """Rows or texts at a time, or batches of an update."""
 TOKENS: Final = 2**20
 """Tokens of a text or of an answer."""
-WORDS: Final = 10_000
-"""Words that an attack inserts into a text or that a defence tries in one."""
+WORDS: Final = 1000
+"""Words that an attack inserts into a text, and decoys of a triggered row."""
 EPOCHS: Final = 10_000
 STEPS: Final = 1_000_000_000
 """Optimiser steps, and evaluations."""
@@ -39,3 +43,35 @@ CELLS: Final = 100_000
 """Cells of a grid."""
 SPECTRUM_ROWS: Final = 50_000
 """Rows of an analysis, which looks at all pairs of them."""
+
+
+def check_whole(where: str, value: object, low: int, high: int) -> None:
+    """Refuse what is no whole number from `low` to `high`; `where` names the parameter.
+
+    Raises:
+        UsageError: it is none.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not (whole and low <= int(value) <= high):  # type: ignore[call-overload]
+        raise UsageError(f"{where}: found {_shown(value)}, expected a whole number from {low} to {high:,}")
+
+
+def check_number(where: str, value: object, low: float, high: float, *, above: bool = False) -> None:
+    """Refuse what is no number from `low`, or `above` it, to `high`; `where` names the parameter.
+
+    Raises:
+        UsageError: it is none.
+    """
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not (low <= number <= high and not (above and number == low)):
+        start = f"above {low:g}, at most" if above else f"from {low:g} to"
+        raise UsageError(f"{where}: found {_shown(value)}, expected a number {start} {high:g}")
+
+
+def _shown(value: object) -> str:
+    """A value as a message has it, of a bounded length: a grid may hold a number of thousands of digits."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -12,6 +12,7 @@ from musclelora.adapter.backbone import length_limit
 from musclelora.data.messages import one_line
 from musclelora.defenses.peft_training import Efficient
 from musclelora.errors import ModelError, UsageError
+from musclelora.limits import TOKENS, check_whole
 
 
 class Prefix(Efficient):
@@ -31,8 +32,7 @@ class Prefix(Efficient):
     name: ClassVar[str] = "prefix"
 
     def __init__(self, num_virtual_tokens: int = 16, learning_rate: float = 1e-2, **arguments: Any) -> None:
-        if num_virtual_tokens < 1:
-            raise UsageError(f"prefix num_virtual_tokens: found {num_virtual_tokens}, expected at least 1")
+        check_whole("prefix num_virtual_tokens", num_virtual_tokens, 1, TOKENS)
         super().__init__(learning_rate=learning_rate, **arguments)
         self.num_virtual_tokens = self.reserved = num_virtual_tokens
 
