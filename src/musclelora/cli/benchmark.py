@@ -13,7 +13,8 @@ import click
 from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import DEVICES, PROCESSORS, quiet_libraries
 from musclelora.cli.terminal import printable
-from musclelora.errors import UsageError
+from musclelora.data.messages import cut
+from musclelora.errors import TrainingError, UsageError
 from musclelora.limits import PROCESSES
 
 if TYPE_CHECKING:
@@ -144,6 +145,12 @@ def run(
     failed = f", {counts['failed']} failed (the same command tries them again)" if counts["failed"] else ""
     click.echo(f"{counts['run']} cells run: {counts['done']} of {len(cells)} done{failed}")
     click.echo(f"written to {output}/results.csv and {output}/results.parquet")
+    if counts["failed"] and not counts["done"]:
+        first = next(str(row["error"]) for row in store.rows.values() if row.get("status") == "failed")
+        raise TrainingError(
+            f"{grid_file}: all {counts['failed']} cells failed, the first with: {cut(first)}; mend what it "
+            "says and run the same command again"
+        )
 
 
 def _names(value: Any, folder: Path) -> list[str]:
