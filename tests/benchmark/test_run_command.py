@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,6 +137,18 @@ def test_a_failing_cell_is_kept_with_its_error_and_tried_again(
     assert "Traceback" in json.loads(failed.read_text())["details"]
     code, out, err = cli("benchmark", "run", grid, "--output", folder)
     assert "1 cells run: 3 of 4 done, 1 failed" in out
+
+
+def test_a_grid_of_which_every_cell_fails_ends_with_a_code(
+    write_grid: WriteGrid, tmp_path: Path, cli: Cli, tiny_model: Path
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "broken")
+    (tmp_path / "broken" / "model.safetensors").write_bytes(b"nothing")
+    grid = write_grid(models=["broken"], defenses=["vanilla"])
+    code, out, err = cli("benchmark", "run", grid, "--output", tmp_path / "out")
+    assert code == 5
+    assert "2 cells run: 0 of 2 done, 2 failed" in out
+    assert "all 2 cells failed, the first with: " in err.splitlines()[-1]
 
 
 def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(

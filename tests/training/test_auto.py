@@ -390,8 +390,9 @@ def test_balance_warnings_come_once_and_only_with_a_reason(fit_tiny: Fit, train_
     watch = BalanceCallback(said.append, 0.0)  # reached where the loss is so small that it is 0
     watch.on_log(None, state, None, {"trusted_loss": 0.0, "raw_ratio": 0.2, "gradient_agreement": 0.0})
     assert len(said) == 3
-    assert no_better_than_trusted(0.8, 0.7, 96) is None
-    assert "rows add nothing" in str(no_better_than_trusted(0.7, 0.7, 96))
+    assert no_better_than_trusted(0.8, 0.7, 96, finished=True) is None
+    assert "rows add nothing" in str(no_better_than_trusted(0.7, 0.7, 96, finished=True))
+    assert "not the model of this run" in str(no_better_than_trusted(0.7, 0.7, 96, finished=False))
     said.clear()
     fit_tiny(
         arguments={
