@@ -57,6 +57,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_snippets_run_as_printed(page: Path, workplace: Path) -> None:
     environment = os.environ | {

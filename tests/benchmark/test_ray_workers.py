@@ -60,6 +60,7 @@ def waiting_cell(cell: Cell, *, kept: Path, threads: int) -> Row:
     return made_up(cell)
 
 
+@pytest.mark.integration
 def test_the_cluster_finds_what_this_machine_does(
     cluster: Any, write_grid: WriteGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +71,7 @@ def test_the_cluster_finds_what_this_machine_does(
     pd.testing.assert_frame_equal(results(tmp_path / "ray"), results(tmp_path / "local"))
 
 
+@pytest.mark.integration
 def test_cells_that_no_node_can_run_are_refused(
     cluster: Any, write_grid: WriteGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -79,6 +81,7 @@ def test_cells_that_no_node_can_run_are_refused(
     assert "no node of the cluster has so many" in capsys.readouterr().err
 
 
+@pytest.mark.integration
 def test_no_cell_is_lost_or_counted_twice_when_a_node_is_killed(
     cluster: Any, write_grid: WriteGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +128,7 @@ def kill_a_node_at_work(cluster: Any, begun: Path, done: str) -> None:
         os.kill(process, signal.SIGKILL)  # on this machine it outlives its node for a while
 
 
+@pytest.mark.integration
 def test_an_address_at_which_nothing_answers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

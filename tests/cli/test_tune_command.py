@@ -26,6 +26,7 @@ def finished(folder: Path) -> int:
     return found
 
 
+@pytest.mark.integration
 def test_a_search_that_was_killed_ends_as_one_that_was_not(
     cli: Cli, tuning: list[object], files: Path, model: Path, tmp_path: Path
 ) -> None:

@@ -133,6 +133,7 @@ def _recorded(run: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in json.loads(line).items() if "seconds" not in k} for line in lines]
 
 
+@pytest.mark.integration
 def test_a_killed_process_is_gone_on_with_and_has_every_record_once(
     cli: Cli, arguments: list[object], tmp_path: Path
 ) -> None:

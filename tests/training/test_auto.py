@@ -127,6 +127,7 @@ def test_the_same_seed_chooses_the_same_and_trains_the_same(
     assert weights[0] == weights[1]
 
 
+@pytest.mark.integration
 def test_a_run_killed_after_judging_does_not_judge_again(tiny_model: Path, tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", with_trigger())
     trusted = write_csv(tmp_path / "trusted.csv", make_rows(10, 1))
@@ -166,6 +167,7 @@ def test_a_run_that_another_began_meanwhile_is_left_alone(
     assert contents(tmp_path / "other") == contents(tmp_path / "run")
 
 
+@pytest.mark.integration
 def test_a_killed_auto_run_goes_on_with_what_it_had_chosen(tiny_model: Path, tmp_path: Path) -> None:
     rows = with_trigger()
     train, trusted = (

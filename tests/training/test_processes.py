@@ -51,6 +51,7 @@ def difference(found: Path, expected: Path) -> float:
 FAST = ("musclelora", "accumulated", "two passes", "lora", "sharded", "sharded lora", "generation")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("processes", "names"),
     [
@@ -80,6 +81,7 @@ def test_several_processes_take_the_steps_of_one(
             assert max(shares) < 0.65  # half of the backbone, and all that is trained
 
 
+@pytest.mark.integration
 def test_several_processes_agree_on_the_rows_that_they_let_back(still_model: Path, tmp_path: Path) -> None:
     script = (HERE / "process_runs.py", still_model)
     alone = start(sys.executable, *script, tmp_path / "alone", "look")
@@ -109,6 +111,7 @@ def arguments(still_model: Path, tmp_path: Path) -> list[object]:
     ]
 
 
+@pytest.mark.integration
 def test_when_one_process_is_killed_the_others_stop_and_resuming_ends_as_if_nothing_had_happened(
     arguments: list[object], tmp_path: Path
 ) -> None:
@@ -140,6 +143,7 @@ def test_when_one_process_is_killed_the_others_stop_and_resuming_ends_as_if_noth
     assert difference(alone, whole) < 1e-5
 
 
+@pytest.mark.integration
 def test_a_batch_that_the_processes_cannot_share_is_refused_once(
     arguments: list[object], tmp_path: Path
 ) -> None:

@@ -291,6 +291,7 @@ def _kill_and_resume(point: str, arguments: list[object], output: Path) -> None:
     assert code == 0, err
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("point", ["before the first checkpoint", "while the optimizer is written"])
 def test_a_killed_process_ends_as_one_that_was_not(
     point: str, arguments: list[object], uninterrupted: Path, tmp_path: Path
