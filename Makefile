@@ -28,9 +28,9 @@ test: setup
 test-integration: setup
 	$(PYTEST) -m 'integration and not slow'
 
-# Everything: the two above, and what takes minutes.
+# Everything: the two above, what takes minutes, and examples that no run had before.
 test-all: setup
-	$(PYTEST) -m ''
+	$(PYTEST) -m '' --hypothesis-profile explore
 
 lint: setup
 	$(BIN)/ruff format --check .

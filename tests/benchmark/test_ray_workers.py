@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import tiny_grids
 from tiny_grids import WriteGrid, made_up, plan_of, results
+from tiny_runs import LIMIT
 
 from musclelora.benchmark.cell import Row
 from musclelora.benchmark.grid import load_grid
@@ -35,7 +36,10 @@ def cluster() -> Iterator[Any]:
     """A head that runs no cells, and two nodes that run one at a time each."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    # A node that is slow to answer is not dead; one that is killed ends its connection, which counts at once.
+    patient = {"health_check_timeout_ms": 1000 * LIMIT}
+    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": patient}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
         cluster.add_node(num_cpus=1)
     yield cluster
@@ -113,7 +117,7 @@ def test_no_cell_is_lost_or_counted_twice_when_a_node_is_killed(
 
 def kill_a_node_at_work(cluster: Any, begun: Path, done: str) -> None:
     """Kill the node that runs a cell which has no row yet, as soon as there is one."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + LIMIT
     while True:
         runs = [line.split() for line in begun.read_text().splitlines()]
         at_work = [(node, int(process)) for cell, node, process in runs if cell != done]

@@ -19,6 +19,9 @@ from musclelora.data.table import Table
 
 LABELS = ("bad", "good")
 _WORDS = [f"word{number}" for number in range(59)]
+LIMIT = 3600
+"""Seconds after which what a test waits for will not come; no test is about how long something takes."""
+
 _TIMINGS = ("runtime", "per_second", "seconds")
 
 Rows = list[tuple[str, str]]
@@ -122,7 +125,7 @@ def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
 def run(*arguments: object, **environment: str) -> tuple[int, str, str]:
     """Run the command line as a process of its own: exit code, standard output, standard error."""
     process = start(*arguments, **environment)
-    out, err = process.communicate()
+    out, err = process.communicate(timeout=LIMIT)
     return process.returncode, out, err
 
 
