@@ -285,7 +285,7 @@ def test_a_malformed_table_is_said_at_the_entry_that_names_it(write_grid: WriteG
     assert "unknown label 'ugly'" in refusal(write_grid())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

@@ -62,6 +62,7 @@ def started():
         process.communicate()
 
 
+@pytest.mark.integration
 def test_a_killed_grid_runs_what_is_left_and_ends_with_the_same_table(
     write_grid: WriteGrid, tmp_path: Path, started, cli: Cli
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_killed_grid_runs_what_is_left_and_ends_with_the_same_table(
     assert f"0 cells run: {CELLS} of {CELLS} done" in out
 
 
+@pytest.mark.integration
 def test_a_second_run_is_refused_while_one_is_at_work_and_ctrl_c_ends_that_one(
     write_grid: WriteGrid, tmp_path: Path, started, cli: Cli
 ) -> None:
@@ -108,6 +110,7 @@ def test_a_second_run_is_refused_while_one_is_at_work_and_ctrl_c_ends_that_one(
     assert 1 <= len(cells_in(folder)) < 4 * CELLS
 
 
+@pytest.mark.integration
 def test_processes_of_cells_end_when_the_command_is_killed(
     write_grid: WriteGrid, tmp_path: Path, started
 ) -> None:
@@ -121,6 +124,7 @@ def test_processes_of_cells_end_when_the_command_is_killed(
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
 
+@pytest.mark.integration
 def test_a_failing_cell_is_kept_with_its_error_and_tried_again(
     write_grid: WriteGrid, tmp_path: Path, cli: Cli
 ) -> None:

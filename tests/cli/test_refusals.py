@@ -168,6 +168,7 @@ def test_bad_input_is_one_line_from_a_process_of_its_own(
     assert contents(run_folder) == before
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("case", ["malformed row", "unknown trusted label"])
 def test_bad_input_is_one_line_from_a_process_too(
     case: str, arguments: list[object], run_folder: Path, tmp_path: Path
@@ -190,6 +191,7 @@ def test_more_trusted_rows_than_there_are(cli: Cli, files: Path, model: Path, tm
         assert "trusted" in one_line(done.err)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "weights", [b"other weights", pytest.param(None, marks=pytest.mark.slow)], ids=["altered", "absent"]
 )
@@ -212,6 +214,7 @@ def test_an_embedded_model_that_is_not_the_known_one(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "flags",
     [pytest.param(("--model", "no-such/model"), marks=pytest.mark.slow), ("--train", "no-such/data")],
@@ -279,6 +282,7 @@ def run_limited(size: int, *arguments: object) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "size", [pytest.param(500, marks=pytest.mark.slow), pytest.param(6_000, marks=pytest.mark.slow), 20_000]
 )
