@@ -14,12 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent / "adapter"))  # and so does archit
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-for library in (
-    "OMP",
-    "OPENBLAS",
-    "MKL",
-):  # tests run side by side, and threads that wait for each other cost time
-    os.environ[f"{library}_NUM_THREADS"] = "1"
+# Tests run side by side, and threads that wait for each other cost time.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 from typing import TYPE_CHECKING
 
