@@ -31,7 +31,7 @@ from musclelora.data.table import Table
 from musclelora.data.weight_files import tensor_shapes
 from musclelora.errors import ModelError, OutputError, UsageError
 from musclelora.files import LOCK, output_errors, write_json
-from musclelora.hashes import altered
+from musclelora.hashes import altered, hashing
 from musclelora.launched import process_count
 from musclelora.outputs import check_output
 from musclelora.state import RESTORE, check_state, read_values
@@ -142,9 +142,10 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     info = finished_info(folder, CLASSIFY)
     model = info["model"]
     check_sizes(folder, info)
-    backbone = load_backbone(
-        model["name"], info["label_names"], revision=model["revision"], **loading_options(model)
-    )
+    with hashing([folder / info["weights"]["file"]]):  # known by the time that they are loaded
+        backbone = load_backbone(
+            model["name"], info["label_names"], revision=model["revision"], **loading_options(model)
+        )
     adapted = trained_adapter(folder, info, backbone)
     names = tuple(info["label_names"])
     classifier = Classifier(adapted.model, backbone.tokenizer, names, info["max_length"])
