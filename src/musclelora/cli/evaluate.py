@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from musclelora.cli.hub import model_of, spare_the_hub
-from musclelora.cli.options import BATCH, progress_bar, quiet_libraries, table_options
+from musclelora.cli.options import BATCH, progress_bar, table_options
 from musclelora.cli.tasks import (
     CLASSIFY,
     GENERATE,
@@ -79,7 +79,6 @@ def evaluate_classifier(
     from musclelora.evaluation.triggered import load_triggered
     from musclelora.training.run import load_run
 
-    quiet_libraries()
     loaded = load_run(run)
     names = loaded.classifier.label_names
     wanted = None if target is None else target_id(target, names)
