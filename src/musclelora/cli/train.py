@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     *ROW_OPTIONS,
-    click.option("--dev", metavar="DATA", help="Clean rows to choose the best epoch by."),
+    click.option("--dev", metavar="DATA", type=Name(), help="Clean rows to choose the best epoch by."),
     click.option(
         "--select-best",
         default="auto",
