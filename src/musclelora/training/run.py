@@ -27,6 +27,7 @@ from musclelora.adapter.export import on_own_weights
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
 from musclelora.data.export_hashes import files_of_export
+from musclelora.data.places import exists, missing
 from musclelora.data.table import Table
 from musclelora.data.weight_files import tensor_shapes
 from musclelora.errors import ModelError, OutputError, UsageError
@@ -222,7 +223,8 @@ def finished_info(folder: Path, task: str) -> dict[str, Any]:
     """
     info = read_info(folder)
     if info is None:
-        raise ModelError(f"{folder}: no {RUN} in it; expected a folder that `musclelora train` wrote")
+        found = f"no {RUN} in it" if exists(folder) else missing(folder)
+        raise ModelError(f"{folder}: {found}; expected a folder that `musclelora train` wrote")
     if info["status"] != "finished":
         raise ModelError(
             f"{folder}: its run has not finished; go on with it: the same `musclelora train` and --resume"
