@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from tiny_grids import WriteGrid, killed_if_lora, made_up, made_up_by_process, plan_of
 
 from musclelora.benchmark.grid import load_grid

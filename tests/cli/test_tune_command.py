@@ -37,7 +37,9 @@ def test_a_search_that_was_killed_ends_as_one_that_was_not(
     folder = tmp_path / "killed"
     journal = folder / "trials.journal"
     epoch_of_second_trial = '"trial_id":1,"step":1,'
-    run_killed(r"open .*/trials\.journal'", *tuning, "--output", folder, holds=(journal, epoch_of_second_trial))
+    run_killed(
+        r"open .*/trials\.journal'", *tuning, "--output", folder, holds=(journal, epoch_of_second_trial)
+    )
     assert finished(folder) == 1
     done = cli(*tuning, "--output", folder, "--resume")
     assert done.code == 0, done.err

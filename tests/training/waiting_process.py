@@ -1,4 +1,4 @@
-"""The command line as one process of several, of which the first waits at its second checkpoint; see there."""
+"""The command line as one process of several, of which the first waits before a checkpoint."""
 
 from __future__ import annotations
 
