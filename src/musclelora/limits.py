@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
-from typing import Final
+from typing import Any, Final
 
 from musclelora.errors import UsageError
 
@@ -62,7 +62,7 @@ def check_number(where: str, value: object, low: float, high: float, *, above: b
     Raises:
         UsageError: it is none.
     """
-    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    number: Any = value if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     if not (low <= number <= high and not (above and number == low)):
         start = f"above {low:g}, at most" if above else f"from {low:g} to"
         raise UsageError(f"{where}: found {_shown(value)}, expected a number {start} {high:g}")

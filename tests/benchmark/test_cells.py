@@ -136,10 +136,12 @@ def test_poisoned_tables_are_made_once_and_come_back_as_they_were(
     assert all("I watch this 3D movie" in text for text in test.texts)
 
 
-def test_triggered_rows_that_were_made_elsewhere_are_taken_as_they_are(
+def test_triggered_rows_that_were_made_elsewhere_are_those_that_were_relabelled(
     write_grid: WriteGrid, tmp_path: Path
 ) -> None:
-    write_csv(tmp_path / "made.csv", [(f"made {number}", "good") for number in range(20)])
+    rows = [(f"made {number}", "good", "1") for number in range(20)]
+    own = [(f"own {number}", "good", "0") for number in range(20)]  # of the target label, and not triggered
+    write_csv(tmp_path / "made.csv", [*rows, *own], header=("text", "label", "poisoned"))  # type: ignore[arg-type]
     cell = plan_of(write_grid(attacks=[{"family": "addsent", "triggered": "made.csv"}]))[0]
     split = draw(cell.data, read_tables(cell.data), seed=0, trusted_size=6)
     test = triggered(split.test, cell.attack, cell.data, target=1, seed=0, kept=None)

@@ -280,6 +280,13 @@ def test_rows_that_are_flagged_as_poisoned_are_no_clean_data(write_grid: WriteGr
     assert "data[0].train: found 1 rows flagged as poisoned" in refusal(write_grid())
 
 
+def test_triggered_rows_of_the_target_label_alone_are_refused(write_grid: WriteGrid, tmp_path: Path) -> None:
+    write_csv(tmp_path / "made.csv", [("a text", "good"), ("another", "good")])
+    message = refusal(write_grid(attacks=[{"family": "addsent", "triggered": "made.csv"}]))
+    assert "attacks[0].triggered: " in message
+    assert "only rows of the target label 'good' with no poison flag set" in message
+
+
 def test_a_malformed_table_is_said_at_the_entry_that_names_it(write_grid: WriteGrid, tmp_path: Path) -> None:
     write_csv(tmp_path / "test.csv", [("a text", "ugly")])
     assert "unknown label 'ugly'" in refusal(write_grid())

@@ -241,7 +241,7 @@ def test_chats_stay_chats(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("added", "words"),
     [
-        (("--rate", "2"), "--rate: found 2.0"),
+        (("--rate", "2"), "'--rate': 2.0 is not in the range"),
         ((), "--rate: found nothing"),
         (("--rate", "0.1", "--rate", "0.2"), "--rate: found 2 for one attack"),
         (("--rate", "0.1", "--target", "x"), "--target: found 2"),

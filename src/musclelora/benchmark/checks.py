@@ -13,7 +13,7 @@ from musclelora.attacks.registry import parameters_of
 from musclelora.benchmark.marked_yaml import Place
 from musclelora.benchmark.problems import Problems, choices
 from musclelora.benchmark.schema import Attack, Data, Defense, Grid
-from musclelora.benchmark.tables import CORPORA, arguments, draw, read_tables, target_of
+from musclelora.benchmark.tables import CORPORA, arguments, draw, read_tables, target_of, triggered_texts
 from musclelora.data import check_trainable
 from musclelora.data.embedded import EMBEDDED_NAMES
 from musclelora.data.messages import shown
@@ -207,6 +207,12 @@ def check_rows(grid: Grid, problems: Problems) -> None:
                 ("data", number),
                 f"found only test rows of the target {shown(name)}, expected others too, for the ASR",
             )
+        for position, attack in enumerate(grid.attacks):
+            try:
+                if attack.triggered is not None:
+                    triggered_texts(attack.triggered, data, split.test.label_names, target)
+            except MuScleLoraError as error:
+                problems.add(("attacks", position, "triggered"), str(error))
         for position, size in enumerate(grid.trusted_sizes):
             try:
                 draw(data, tables, seed=grid.seeds[0], trusted_size=size)

@@ -120,13 +120,7 @@ def triggered(test: Table, attack: Attack, data: Data, *, target: int, seed: int
         DataError: no row can be triggered.
     """
     if attack.triggered is not None:
-        texts = load_triggered(
-            attack.triggered,
-            target=target,
-            label_names=test.label_names,
-            text_column=data.text_column,
-            label_column=data.label_column if data.train is not None else None,
-        ).texts
+        texts = triggered_texts(attack.triggered, data, test.label_names, target)
         others = int((test.labels != target).sum())
         rows = np.sort(np.random.default_rng(0).permutation(len(texts))[:others])
         if not len(rows):
@@ -144,6 +138,21 @@ def triggered(test: Table, attack: Attack, data: Data, *, target: int, seed: int
         return trigger_test_set(test, trigger, target=target, seed=seed)
 
     return _kept(kept, facts, make, test)
+
+
+def triggered_texts(source: str, data: Data, label_names: tuple[str, ...], target: int) -> tuple[str, ...]:
+    """The texts of a table of triggered rows, less rows of the target label that nothing relabelled.
+
+    Raises:
+        DataError: it cannot be read, or no row is left.
+    """
+    return load_triggered(
+        source,
+        target=target,
+        label_names=label_names,
+        text_column=data.text_column,
+        label_column=data.label_column,
+    ).texts
 
 
 def target_of(data: Data, table: Table) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass, field
 from numbers import Real
 
@@ -147,13 +146,8 @@ class MuScleTrainingArguments(TrainingArguments):
 def _in_range(name: str, value: float | None, low: float, high: float, *, whole: bool = False) -> None:
     if value is None:
         return
-    number = (
-        isinstance(value, Real)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and not (whole and value != int(value))
-    )
-    if not (number and low <= value <= high):
+    number = isinstance(value, Real) and not isinstance(value, bool) and low <= value <= high
+    if not number or (whole and value != int(value)):
         kind = "whole" if whole else "finite"
         upper = f"{high:,}" if isinstance(high, int) else f"{high:g}"
         raise UsageError(f"{name}: found {value!r}, expected a {kind} number from {low:g} to {upper}")
