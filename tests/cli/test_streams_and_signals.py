@@ -271,7 +271,7 @@ def test_signals_that_the_process_was_started_to_ignore_are_ignored(
 
 # A command of which every part is known: it says that it has begun and waits where it is told to.
 SCRIPT = """
-import os, signal, subprocess, sys, threading
+import os, signal, subprocess, sys, tempfile, threading
 from multiprocessing import resource_tracker
 from musclelora import entry, files
 import musclelora.cli.main
@@ -335,7 +335,10 @@ def lives(process: int) -> bool:
 
 @pytest.mark.integration
 def test_what_was_printed_is_not_lost_and_what_is_half_written_is(tmp_path: Path) -> None:
-    half = f"files.atomic_file('{tmp_path}/half').__enter__(); print('begun'); print('row', end='')"
+    half = (
+        f"half = files.atomic_file('{tmp_path}/half'); half.__enter__(); print('begun'); print('row', end='')"
+    )
+    half += f"; scratch = tempfile.TemporaryDirectory(dir='{tmp_path}')"
     process = begun(
         sys.executable,
         "-c",
