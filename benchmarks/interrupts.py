@@ -2,8 +2,8 @@
 
     python benchmarks/interrupts.py --folder /tmp/interrupts train predict
 
-Every command runs on a tiny model in a process group of its own, and the whole group gets the signal, as from a
-terminal. A command must end within ten seconds with its code (or have been done), with one line that begins
+Every command runs on a tiny model in a process group of its own, and the whole group gets the signal, as from
+a terminal. A command must end within ten seconds with its code (or have been done), with one line that begins
 ``musclelora: `` and is the last, and with no process left. A signal that comes before the command's first
 instruction, while Python starts, cannot be answered and is counted apart.
 """
@@ -52,7 +52,8 @@ def prepared(folder: Path) -> dict[str, list[object]]:
     train = ["train", "--train", folder / "train.csv", "--trusted", folder / "trusted.csv", "--model", model]
     train += ["--preset", "published"]
     code, _, err = run(*train, "--epochs", 1, "--output", folder / "run")
-    assert code == 0, err
+    if code:
+        raise SystemExit(err)
     grid_ = ["benchmark", "run", folder / "grid.yaml"]
     long = folder / "long.csv"
     return {

@@ -14,6 +14,7 @@ code    meaning
 5       training stopped: the loss is not finite, a process was lost, or all cells of a grid failed
 6       the output cannot be written: unwritable, disk full, or it already holds a run
 130     interrupted (Ctrl-C)
+143     told to end (SIGTERM)
 ======  ==================================================================================
 """
 

@@ -11,7 +11,9 @@ ends the children, removes what is half written, says the line and ends the proc
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -131,6 +133,7 @@ class _Interrupts:
         _kill(self._earlier)
         if stopped:
             files.remove_unfinished()
+        _remove_scratch()
         self._say(at_start)
 
     def _hold_the_main_thread(self) -> None:
@@ -151,6 +154,14 @@ class _Interrupts:
             start += _SHOW_CURSOR  # a progress bar may have hidden it
         with contextlib.suppress(OSError):  # nobody hears it
             os.write(self._voice, start + f"musclelora: {self._words}\n".encode())
+
+
+def _remove_scratch() -> None:
+    """Remove the temporary folders that are in use, by whatever library."""
+    kind = getattr(sys.modules.get("tempfile"), "TemporaryDirectory", None)
+    for one in gc.get_objects() if kind is not None else ():
+        if type(one) is kind:
+            shutil.rmtree(one.name, ignore_errors=True)
 
 
 def _exit_after(seconds: float, code: int) -> None:

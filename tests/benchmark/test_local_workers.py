@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 from pathlib import Path
 
 import pytest
-from tiny_grids import WriteGrid, killed_if_lora, made_up, made_up_by_process, plan_of
+from tiny_grids import (
+    WriteGrid,
+    disturbed,
+    ended_with_a_word,
+    killed_if_lora,
+    made_up,
+    made_up_by_process,
+    plan_of,
+)
 
 from musclelora.benchmark.grid import load_grid
 from musclelora.benchmark.local_workers import local_rows
@@ -39,6 +49,36 @@ def test_a_process_that_the_system_kills_is_a_failed_cell(write_grid: WriteGrid,
             assert "ended by SIGKILL; it may have needed more memory" in row["error"]
         else:
             assert row["status"] == "done"
+
+
+def test_no_process_but_the_driver_meets_a_signal_or_prints_where_the_driver_does(
+    write_grid: WriteGrid, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    (cell, *_) = plan_of(write_grid())
+    (row,) = local_rows([cell], workers=1, kept=tmp_path / "kept", work=disturbed)
+    unblocked, server, log = row["machine"].split()
+    assert unblocked == "[]"
+    assert log == str(tmp_path / "logs" / f"{cell.id}.log")
+    assert blocked(int(server)) >= {signal.SIGINT, signal.SIGTERM}
+    ours = {Path(f"/proc/self/fd/{stream}").readlink() for stream in (1, 2)}
+    assert not {Path(f"/proc/{server}/fd/{stream}").readlink() for stream in (1, 2)} & ours
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
+    assert capfd.readouterr() == ("", "")
+
+
+def blocked(process: int) -> set[int]:
+    """The signals that a process has blocked, as the system says."""
+    (mask,) = re.findall(r"^SigBlk:\s*(\w+)", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
+    return {number + 1 for number in range(64) if int(mask, 16) >> number & 1}
+
+
+def test_what_a_process_that_ended_printed_is_kept(write_grid: WriteGrid, tmp_path: Path) -> None:
+    (cell, *_) = plan_of(write_grid())
+    (row,) = local_rows([cell], workers=1, kept=tmp_path / "kept", work=ended_with_a_word)
+    assert (row["status"], row["error"]) == ("failed", "its process ended with the code 7")
+    assert row["details"] == "the last word\n"
+    assert (tmp_path / "logs" / f"{cell.id}.log").read_text() == "the last word\n"
 
 
 def test_answers_that_come_twice_count_once(write_grid: WriteGrid, tmp_path: Path) -> None:

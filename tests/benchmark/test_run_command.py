@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -42,13 +43,13 @@ def started():
     """Starts commands in process groups of their own."""
     running = []
 
-    def begin(*arguments: object):
+    def begin(*arguments: object, **environment: str):
         process = subprocess.Popen(
             [sys.executable, "-c", "from musclelora.entry import main; main()", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             start_new_session=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
@@ -90,7 +91,7 @@ def test_a_killed_grid_runs_what_is_left_and_ends_with_the_same_table(
 
 
 @pytest.mark.integration
-def test_a_second_run_is_refused_while_one_is_at_work_and_ctrl_c_ends_that_one(
+def test_a_second_run_is_refused_while_one_is_at_work(
     write_grid: WriteGrid, tmp_path: Path, started, cli: Cli
 ) -> None:
     grid, folder = write_grid(**TWO_ATTACKS, seeds=4), tmp_path / "out"
@@ -101,13 +102,40 @@ def test_a_second_run_is_refused_while_one_is_at_work_and_ctrl_c_ends_that_one(
     assert (code, out, err.count("\n")) == (6, "", 1)
     assert "is writing in it; wait for it" in err
 
-    os.killpg(process.pid, signal.SIGINT)
+
+LAST = "musclelora: interrupted; the same command goes on with the cells that are left"
+
+
+def processes_of(mark: str) -> list[psutil.Process]:
+    """The processes of a command that was started with `mark` in its environment."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("MARK") == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("processes", "how", "code"),
+    [(3, signal.SIGINT, 130), (4, signal.SIGINT, 130), (5, signal.SIGTERM, 143)],
+    ids=["as the server starts", "as the first cell begins", "as the second begins"],
+)
+def test_an_interruption_ends_all_processes_and_none_of_them_prints(
+    processes: int, how: int, code: int, write_grid: WriteGrid, tmp_path: Path, started
+) -> None:
+    grid, folder, mark = write_grid(**TWO_ATTACKS, seeds=4), tmp_path / "out", str(tmp_path)
+    process = started("benchmark", "run", grid, "--output", folder, "--workers", 2, MARK=mark)
+    # The driver, the tracker of resources, the server of processes, two cells.
+    stop_when(process, lambda: len(processes_of(mark)) >= processes, how)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    last = "musclelora: interrupted; the same command goes on with the cells that are left"
-    assert err.splitlines()[-1] == last
+    assert processes_of(mark) == []
+    assert process.returncode == code, err
+    assert err.splitlines()[-1] == LAST
+    assert err.count("musclelora: ") == 1
     assert "Traceback" not in out + err
-    assert 1 <= len(cells_in(folder)) < 4 * CELLS
+    assert len(cells_in(folder)) < 4 * CELLS
 
 
 @pytest.mark.integration

@@ -66,3 +66,17 @@ def killed_if_lora(cell: Cell, *, kept: Path, threads: int) -> Row:
     if cell.label == "lora":
         os.kill(os.getpid(), signal.SIGKILL)
     return made_up_by_process(cell, kept=kept, threads=threads)
+
+
+def disturbed(cell: Cell, *, kept: Path, threads: int) -> Row:
+    """As :func:`made_up_by_process`; the row says which signals its process and that one's parent can get."""
+    signals = {signal.SIGINT, signal.SIGTERM}
+    mine = signals - signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    print("a cell prints this")  # into its log
+    return made_up(cell, machine=f"{sorted(mine)} {os.getppid()} {Path('/proc/self/fd/2').readlink()}")
+
+
+def ended_with_a_word(cell: Cell, *, kept: Path, threads: int) -> Row:
+    """No row: the process says something and ends."""
+    print("the last word", flush=True)
+    os._exit(7)

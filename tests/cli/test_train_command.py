@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import Cli, contents, make_rows, run, start, write_csv
+from tiny_runs import Cli, contents, make_rows, run, write_csv
 
 
 def info(folder: Path) -> dict[str, Any]:
@@ -154,34 +152,6 @@ def test_a_loss_that_is_not_finite_stops_with_its_own_code(arguments: list[objec
     last = err.splitlines()[-1]
     assert last.startswith("musclelora: step 2: the loss is not finite; training stopped, no checkpoint")
     assert not list(tmp_path.rglob("*.safetensors"))
-
-
-@pytest.mark.integration
-def test_ctrl_c_ends_with_one_line_and_resume_goes_on(arguments: list[object], tmp_path: Path) -> None:
-    command = [*arguments, "--epochs", 500, "--output", tmp_path / "run"]
-    process = start(*command)
-    assert process.stderr is not None
-    written = tmp_path / "run" / "checkpoints"
-    while not list(written.glob("checkpoint-*")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
-    assert process.returncode == 130
-    assert "Traceback" not in err
-    assert err.splitlines()[-1].startswith("musclelora: interrupted; the same command with --resume goes on")
-
-
-@pytest.mark.integration
-def test_ctrl_c_before_training_is_one_line_as_well(arguments: list[object], tmp_path: Path) -> None:
-    process = start(*arguments, "--output", tmp_path / "run", PYTHONUNBUFFERED="1")
-    assert process.stdout is not None
-    process.stdout.readline()  # the data were read; torch is being imported
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
-    assert process.returncode == 130
-    assert "Traceback" not in err
-    assert err.split() == ["musclelora:", *err.split()[1:]]
 
 
 HOSTILE = ["[red]x[/red]", "\x1b[31mred\x1b[0m", "<script>alert(1)</script>", "مرحبا 😀"]
