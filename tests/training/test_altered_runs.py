@@ -17,11 +17,13 @@ from safetensors.torch import load_file, save_file
 from tiny_runs import Cli, Fit, make_rows, make_table, write_csv, write_model
 from transformers import TrainerCallback
 
+from musclelora import __version__
 from musclelora.errors import ModelError
 from musclelora.hashes import sha256_of_files
 from musclelora.training import METHODS, fit, load_run
 from musclelora.training.checkpoints import last_checkpoint
-from musclelora.training.run import check_sizes, finished_info
+from musclelora.training.judgement import Judgement
+from musclelora.training.run import check_sizes, finished_info, read_judgement
 
 WEIGHTS = "musclelora.safetensors"
 Change = Callable[[dict[str, Any]], object]
@@ -386,3 +388,75 @@ def test_a_deleted_checkpoint_lets_an_earlier_one_be_gone_on_from(cut: Path, fin
 def test_resuming_on_another_backbone_is_refused(cut: Path, finished: Path) -> None:
     edit(cut / "run.json", put("model.sha256", "0" * 64))
     assert "the backbone of" in refusal(lambda: _trained(cut, finished))
+
+
+# ---- what was decided before training --------------------------------------------------------------------
+
+JUDGED: dict[str, Any] = {
+    "expert": {
+        "shortcuts": [
+            {
+                "feature": ["word", "cf"],
+                "label": 1,
+                "rows": 5,
+                "labelled": 5,
+                "expected": 2.0,
+                "z": 4.0,
+                "weight": 3.0,
+                "sign": False,
+            }
+        ],
+        "num_labels": 2,
+        "natural": 0.5,
+        "threshold": 3.1,
+        "tested": 9,
+    },
+    "left_out": [1, 4],
+    "trusted_accuracy": 0.9,
+    "let_back": [],
+    "alike": [4],
+    "look_accuracy": None,
+    "trusted_texts": [],
+}
+
+
+def kept_judgement(folder: Path, change: Change) -> Path:
+    judgement = json.loads(json.dumps(JUDGED))
+    change(judgement)
+    folder.mkdir()
+    found = {"musclelora": __version__, "settings": {"a": 1}, "judgement": judgement}
+    (folder / "judgement.json").write_text(json.dumps(found))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("expert", 5, "judgement.expert: found 5, expected an object"),
+        ("expert.shortcuts", [{}], "judgement.expert.shortcuts[0].feature: found nothing"),
+        (
+            "expert.shortcuts",
+            [{**JUDGED["expert"]["shortcuts"][0], "label": 2}],
+            "shortcuts to labels below 2",
+        ),
+        ("expert.colour", "red", "judgement.expert.colour: found a key that is not known"),
+        ("left_out", [4, 1], "judgement.left_out: found a list of 2, expected ascending row numbers"),
+        ("left_out", [-1], "judgement.left_out[0]: found -1"),
+        ("trusted_accuracy", "high", "judgement.trusted_accuracy: found 'high'"),
+    ],
+)
+def test_an_edited_judgement_is_said_in_one_line(path: str, value: Any, said: str, tmp_path: Path) -> None:
+    folder = kept_judgement(tmp_path / "run", put(path, value))
+    message = refusal(lambda: read_judgement(folder, {"a": 1}))
+    assert said in message
+    assert message.endswith("restore it, or delete it to start anew")
+
+
+def test_a_judgement_of_other_rows_does_not_fit(tmp_path: Path) -> None:
+    found = read_judgement(kept_judgement(tmp_path / "run", lambda _: None), {"a": 1})
+    assert found is not None
+    judgement = Judgement.from_dict(found)
+    assert judgement.misfit(make_table(make_rows(6, seed=0))) is None
+    assert judgement.misfit(make_table(make_rows(4, seed=0))) == "found the row 4, expected numbers below 4"
+    three = make_table(make_rows(6, seed=0, labels=("a", "b", "c")), ("a", "b", "c"))
+    assert judgement.misfit(three) == "found 2 labels, expected 3"
