@@ -15,7 +15,6 @@ from musclelora.errors import OutputError
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "ATTACKS": ("addsent",),
-        "METHODS": ("oracle", "vanilla", "published", "musclelora"),
         "TRAIN_ROWS": 40,
         "TRUSTED_ROWS": 10,
         "TEST_ROWS": 30,
@@ -36,9 +35,20 @@ def test_the_rows_of_a_split_are_disjoint_and_the_test_rows_are_fixed() -> None:
         assert max(len(text.split()) for text in split.train.texts) <= demo.WORDS
 
 
-def test_a_demo_measures_every_method_and_goes_on_where_it_stopped(small: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "methods",
+    [
+        ("oracle", "vanilla"),
+        pytest.param(("oracle", "vanilla", "published", "musclelora"), marks=pytest.mark.integration),
+    ],
+    ids=["two methods", "four methods"],
+)
+def test_a_demo_measures_every_method_and_goes_on_where_it_stopped(
+    methods: tuple[str, ...], small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "METHODS", methods)
     rows = demo.run_demo(tmp_path / "demo", say=lambda _: None)
-    assert [(row["attack"], row["method"]) for row in rows] == [("addsent", m) for m in demo.METHODS]
+    assert [(row["attack"], row["method"]) for row in rows] == [("addsent", m) for m in methods]
     assert rows[0]["excess_asr"] == 0.0
     for row in rows:
         assert row["excess_asr"] == pytest.approx(row["asr"]["value"] - rows[0]["asr"]["value"])
@@ -48,7 +58,9 @@ def test_a_demo_measures_every_method_and_goes_on_where_it_stopped(small: None, 
     assert written["rows"] == rows
     runs = tmp_path / "demo" / "runs"
     automatic = {path.name: json.loads((path / "run.json").read_text())["auto"] for path in runs.iterdir()}
-    assert {name for name, found in automatic.items() if found} == {"0-addsent-musclelora"}
+    assert {name for name, found in automatic.items() if found} == {
+        f"0-addsent-{method}" for method in methods if method == "musclelora"
+    }
     weights = sorted((tmp_path / "demo" / "runs").glob("*/musclelora.safetensors"))
     times = [file.stat().st_mtime_ns for file in weights]
     assert demo.run_demo(tmp_path / "demo", say=lambda _: None) == rows
