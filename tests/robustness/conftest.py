@@ -6,7 +6,9 @@ import os
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
+import contextlib
 import fnmatch
+import importlib
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +21,15 @@ from world import World
 Check = Callable[[Case], None]
 
 
+LIBRARIES = ("datasets", "matplotlib.pyplot", "optuna", "pandas", "peft", "pyarrow", "torch", "transformers.trainer")
+
+
 @pytest.fixture(scope="session")
 def _world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    # Before any case: one that was stopped in the middle of an import would break those after it.
+    for name in LIBRARIES:
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(name)
     return World(tmp_path_factory.mktemp("robustness"))
 
 

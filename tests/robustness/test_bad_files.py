@@ -358,12 +358,12 @@ LOADED_KINDS |= {
 def run_cases() -> Iterator[Case]:
     for spot, command in RUN_SPOTS.items():
         for kind, bad in RUN_KINDS.items():
-            yield Case(f"{spot}: {kind}", command, 4, bad)
-        yield Case(f"{spot}: no name", command.replace(" run", " ''", 1), (2, 4))
-        yield Case(f"{spot}: a name too long", command.replace(" run", f" {'x' * 300}", 1), 4)
+            yield Case(f"run of {spot}: {kind}", command, 4, bad)
+        yield Case(f"run of {spot}: no name", command.replace(" run", " ''", 1), (2, 4))
+        yield Case(f"run of {spot}: a name too long", command.replace(" run", f" {'x' * 300}", 1), 4)
         if spot != "info":
             for kind, bad in LOADED_KINDS.items():
-                yield Case(f"{spot}: {kind}", command, 4, bad)
+                yield Case(f"run of {spot}: {kind}", command, 4, bad)
     for kind in ("a FIFO", "without end", "a socket", "empty", "cut", "a pickle"):
         yield Case(f"generator weights {kind}", "predict grun --text word1", 4, _moved(f"weights {kind}"))
     for kind in ("run.json a FIFO", "run.json without end", "run.json a folder"):
@@ -407,13 +407,13 @@ def place_cases() -> Iterator[Case]:
         yield Case(f"grid: {kind}", "benchmark run bad --output out", 2, bad)
         yield Case(f"grid, dry: {kind}", "benchmark run bad --output out --dry-run", 2, bad)
         yield Case(f"results: {kind}", "benchmark report bad", (4, 6), bad)
-        yield Case(f"recorded run: {kind}", "spectrum compare bad", 4, bad)
+        yield Case(f"recorded run: {kind}", "spectrum compare bad", (3, 4), bad)
         within = _within(bad, "grid.json")
         if kind not in ("missing",):
             yield Case(f"grid.json: {kind}", "benchmark report bad", (4, 6), within)
             yield Case(f"grid.json to go on with: {kind}", "benchmark run grid.yaml --output bad", 6, within)
             inner = _within(bad, "srun/spectrum/summary.json")
-            yield Case(f"summary.json: {kind}", "spectrum compare srun", 4, inner)
+            yield Case(f"summary.json: {kind}", "spectrum compare srun", (3, 4), inner)
             yield Case(
                 f"tune.json: {kind}",
                 "tune --train train.csv --trusted trusted.csv --model model --epochs 1 --batch-size 8 --trials 1 "

@@ -175,7 +175,7 @@ def of_places() -> Iterator[Case]:
                 if what.startswith("other ") and name in ("spectrum compare", "benchmark report"):
                     continue  # which add their files to a folder
                 code: int | tuple[int, ...] = (2, 6) if output == "''" else 6
-                yield Case(f"{name}{flag}: {what}", command.replace("OUT", output) + flag, code, bad)
+                yield Case(f"{name}{flag}: folder is {what}", command.replace("OUT", output) + flag, code, bad)
     for name, (command, _) in FILES.items():
         for what, output, bad in (
             ("a folder", "bad", [folder("bad")]),
@@ -192,7 +192,7 @@ def of_places() -> Iterator[Case]:
             ("no name", "''", []),
         ):
             code = (2, 6) if output == "''" else 6
-            yield Case(f"{name}: {what}", command.replace("OUT", output), code, [*before(name), *bad])
+            yield Case(f"{name}: file is {what}", command.replace("OUT", output), code, [*before(name), *bad])
 
 
 def of_streams() -> Iterator[Case]:

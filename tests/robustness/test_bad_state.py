@@ -54,7 +54,7 @@ FILES: dict[str, tuple[str, int | tuple[int, ...]]] = {
     "run/run.json": ("info run", 4),
     "grun/run.json": ("predict grun --text word1", 4),
     "half/run.json": (RESUME, 4),
-    "srun/spectrum/summary.json": ("spectrum compare srun", 4),
+    "srun/spectrum/summary.json": ("spectrum compare srun", (3, 4)),
     "results/grid.json": (REPORT, (4, 6)),
     "search/tune.json": (TUNE, (4, 6)),
     "demo/demo.json": ("demo --output demo", 6),
@@ -247,7 +247,7 @@ def of_recorded_runs() -> Iterator[Case]:
     file = "srun/spectrum/summary.json"
     for key in ("groups", "steps", "curves", "convergence", "cost", "diagnosis"):
         for what, value in (("gone", GONE), ("null", None), ("a list", [1]), ("a text", "x"), ("an object", {})):
-            yield Case(f"summary.json: {key} {what}", "spectrum compare srun", (0, 4), [change(file, key, value)])
+            yield Case(f"summary.json: {key} {what}", "spectrum compare srun", (0, 3, 4), [change(file, key, value)])
     for key in ("format", "bf16"):
         for what, value in (("null", None), ("a text", "x"), ("an object", {}), ("a list", [])):
             yield Case(f"demo.json: {key} {what}", "demo --output demo --seeds 1", 6, [change("demo/demo.json", key, value)])
