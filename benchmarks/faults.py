@@ -1,6 +1,6 @@
-"""What is lost when a command is killed, when the disk is full, when memory runs out? Faults, made on purpose.
+"""What is lost when a command is killed, the disk is full, memory runs out? Faults, made on purpose.
 
-Every task is a command on tiny data that takes some seconds. It runs once undisturbed, which is the reference.
+Every task is a command on tiny data that takes some seconds. It runs once undisturbed: the reference.
 Then, N times in all and the tasks in turn, it is started as a process, and the process with all of its
 children is killed (SIGKILL) at a random moment: uniform over the time that the reference took, of every four
 moments three in the part of it in which files are written, for the rest is the start of Python. The command
@@ -58,8 +58,13 @@ LABELS = ("bad", "good")
 PATIENCE = 300
 """Seconds after which a command is held to hang; none of them takes a tenth of it."""
 CALM = {
-    **{"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "100"},
-    **{"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "MPLBACKEND": "agg"},
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "COLUMNS": "100",
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "MPLBACKEND": "agg",
 }
 """So that two runs of a command compute the same, and nothing is asked of a network."""
 TIMED = ("runtime", "per_second", "seconds")
@@ -180,8 +185,8 @@ TASKS = {
         f"{_TRAIN} --overwrite", of_run, before=f"{_PUBLISHED} --seed 1 --overwrite", answers=True
     ),
     "generate": Task(
-        "train --task generate --train {home}/pairs.jsonl --trusted {home}/checked.jsonl --model {home}/decoder "
-        "--batch-size 8 --epochs 4 --output OUT",
+        "train --task generate --train {home}/pairs.jsonl --trusted {home}/checked.jsonl "
+        "--model {home}/decoder --batch-size 8 --epochs 4 --output OUT",
         of_run,
         "--resume",
     ),
@@ -240,7 +245,12 @@ def _write_model(folder: Path, kind: str, architecture: str, **more: Any) -> Non
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     sizes = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-    wide = {"intermediate_size": 48, "max_position_embeddings": 40, "pad_token_id": 0, "initializer_range": 0.2}
+    wide = {
+        "intermediate_size": 48,
+        "max_position_embeddings": 40,
+        "pad_token_id": 0,
+        "initializer_range": 0.2,
+    }
     torch.manual_seed(0)
     config = getattr(transformers, architecture)(**sizes, **wide, **more)
     getattr(transformers, kind).from_config(config).save_pretrained(folder)
@@ -248,7 +258,7 @@ def _write_model(folder: Path, kind: str, architecture: str, **more: Any) -> Non
     if more:
         special = {f"{name.lower()}_token": f"[{name}]" for name in ("PAD", "UNK", "BOS", "EOS", "MASK")}
     vocabulary = {token: index for index, token in enumerate([*special.values(), *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=special["unk_token"]))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     if not more:
         tokenizer.post_processor = processors.TemplateProcessing(
@@ -348,7 +358,12 @@ def reference(task: Task, home: Path, folder: Path) -> Reference:
     if process.returncode:
         raise SystemExit(f"{task.command}\nended with {process.returncode} undisturbed")
     return Reference(
-        task.result(place), seconds, seconds if wrote is None else wrote, most, before, answers(task, home, place)
+        task.result(place),
+        seconds,
+        seconds if wrote is None else wrote,
+        most,
+        before,
+        answers(task, home, place),
     )
 
 
@@ -507,7 +522,9 @@ DISTURBED = ("published", "overwrite", "generate", "grid", "poison", "export", "
 def mounted(folder: Path) -> Iterator[Path]:
     """A file system of its own, in memory, which other processes do not see."""
     folder.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", folder], check=True, capture_output=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", folder], check=True, capture_output=True
+    )
     try:
         yield folder
     finally:
@@ -550,7 +567,9 @@ def read_only(outcome: Outcome, task: Task, known: Reference, home: Path, folder
         go_on(outcome, task, known, home, place)
 
 
-def small_files(outcome: Outcome, task: Task, known: Reference, home: Path, folder: Path, share: float) -> None:
+def small_files(
+    outcome: Outcome, task: Task, known: Reference, home: Path, folder: Path, share: float
+) -> None:
     """Let no file become larger than a share of the largest one; then let them."""
     place = laid_out(folder, f"fault-{outcome.number}")
     disturbed(outcome, task, known, home, place, RLIMIT_FSIZE=int(known.size[1] * share))
@@ -594,7 +613,11 @@ def judge(outcome: Outcome, code: int, said: str) -> None:
         return
     if code not in (5, 6):
         outcome.unsaid = f"code {code}: {_short(said)}"
-    elif len(lines) != 1 or "Traceback" in said or not said.rstrip().splitlines()[-1].startswith("musclelora: "):
+    elif (
+        len(lines) != 1
+        or "Traceback" in said
+        or not said.rstrip().splitlines()[-1].startswith("musclelora: ")
+    ):
         outcome.unsaid = f"not in one line: {_short(said)}"
 
 
@@ -616,7 +639,9 @@ def main() -> int:
     parser = argument_parser(__doc__)
     parser.add_argument("--kills", type=int, default=100, help="how many, of all tasks together")
     parser.add_argument("--seed", type=int, default=0, help="draws the moments")
-    parser.add_argument("--json", type=Path, help="write the outcomes to this file, and go on with those in it")
+    parser.add_argument(
+        "--json", type=Path, help="write the outcomes to this file, and go on with those in it"
+    )
     parser.add_argument("--only", help=f"these tasks, separated by commas: {', '.join(TASKS)}")
     parser.add_argument("--at-once", type=int, default=2, help="commands that are disturbed at a time")
     parser.add_argument("--no-others", action="store_true", help="kills only")
@@ -722,13 +747,20 @@ class Kept:
 
 def _line(outcome: Outcome) -> str:
     when = "" if outcome.moment is None else f" at {outcome.moment:.2f} of {outcome.seconds:.2f} s"
-    wrong = [f"{what}: {getattr(outcome, what)}" for what in ("lost", "changed", "unsaid") if getattr(outcome, what)]
-    return f"{outcome.task}, {outcome.fault}{when}, found {outcome.found or 'nothing'}: {'; '.join(wrong) or 'well'}"
+    wrong = [
+        f"{what}: {getattr(outcome, what)}"
+        for what in ("lost", "changed", "unsaid")
+        if getattr(outcome, what)
+    ]
+    found = outcome.found or "nothing"
+    return f"{outcome.task}, {outcome.fault}{when}, found {found}: {'; '.join(wrong) or 'well'}"
 
 
 def show(outcomes: Sequence[Outcome], names: Sequence[str]) -> None:
     """Print what each task lost."""
-    print(f"\n{'task':<18}{'kills':>7}{'before':>8}{'within':>8}{'others':>8}{'lost':>7}{'changed':>9}{'unsaid':>8}")
+    print(
+        f"\n{'task':<18}{'kills':>7}{'before':>8}{'within':>8}{'others':>8}{'lost':>7}{'changed':>9}{'unsaid':>8}"
+    )
     for name in [*names, "all"]:
         mine = [outcome for outcome in outcomes if name in (outcome.task, "all")]
         kills = [outcome for outcome in mine if outcome.fault == "kill"]

@@ -21,7 +21,16 @@ from world import World
 Check = Callable[[Case], None]
 
 
-LIBRARIES = ("datasets", "matplotlib.pyplot", "optuna", "pandas", "peft", "pyarrow", "torch", "transformers.trainer")
+LIBRARIES = (
+    "datasets",
+    "matplotlib.pyplot",
+    "optuna",
+    "pandas",
+    "peft",
+    "pyarrow",
+    "torch",
+    "transformers.trainer",
+)
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +48,6 @@ def world(_world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     before = Path.cwd()
     monkeypatch.setenv("COLUMNS", "120")
     yield _world
-    _world.empty()
     os.chdir(before)
 
 

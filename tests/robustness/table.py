@@ -7,12 +7,13 @@ A case is one line in the list ``CASES`` of the file that its group is in (``tes
 
     Case("a table that is a FIFO", "predict run bad.csv", 3, [fifo("bad.csv")])
 
-It reads: with a FIFO in place of ``bad.csv``, ``musclelora predict run bad.csv`` ends with code 3. The words of
-the command are those of a shell. It runs in a folder that holds what its words name: every word (or part of
-one, such as ``run`` in ``run/run.json``) that is a key of :data:`~world.PARTS` is laid out there first, made
-by the commands that made it, so ``run`` is a finished run and ``train.csv`` are its rows. A part that only
-what is bad names is laid out as well. ``bad`` changes that folder: see the functions below (``write``,
-``change``, ``link``, ``fifo``, ...), which are done in their order.
+It reads: with a FIFO in place of ``bad.csv``, ``musclelora predict run bad.csv`` ends with code 3. The words
+of the command are those of a shell. It runs in a folder that holds what its words name: every word (or part
+of one, such as ``run`` in ``run/run.json``) that is a key of :data:`~world.PARTS` is laid out there first, as
+the commands that make it made it, so ``run`` is a finished run and ``train.csv`` are its rows. What only the
+changes name is laid out as well. The list at the end changes that folder: see the functions below (``write``,
+``change``, ``link``, ``fifo``, ...), which are done in their order. Known parts are copied, so that a case may
+do anything to them. ``pytest tests/robustness -k "a table that is a FIFO"`` runs it.
 
 What every case is held to, without a word of its own: it ends (in minutes, and in bounded memory); no
 traceback and no control character is printed; a refusal is one line on standard error that begins with
@@ -181,6 +182,18 @@ def device(path: str, which: tuple[int, int] = NULL) -> Change:
             pytest.skip(f"no device can be made here: {error}")
 
     return Change((path,), do)
+
+
+def move(source: str, path: str) -> Change:
+    """What is at `source`, put in the place of what is at `path`, whose folder is made."""
+
+    def do() -> None:
+        found = Path(source).rename(f"{source}.moving")
+        clear(path)
+        Path(path).parent.mkdir(exist_ok=True)
+        found.rename(path)
+
+    return Change((source, path), do)
 
 
 def cut(path: str) -> Change:

@@ -21,6 +21,7 @@ from table import (
     flip,
     folder,
     link,
+    move,
     nested,
     remove,
     tensors,
@@ -41,6 +42,8 @@ def grid(data: str = GRID_DATA, *, attacks: str = "[addsent]", models: str = "[m
 
 
 OUT = "--model model --output out"
+TINY = "--train train.csv --trusted trusted.csv --model model --epochs 1 --batch-size 8"
+GENERATE = "train --task generate --model decoder --output out"
 DATA_SPOTS = {
     "train --train": f"train --train BAD --trusted trusted.csv {OUT}",
     "train --trusted": f"train --train train.csv --trusted BAD {OUT}",
@@ -50,8 +53,8 @@ DATA_SPOTS = {
     "tune --trusted": f"tune --train train.csv --trusted BAD {OUT}",
     "spectrum --train": f"spectrum train --train BAD --trusted trusted.csv {OUT}",
     "spectrum --trusted": f"spectrum train --train train.csv --trusted BAD {OUT}",
-    "generate --train": "train --task generate --train BAD --trusted checked.jsonl --model decoder --output out",
-    "generate --trusted": "train --task generate --train pairs.jsonl --trusted BAD --model decoder --output out",
+    "generate --train": f"{GENERATE} --train BAD --trusted checked.jsonl",
+    "generate --trusted": f"{GENERATE} --train pairs.jsonl --trusted BAD",
     "predict": "predict run BAD",
     "predict a generator": "predict grun BAD",
     "evaluate --clean": "evaluate run --clean BAD",
@@ -94,7 +97,10 @@ DATA_KINDS: dict[str, tuple[str, list[Change]]] = {
     "JSON that is no object": ("bad.jsonl", [write("bad.jsonl", "[1, 2]\n3\n")]),
     "nested JSON": ("bad.jsonl", [write("bad.jsonl", f"{ROW}{nested()}}}\n")]),
     "an endless line": ("bad.csv", [write("bad.csv", "text,label\n" + "\0" * 1000)]),
-    "a folder of junk": ("bad", [folder("bad"), write("bad/data.csv", b"\xff\xfe\xfd"), fifo("bad/train.csv")]),
+    "a folder of junk": (
+        "bad",
+        [folder("bad"), write("bad/data.csv", b"\xff\xfe\xfd"), fifo("bad/train.csv")],
+    ),
     "a run": ("half", []),
 }
 
@@ -112,7 +118,10 @@ def data_cases() -> Iterator[Case]:
             yield Case(f"grid {key}: {kind}", "benchmark run bad.yaml --output out", 3, [*bad, grid(named)])
     for kind in ("missing", "empty", "a FIFO", "a link to a device", "binary"):
         name, bad = DATA_KINDS[kind]
-        for attack in (f"{{family: addsent, triggered: {name}}}", f"{{family: style, backend: file, file: {name}}}"):
+        for attack in (
+            f"{{family: addsent, triggered: {name}}}",
+            f"{{family: style, backend: file, file: {name}}}",
+        ):
             yield Case(
                 f"grid {attack.split(',')[1].split(':')[0].strip()}, {attack[9:16]}: {kind}",
                 "benchmark run bad.yaml --output out",
@@ -213,7 +222,9 @@ MODEL_KINDS: dict[str, list[Change]] = {
     ),
     "an index that leads out": _model(
         remove("bad/model.safetensors"),
-        write("bad/model.safetensors.index.json", json.dumps({"weight_map": {"a": "../../gone.safetensors"}})),
+        write(
+            "bad/model.safetensors.index.json", json.dumps({"weight_map": {"a": "../../gone.safetensors"}})
+        ),
     ),
     "an index that is nested": _model(
         remove("bad/model.safetensors"), write("bad/model.safetensors.index.json", nested())
@@ -250,7 +261,7 @@ TEMPLATES = {
     "that raises": "{{ raise_exception('no') }}",
     "that includes itself": "{% include 'chat_template.jinja' %}",
 }
-GENERATE = "train --task generate --train pairs.jsonl --trusted checked.jsonl --model bad --output out"
+TOLD = "train --task generate --train pairs.jsonl --trusted checked.jsonl --model bad --output out"
 
 
 def model_cases() -> Iterator[Case]:
@@ -261,11 +272,19 @@ def model_cases() -> Iterator[Case]:
         yield Case(f"{spot} --model: a name too long", command.replace("BAD", "x" * 300), 4)
     for kind, template in TEMPLATES.items():
         bad = _model(write("bad/chat_template.jinja", template), of="decoder")
-        yield Case(f"a chat template {kind}", GENERATE, (3, 4), bad)
+        yield Case(f"a chat template {kind}", TOLD, (3, 4), bad)
         told = change("bad/tokenizer_config.json", "chat_template", template)
         without = remove("bad/chat_template.jinja")
-        yield Case(f"a chat template in the settings {kind}", GENERATE, (3, 4), _model(without, told, of="decoder"))
-    for kind in ("missing", "a FIFO", "an empty folder", "its configuration a FIFO", "its configuration a list"):
+        yield Case(
+            f"a chat template in the settings {kind}", TOLD, (3, 4), _model(without, told, of="decoder")
+        )
+    for kind in (
+        "missing",
+        "a FIFO",
+        "an empty folder",
+        "its configuration a FIFO",
+        "its configuration a list",
+    ):
         command = "poison train.csv --attack addsent --rate 0.1 --target good --output out.csv"
         yield Case(f"perplexity: {kind}", f"{command} --perplexity-model bad", 4, MODEL_KINDS[kind])
         # A grid whose model does not exist: known before the first cell.
@@ -322,7 +341,7 @@ LOADED_KINDS: dict[str, list[Change]] = {
     "the backbone narrower": [change("model/config.json", "hidden_size", 16)],
     "the backbone of 3,000,000 layers": [change("model/config.json", "num_hidden_layers", 3_000_000)],
     "the backbone's tokenizer a FIFO": [fifo("model/tokenizer.json")],
-    "not finished": [remove("run"), Change(("half",), lambda: __import__("os").rename("half", "run"))],
+    "not finished": [move("half", "run")],
 }
 
 
@@ -351,7 +370,8 @@ def _of_the_run(what: str) -> Change:
 
 
 LOADED_KINDS |= {
-    f"tensors: {what}": [_of_the_run(what)] for what in ("nan", "one nan", "integers", "shapes", "fewer", "more")
+    f"tensors: {what}": [_of_the_run(what)]
+    for what in ("nan", "one nan", "integers", "shapes", "fewer", "more")
 }
 
 
@@ -372,15 +392,7 @@ def run_cases() -> Iterator[Case]:
 
 def _moved(kind: str) -> list[Change]:
     """What is done to the run, done to the run that generates."""
-    import os
-
-    def do() -> None:
-        os.rename("grun", "run")
-        for bad in {**RUN_KINDS, **LOADED_KINDS}[kind]:
-            bad.do()
-        os.rename("run", "grun")
-
-    return [Change(("grun",), do)]
+    return [move("grun", "run"), *{**RUN_KINDS, **LOADED_KINDS}[kind], move("run", "grun")]
 
 
 # ---- grids, results and recorded runs -------------------------------------------------------------------
@@ -402,44 +414,28 @@ PLACES: dict[str, list[Change]] = {
 }
 
 
+KEPT: dict[str, tuple[str, int | tuple[int, ...]]] = {
+    "srun/spectrum/summary.json": ("spectrum compare srun", (3, 4)),
+    "search/tune.json": (f"tune {TINY} --trials 1 --output search --resume", (4, 6)),
+    "demo/demo.json": ("demo --output demo", 6),
+}
+
+
 def place_cases() -> Iterator[Case]:
     for kind, bad in PLACES.items():
         yield Case(f"grid: {kind}", "benchmark run bad --output out", 2, bad)
         yield Case(f"grid, dry: {kind}", "benchmark run bad --output out --dry-run", 2, bad)
         yield Case(f"results: {kind}", "benchmark report bad", (4, 6), bad)
         yield Case(f"recorded run: {kind}", "spectrum compare bad", (3, 4), bad)
-        within = _within(bad, "grid.json")
-        if kind not in ("missing",):
-            yield Case(f"grid.json: {kind}", "benchmark report bad", (4, 6), within)
-            yield Case(f"grid.json to go on with: {kind}", "benchmark run grid.yaml --output bad", 6, within)
-            inner = _within(bad, "srun/spectrum/summary.json")
-            yield Case(f"summary.json: {kind}", "spectrum compare srun", (3, 4), inner)
-            yield Case(
-                f"tune.json: {kind}",
-                "tune --train train.csv --trusted trusted.csv --model model --epochs 1 --batch-size 8 --trials 1 "
-                "--output search --resume",
-                (4, 6),
-                _within(bad, "search/tune.json"),
+        if kind != "missing":
+            grid_json, going_on = (
+                [*bad, move("bad", "made/grid.json")],
+                "benchmark run grid.yaml --output made",
             )
-            yield Case(f"demo.json: {kind}", "demo --output demo", 6, _within(bad, "demo/demo.json"))
-
-
-def _within(bad: list[Change], name: str) -> list[Change]:
-    """What is made as ``bad``, moved to that name."""
-    import os
-
-    from table import clear
-
-    def move() -> None:
-        if "/" in name:
-            clear(name)
-            os.rename("bad", name)
-        else:
-            os.rename("bad", "new")
-            os.mkdir("bad")
-            os.rename("new", f"bad/{name}")
-
-    return [*bad, Change((name,), move)]
+            yield Case(f"grid.json: {kind}", "benchmark report made", (4, 6), grid_json)
+            yield Case(f"grid.json to go on with: {kind}", going_on, 6, grid_json)
+            for file, (command, code) in KEPT.items():
+                yield Case(f"{file}: {kind}", command, code, [*bad, move("bad", file)])
 
 
 CASES = [*data_cases(), *model_cases(), *run_cases(), *place_cases()]

@@ -77,18 +77,38 @@ ODD = {
 }
 # What may be: a number of seeds, no parameters of trainings, and so on.
 FINE = {
-    ("name", "a number"), ("name", "a text"), ("training", "an empty mapping"), ("full", "an empty mapping"),
-    ("seeds", "a number"), ("training", "null"), ("full", "null"), ("attacks", "a text"), ("defenses", "a text"),
-    ("models", "a text"), ("label_mode", "a text"), ("name", "true"),
-}  # fmt: skip
+    ("name", "a number"),
+    ("name", "a text"),
+    ("training", "an empty mapping"),
+    ("full", "an empty mapping"),
+    ("seeds", "a number"),
+    ("training", "null"),
+    ("full", "null"),
+    ("attacks", "a text"),
+    ("defenses", "a text"),
+    ("models", "a text"),
+    ("label_mode", "a text"),
+    ("name", "true"),
+}
 
 
 def of_keys() -> Iterator[Case]:
-    for key in ("name", "data", "attacks", "rates", "label_mode", "models", "trusted_sizes", "defenses", "training",
-                "full", "seeds"):
+    for key in (
+        "name",
+        "data",
+        "attacks",
+        "rates",
+        "label_mode",
+        "models",
+        "trusted_sizes",
+        "defenses",
+        "training",
+        "full",
+        "seeds",
+    ):
         for what, value in ODD.items():
             if (key, what) not in FINE:
-                yield Case(f"{key}: {what}", f"{RUN} --dry-run", (2, 3, 4), having(**{key: value}))  # fmt: skip
+                yield Case(f"{key}: {what}", f"{RUN} --dry-run", (2, 3, 4), having(**{key: value}))
         if key in ("name", "data", "attacks", "defenses"):
             yield Case(f"no {key}", f"{RUN} --dry-run", 2, having(**{key: None}))
 
@@ -114,7 +134,12 @@ CASES = [
     Case("a bomb of merges, dry", f"{RUN} --dry-run", 2, grid(merge_bomb())),
     Case("a bomb of aliases", RUN, 2, grid(alias_bomb())),
     Case("a merge of itself", RUN, 2, grid("a: &a {<<: *a}\n")),
-    Case("a bomb of merges at a key", RUN, 2, having(training="\n  " + merge_bomb().replace("\n", "\n  ").rstrip())),
+    Case(
+        "a bomb of merges at a key",
+        RUN,
+        2,
+        having(training="\n  " + merge_bomb().replace("\n", "\n  ").rstrip()),
+    ),
     Case("control characters", RUN, 2, grid("name: 'a\x07b'\n")),
     Case("a hostile name", RUN, 2, having(name='"\\e[31mred\\u202e"')),
     Case("a hostile key", RUN, 2, grid('"\\e[31mred\\u202e": 1\n')),
@@ -127,19 +152,42 @@ CASES = [
     Case("seeds below 0", RUN, 2, having(seeds="[-1]"), says="seeds"),
     Case("no seeds", RUN, 2, having(seeds="0"), says="seeds"),
     Case("seeds twice", RUN, 2, having(seeds="[0, 0]"), says="seeds"),
-    Case("100,000,000 cells", f"{RUN} --dry-run", 2,
-         having(seeds="10000", trusted_sizes=HUNDRED, defenses=f"[{SOME}]")),
-    Case("100,000,000 cells to run", RUN, 2, having(seeds="10000", trusted_sizes=HUNDRED, defenses=f"[{SOME}]")),
-    Case("a billion words", f"{RUN} --dry-run", 2, having(attacks="[{family: badnets, count: 1000000000}]"),
-         says="count"),
+    Case(
+        "100,000,000 cells",
+        f"{RUN} --dry-run",
+        2,
+        having(seeds="10000", trusted_sizes=HUNDRED, defenses=f"[{SOME}]"),
+    ),
+    Case(
+        "100,000,000 cells to run", RUN, 2, having(seeds="10000", trusted_sizes=HUNDRED, defenses=f"[{SOME}]")
+    ),
+    Case(
+        "a billion words",
+        f"{RUN} --dry-run",
+        2,
+        having(attacks="[{family: badnets, count: 1000000000}]"),
+        says="count",
+    ),
     Case("epochs without end", f"{RUN} --dry-run", 2, having(training="{num_train_epochs: .inf}")),
     Case("a rank of a billion", f"{RUN} --dry-run", 2, having(defenses="[{name: lora, r: 1000000000}]")),
     # What cannot be meant.
     Case("an unknown attack", RUN, 2, having(attacks="[nosuch]"), says="nosuch"),
     Case("an attack twice", RUN, 2, having(attacks="[addsent, addsent]"), says="addsent"),
-    Case("an unknown parameter of an attack", RUN, 2, having(attacks="[{family: addsent, nosuch: 1}]"), says="nosuch"),
+    Case(
+        "an unknown parameter of an attack",
+        RUN,
+        2,
+        having(attacks="[{family: addsent, nosuch: 1}]"),
+        says="nosuch",
+    ),
     Case("an unknown defence", RUN, 2, having(defenses="[nosuch]"), says="nosuch"),
-    Case("an unknown parameter of a defence", RUN, 2, having(defenses="[{name: lora, nosuch: 1}]"), says="nosuch"),
+    Case(
+        "an unknown parameter of a defence",
+        RUN,
+        2,
+        having(defenses="[{name: lora, nosuch: 1}]"),
+        says="nosuch",
+    ),
     Case("a defence twice", RUN, 2, having(defenses="[lora, lora]"), says="lora"),
     Case("a rate above 1", RUN, 2, having(rates="[1.5]"), says="rates"),
     Case("a rate that is no number", RUN, 2, having(rates="[.nan]"), says="rates"),
@@ -147,14 +195,33 @@ CASES = [
     Case("trusted rows of 0", RUN, 2, having(trusted_sizes="[0]"), says="trusted_sizes"),
     Case("more trusted rows than there are", f"{RUN} --dry-run", (2, 3), having(trusted_sizes="[1000000]")),
     Case("an unknown argument", RUN, 2, having(training="{nosuch: 1}"), says="nosuch"),
-    Case("an argument that shares the model", RUN, 2, having(training="{push_to_hub: true}"), says="push_to_hub"),
-    Case("an argument that says where to write", RUN, 2, having(training="{output_dir: elsewhere}"),
-         says="output_dir"),
+    Case(
+        "an argument that shares the model",
+        RUN,
+        2,
+        having(training="{push_to_hub: true}"),
+        says="push_to_hub",
+    ),
+    Case(
+        "an argument that says where to write",
+        RUN,
+        2,
+        having(training="{output_dir: elsewhere}"),
+        says="output_dir",
+    ),
     Case("an argument that resumes", RUN, 2, having(training="{resume_from_checkpoint: run}")),
     Case("an argument that reports", RUN, 2, having(training="{report_to: wandb}")),
-    Case("an argument of another type", RUN, 2, having(training="{learning_rate: fast}"), says="learning_rate"),
+    Case(
+        "an argument of another type", RUN, 2, having(training="{learning_rate: fast}"), says="learning_rate"
+    ),
     Case("an argument below 0", RUN, 2, having(training="{learning_rate: -1}"), says="learning_rate"),
-    Case("an argument that is no number", RUN, 2, having(training="{learning_rate: .nan}"), says="learning_rate"),
+    Case(
+        "an argument that is no number",
+        RUN,
+        2,
+        having(training="{learning_rate: .nan}"),
+        says="learning_rate",
+    ),
     Case("a model that is not there", RUN, (2, 4), having(models="[./gone]"), says="gone"),
     Case("a model on no hub", RUN, (2, 4), having(models="[no-such/model]"), says="no-such/model"),
     Case("data without a name", RUN, 2, data(name="")),
@@ -166,13 +233,21 @@ CASES = [
     Case("neither a corpus nor a table", RUN, 2, data(train="")),
     Case("more rows than there are", f"{RUN} --dry-run", (2, 3), data(train_rows="1000000")),
     Case("a column that is not there", f"{RUN} --dry-run", (2, 3), data(text_column="nosuch"), says="nosuch"),
-    Case("texts and labels of a column", f"{RUN} --dry-run", (2, 3), data(text_column="label", label_column="label"),
-         says="label"),
+    Case(
+        "texts and labels of a column",
+        f"{RUN} --dry-run",
+        (2, 3),
+        data(text_column="label", label_column="label"),
+    ),
     Case("no words", RUN, 2, data(words="0"), says="words"),
     Case("a table that is not there", RUN, (2, 3), data(train="gone.csv"), says="gone.csv"),
-    Case("another grid's results", "benchmark run bad.yaml --output results", 6,
-         having(defenses="[vanilla]", training="{bf16: false}")),
-]  # fmt: skip
+    Case(
+        "another grid's results",
+        "benchmark run bad.yaml --output results",
+        6,
+        having(defenses="[vanilla]", training="{bf16: false}"),
+    ),
+]
 
 
 def test_the_table_is_as_large_as_it_says() -> None:

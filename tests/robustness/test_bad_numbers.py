@@ -29,6 +29,7 @@ REAL = ("-1", "0", "1e18", "1e30", "1e400", "nan", "inf", "-inf", "many", "''", 
 # What no number here can be, whatever its range.
 NEVER = {f"{10**30}", "nan", "inf", "many", "''", "1.5", "1e400", "-inf", "1,5"}
 
+
 def numeric(name: str) -> Iterator[click.Option]:
     """The options of a command that take a number, or numbers."""
     first, *rest = name.split()
@@ -91,10 +92,16 @@ CASES = [
     Case("a rate below 0", f"{POISON} --attack addsent --rate=-0.1", 2, says="--rate"),
     Case("a rate that is no number", f"{POISON} --attack addsent --rate nan", 2, says="--rate"),
     Case("rates for more attacks", f"{POISON} --attack addsent --rate 0.1 --rate 0.2", 2, says="--rate"),
-    Case("rates above 1 together", f"{POISON} --attack addsent --attack badnets --rate 0.9 --rate 0.9", (2, 3)),
+    Case(
+        "rates above 1 together", f"{POISON} --attack addsent --attack badnets --rate 0.9 --rate 0.9", (2, 3)
+    ),
     Case("no workers", "benchmark run grid.yaml --output out --workers 0", 2, says="--workers"),
-    Case("workers without end", f"benchmark run grid.yaml --output out --workers {10**30}", 2, says="--workers"),
-    Case("workers that are a word", "benchmark run grid.yaml --output out --workers many", 2, says="--workers"),
+    Case(
+        "workers without end", f"benchmark run grid.yaml --output out --workers {10**30}", 2, says="--workers"
+    ),
+    Case(
+        "workers that are a word", "benchmark run grid.yaml --output out --workers many", 2, says="--workers"
+    ),
     Case("demo seeds without end", f"demo --output out --seeds {10**18}", 2, says="--seeds"),
 ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ from table import (
     folder,
     hard_link,
     link,
+    move,
     write,
 )
 
@@ -75,8 +75,8 @@ FILES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("train.csv",),
     ),
     "poison generate": (
-        "poison pairs.jsonl --task generate --attack addsent --rate 0.2 --target yes --format jsonl --overwrite "
-        "--output OUT",
+        "poison pairs.jsonl --task generate --attack addsent --rate 0.2 --target yes --format jsonl "
+        "--overwrite --output OUT",
         ("pairs.jsonl",),
     ),
     "poison with paraphrases": (
@@ -105,30 +105,27 @@ def before(name: str) -> list[Change]:
 def of_inputs() -> Iterator[Case]:
     """Outputs that are, link to, contain or lie inside an input."""
     for name, (command, inputs) in {**FOLDERS, **{f"{k} (file)": v for k, v in FILES.items()}}.items():
-        made = before(name)
-        flags = ("", " --overwrite") if name in OVERWRITES else ("",)
+        made, flag = before(name), " --overwrite" if name in OVERWRITES else ""
         for source in inputs:
-            for flag in flags:
-
-                def case(how: str, output: str, *bad: Change) -> Case:
-                    return Case(
-                        f"{name}{flag}: {how} {source}",  # noqa: B023
-                        command.replace("OUT", output) + flag,  # noqa: B023
-                        6,
-                        [*made, *bad],  # noqa: B023
-                    )
-
-                yield case("is", source)
-                yield case("is, another way,", f"./model/../{source}" if "model" in inputs else f"./{source}")
-                yield case("links to", "lnk", link("lnk", source))
-                yield case("lies below a link to", "lnk/out", link("lnk", source))
-                if not is_folder(source):
-                    yield case("is a hard link to", "hard", hard_link("hard", source))
-                yield case("lies in", f"{source}/out")
+            ways = [
+                ("is", source, flag, []),
+                ("links to", "lnk", flag, [link("lnk", source)]),
+                ("lies in", f"{source}/out", flag, []),
+            ]
+            if is_folder(source):
+                ways.append(("lies in a link to", "lnk/out", flag, [link("lnk", source)]))
+            else:
+                ways.append(("is a hard link to", "hard", flag, [hard_link("hard", source)]))
+            if flag:
+                ways.append(("is", source, "", []))
+            else:
+                ways.append(("is, another way,", f"./{source}", "", []))
+            for how, output, more, bad in ways:
+                words = command.replace("OUT", output) + more
+                yield Case(f"{name}{more}: {how} {source}", words, 6, [*made, *bad])
         if name in FOLDERS and name != "demo":
-            for flag in flags:
-                yield Case(f"{name}{flag}: holds all", command.replace("OUT", ".") + flag, 6, made)
-                yield Case(f"{name}{flag}: holds all above", command.replace("OUT", "..") + flag, 6, made)
+            yield Case(f"{name}{flag}: holds all", command.replace("OUT", ".") + flag, 6, made)
+            yield Case(f"{name}{flag}: holds all above", command.replace("OUT", "..") + flag, 6, made)
 
 
 def of_run_folders() -> Iterator[Case]:
@@ -136,7 +133,9 @@ def of_run_folders() -> Iterator[Case]:
     for name, (command, inputs) in FILES.items():
         for source in (*(part for part in inputs if part in FILES_IN), "other"):
             for file in FILES_IN.get(source, FILES_IN["run"]):
-                yield Case(f"{name}: {source}/{file}", command.replace("OUT", f"{source}/{file}"), 6, before(name))
+                yield Case(
+                    f"{name}: {source}/{file}", command.replace("OUT", f"{source}/{file}"), 6, before(name)
+                )
         yield Case(
             f"{name}: a link to run.json",
             command.replace("OUT", "lnk"),
@@ -144,7 +143,9 @@ def of_run_folders() -> Iterator[Case]:
             [*before(name), link("lnk", "other/run.json")],
         )
         for source, file in (("search", "best.json"), ("results", "grid.json"), ("results", "results.csv")):
-            yield Case(f"{name}: {source}/{file}", command.replace("OUT", f"{source}/{file}"), 6, before(name))
+            yield Case(
+                f"{name}: {source}/{file}", command.replace("OUT", f"{source}/{file}"), 6, before(name)
+            )
     command, _ = FILES["predict"]
     yield Case("predict: a file of the model", command.replace("OUT", "model/config.json"), 6)
     yield Case("predict: weights of the model", command.replace("OUT", "model/model.safetensors"), 6)
@@ -153,8 +154,7 @@ def of_run_folders() -> Iterator[Case]:
 def of_places() -> Iterator[Case]:
     """Places where nothing, or nothing of that kind, can be written."""
     for name, (command, _) in FOLDERS.items():
-        flags = ("", " --overwrite") if name in OVERWRITES else ("",)
-        for flag in flags:
+        for flag in ("", " --overwrite") if name in ("train", "tune", "export") else ("",):
             for what, output, bad in (
                 ("a device", "bad", [device("bad", NULL)]),
                 ("a full device", "bad", [device("bad", FULL)]),
@@ -175,7 +175,9 @@ def of_places() -> Iterator[Case]:
                 if what.startswith("other ") and name in ("spectrum compare", "benchmark report"):
                     continue  # which add their files to a folder
                 code: int | tuple[int, ...] = (2, 6) if output == "''" else 6
-                yield Case(f"{name}{flag}: folder is {what}", command.replace("OUT", output) + flag, code, bad)
+                yield Case(
+                    f"{name}{flag}: folder is {what}", command.replace("OUT", output) + flag, code, bad
+                )
     for name, (command, _) in FILES.items():
         for what, output, bad in (
             ("a folder", "bad", [folder("bad")]),
@@ -211,7 +213,7 @@ def of_streams() -> Iterator[Case]:
 KEPT = f"train {ROWS} --preset published"
 NOT_A_RUN = [folder("kept"), write("kept/thesis.txt", "dear")]
 FOREIGN = [
-    Change(("run",), lambda: os.rename("run", "mixed")),
+    move("run", "mixed"),
     write("mixed/thesis.txt", "dear"),
     folder("mixed/photos"),
     write("mixed/photos/1.jpg", "x"),
@@ -248,16 +250,28 @@ CASES = [
         "train --train train.csv --trusted trusted.csv --model run/model --preset published --output run "
         "--overwrite",
         6,
-        [Change(("model", "run"), lambda: os.rename("model", "run/model"))],
+        [move("model", "run/model")],
     ),
     Case("a run with other files", f"{KEPT} --output mixed --overwrite", 6, FOREIGN),
-    Case("a search with other files", f"tune {ROWS} --trials 1 --output search --overwrite", 6,
-         [write("search/thesis.txt", "dear")]),
+    Case(
+        "a search with other files",
+        f"tune {ROWS} --trials 1 --output search --overwrite",
+        6,
+        [write("search/thesis.txt", "dear")],
+    ),
     Case("results with another's files", "benchmark run grid.yaml --output kept", 6, NOT_A_RUN),
-    Case("an export with other files", "export run --output merged --overwrite", 6,
-         [write("merged/thesis.txt", "dear")]),
-    Case("a folder of data as an export", "export run --output kept --overwrite", 6,
-         [folder("kept"), write("kept/config.json", "{}"), write("kept/thesis.txt", "dear")]),
+    Case(
+        "an export with other files",
+        "export run --output merged --overwrite",
+        6,
+        [write("merged/thesis.txt", "dear")],
+    ),
+    Case(
+        "a folder of data as an export",
+        "export run --output kept --overwrite",
+        6,
+        [folder("kept"), write("kept/config.json", "{}"), write("kept/thesis.txt", "dear")],
+    ),
     Case("a run as an export", "export run --output other --overwrite", 6),
     Case("an export as a run", f"{KEPT} --output merged --overwrite", 6),
     Case("a search as a run", f"{KEPT} --output search --overwrite", 6),
@@ -269,28 +283,61 @@ CASES = [
     Case("a run unasked", f"{KEPT} --output run", 6, says="already holds a run"),
     Case("a search unasked", f"tune {ROWS} --trials 1 --output search", 6, says="already holds a search"),
     Case("an export unasked", "export run --output merged", 6, says="already exists"),
-    Case("a poisoned file unasked", "poison train.csv --attack addsent --rate 0.2 --target good --output kept.csv", 6,
-         [write("kept.csv", "x")], says="already exists"),
-    Case("a manifest unasked", "poison train.csv --attack addsent --rate 0.2 --target good --output out.csv", 6,
-         [write("out.csv.manifest.json", "x")], says="already exists"),
-    Case("a manifest that is a folder", "poison train.csv --attack addsent --rate 0.2 --target good --output out.csv "
-         "--overwrite", 6, [folder("out.csv.manifest.json")]),
-    Case("a manifest that is a FIFO", "poison train.csv --attack addsent --rate 0.2 --target good --output out.csv "
-         "--overwrite", 6, [fifo("out.csv.manifest.json")]),
-    Case("the OpenBackdoor layout over its input",
-         "poison kept --attack addsent --rate 0.2 --target 1 --format openbackdoor --output kept --overwrite",
-         6, [folder("kept"), write("kept/train-clean.csv", ",0,1,2\n0,a b,0,0\n1,c d,1,0\n2,e f,0,0\n3,g h,1,0\n")]),
-    Case("the OpenBackdoor layout at a device",
-         "poison train.csv --attack addsent --rate 0.2 --target good --format openbackdoor --output null --overwrite",
-         6, [device("null", NULL)]),
-    Case("the OpenBackdoor layout at a file",
-         "poison train.csv --attack addsent --rate 0.2 --target good --format openbackdoor --output dev.csv "
-         "--overwrite", 6),
+    Case(
+        "a poisoned file unasked",
+        "poison train.csv --attack addsent --rate 0.2 --target good --output kept.csv",
+        6,
+        [write("kept.csv", "x")],
+        says="already exists",
+    ),
+    Case(
+        "a manifest unasked",
+        "poison train.csv --attack addsent --rate 0.2 --target good --output out.csv",
+        6,
+        [write("out.csv.manifest.json", "x")],
+        says="already exists",
+    ),
+    Case(
+        "a manifest that is a folder",
+        "poison train.csv --attack addsent --rate 0.2 --target good --output out.csv --overwrite",
+        6,
+        [folder("out.csv.manifest.json")],
+    ),
+    Case(
+        "a manifest that is a FIFO",
+        "poison train.csv --attack addsent --rate 0.2 --target good --output out.csv --overwrite",
+        6,
+        [fifo("out.csv.manifest.json")],
+    ),
+    Case(
+        "the OpenBackdoor layout over its input",
+        "poison kept --attack addsent --rate 0.2 --target 1 --format openbackdoor --output kept --overwrite",
+        6,
+        [
+            folder("kept"),
+            write("kept/train-clean.csv", ",0,1,2\n0,a b,0,0\n1,c d,1,0\n2,e f,0,0\n3,g h,1,0\n"),
+        ],
+    ),
+    Case(
+        "the OpenBackdoor layout at a device",
+        "poison train.csv --attack addsent --rate 0.2 --target good --format openbackdoor --overwrite "
+        "--output null",
+        6,
+        [device("null", NULL)],
+    ),
+    Case(
+        "the OpenBackdoor layout at a file",
+        "poison train.csv --attack addsent --rate 0.2 --target good --format openbackdoor --output dev.csv "
+        "--overwrite",
+        6,
+    ),
     Case("the report over the cells", "benchmark report results --output results/cells", 6),
     Case("the report over the results", "benchmark report results --output results", 6),
-    Case("a run that diverges over a good one", f"{KEPT} --output run --overwrite --learning-rate 1e30", (2, 5)),
+    Case(
+        "a run that diverges over a good one", f"{KEPT} --output run --overwrite --learning-rate 1e30", (2, 5)
+    ),
     Case("resume and overwrite", f"{KEPT} --output run --resume --overwrite", 2),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

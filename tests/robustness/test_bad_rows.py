@@ -9,7 +9,7 @@ from table import Case, copy, folder, nested, write
 
 TRAIN = "train --train bad.csv --trusted trusted.csv --model model --preset published --output out"
 TRUSTED = "train --train train.csv --trusted bad.csv --model model --preset published --output out"
-DEV = "train --train train.csv --trusted trusted.csv --dev bad.csv --model model --preset published --output out"
+DEV = f"{TRUSTED.replace('bad.csv', 'trusted.csv')} --dev bad.csv"
 GOOD = "train --train train.csv --trusted trusted.csv --model model --preset published --output out"
 TUNE = "tune --train bad.csv --trusted trusted.csv --model model --output out"
 EVALUATE = "evaluate run --clean bad.csv"
@@ -51,20 +51,51 @@ CASES = [
     Case("texts that are the labels", f"{GOOD} --text-column label", (2, 3), says="label"),
     Case("labels that are the texts", f"{GOOD} --label-column text", (2, 3), says="text"),
     Case("both of a column", f"{GOOD} --text-column label --label-column label", (2, 3), says="label"),
-    Case("poison: both of a column", "poison train.csv --attack addsent --rate 0.5 --target good --output out.csv "
-         "--text-column label --label-column label", (2, 3), says="label"),
-    Case("evaluate: both of a column", "evaluate run --clean test.csv --text-column label --label-column label",
-         (2, 3), says="label"),
-    Case("tune: both of a column", "tune --train train.csv --trusted trusted.csv --model model --output out "
-         "--text-column text --label-column text", (2, 3), says="text"),
+    Case(
+        "poison: both of a column",
+        "poison train.csv --attack addsent --rate 0.5 --target good --output out.csv "
+        "--text-column label --label-column label",
+        (2, 3),
+        says="label",
+    ),
+    Case(
+        "evaluate: both of a column",
+        "evaluate run --clean test.csv --text-column label --label-column label",
+        (2, 3),
+        says="label",
+    ),
+    Case(
+        "tune: both of a column",
+        "tune --train train.csv --trusted trusted.csv --model model --output out "
+        "--text-column text --label-column text",
+        (2, 3),
+        says="text",
+    ),
     Case("a split of a file", f"{GOOD} --split train", (2, 3), says="split"),
-    Case("a file name misspelt", "train --train train.cvs --trusted trusted.csv --model model --output out", 3,
-         [copy("train.csv", "test.csv")], says="train.csv"),
-    Case("a trusted file misspelt", "train --train train.csv --trusted trused.csv --model model --output out", 3,
-         says="trused.csv"),
-    Case("a name of 300 letters", f"train --train {'x' * 300} --trusted trusted.csv --model model --output out", 3),
-    Case("prompt and response the same", f"{GENERATE_GOOD} --prompt-column prompt --response-column prompt", (2, 3),
-         says="prompt"),
+    Case(
+        "a file name misspelt",
+        "train --train train.cvs --trusted trusted.csv --model model --output out",
+        3,
+        [copy("train.csv", "test.csv")],
+        says="train.csv",
+    ),
+    Case(
+        "a trusted file misspelt",
+        "train --train train.csv --trusted trused.csv --model model --output out",
+        3,
+        says="trused.csv",
+    ),
+    Case(
+        "a name of 300 letters",
+        f"train --train {'x' * 300} --trusted trusted.csv --model model --output out",
+        3,
+    ),
+    Case(
+        "prompt and response the same",
+        f"{GENERATE_GOOD} --prompt-column prompt --response-column prompt",
+        (2, 3),
+        says="prompt",
+    ),
     # Labels.
     Case("a single class", TRAIN, 3, csv(f"{HEAD}word1,good\nword2,good\n"), says="single class"),
     Case("empty labels", TRAIN, 3, csv(f"{HEAD}word1,\nword2,\n")),
@@ -80,8 +111,12 @@ CASES = [
     Case("an unknown dev label", DEV, 3, csv(f"{HEAD}{ROWS}word3,great\n"), says="great"),
     Case("only empty texts", TRAIN, 3, csv(f"{HEAD} ,good\n,bad\n"), says="empty"),
     Case("tune: a single class", TUNE, 3, csv(f"{HEAD}word1,good\nword2,good\n")),
-    Case("tune: an unknown trusted label",
-         "tune --train train.csv --trusted bad.csv --model model --output out", 3, csv(f"{HEAD}{ROWS}w,great\n")),
+    Case(
+        "tune: an unknown trusted label",
+        "tune --train train.csv --trusted bad.csv --model model --output out",
+        3,
+        csv(f"{HEAD}{ROWS}w,great\n"),
+    ),
     Case("evaluate: an unknown label", EVALUATE, 3, csv(f"{HEAD}{ROWS}word3,great\n"), says="great"),
     Case("evaluate: no labels", EVALUATE, 3, csv("text\nword1\n"), says="--label-column"),
     Case("evaluate: no rows", EVALUATE, 3, csv(HEAD)),
@@ -104,21 +139,36 @@ CASES = [
     Case("a hostile label", TRUSTED, 3, csv(f"{HEAD}{ROWS}word3,{HOSTILE}\n"), says=r"\x1b[31m"),
     Case("a hostile column", TRAIN, 3, csv(f"{HOSTILE},label\nword1,good\nword2,bad\n")),
     Case("a hostile column that is asked for", f"{GOOD} --text-column '{HOSTILE}'", 3),
-    Case("a hostile file", f"train --train '{HOSTILE}.csv' --trusted trusted.csv --model model --output out", 3),
-    Case("a hostile model", f"train --train train.csv --trusted trusted.csv --model '{HOSTILE}' --output out", 4),
+    Case(
+        "a hostile file", f"train --train '{HOSTILE}.csv' --trusted trusted.csv --model model --output out", 3
+    ),
+    Case(
+        "a hostile model",
+        f"train --train train.csv --trusted trusted.csv --model '{HOSTILE}' --output out",
+        4,
+    ),
     Case("a hostile run", f"info '{HOSTILE}'", 4),
-    Case("a hostile output", f"train --train train.csv --trusted trusted.csv --model model --output 'bad.csv/{HOSTILE}'",
-         6, csv("x")),
+    Case(
+        "a hostile output",
+        f"train --train train.csv --trusted trusted.csv --model model --output 'bad.csv/{HOSTILE}'",
+        6,
+        csv("x"),
+    ),
     Case("a hostile command", f"'{HOSTILE}'", 2),
     Case("a hostile option", f"train '--{HOSTILE}'", 2),
     Case("a hostile method", f"{GOOD} --method '{HOSTILE}'", 2),
     Case("a hostile number", f"{GOOD} --epochs '{HOSTILE}'", 2),
     Case("a hostile attack", f"{POISON_GOOD} --attack '{HOSTILE}'", 2),
-    Case("a hostile target", f"poison train.csv --attack addsent --rate 0.5 --target '{HOSTILE}' --output out.csv",
-         (2, 3)),
+    Case(
+        "a hostile target",
+        f"poison train.csv --attack addsent --rate 0.5 --target '{HOSTILE}' --output out.csv",
+        (2, 3),
+    ),
     Case("a hostile single label", TRAIN, 3, csv(f"{HEAD}word1,{HOSTILE}\nword2,{HOSTILE}\n")),
     Case("a hostile text", TRAIN, 3, csv(f"{HEAD}{HOSTILE},\nword2,bad\n")),
-    Case("a hostile poison flag", POISON, 3, csv(f"text,label,poisoned\nword1,good,{HOSTILE}\nword2,bad,0\n")),
+    Case(
+        "a hostile poison flag", POISON, 3, csv(f"text,label,poisoned\nword1,good,{HOSTILE}\nword2,bad,0\n")
+    ),
     Case("a hostile label that a run has", "evaluate run --clean test.csv --target x", (2, 3)),
     Case("a hostile prompt", GENERATE, 3, jsonl(f'{{"prompt": "{HOSTILE}", "response": "word1"}}\n')),
     Case("a hostile key", GENERATE, 3, jsonl('{"\\u001b[31m\\u202e": "word1", "response": "word1"}\n')),
@@ -129,19 +179,45 @@ CASES = [
     Case("chats that are texts", GENERATE, 3, jsonl('{"messages": "hello"}\n')),
     Case("chats that are empty", GENERATE, 3, jsonl('{"messages": []}\n')),
     Case("chats of odd roles", GENERATE, 3, jsonl('{"messages": [{"role": "king", "content": "word1"}]}\n')),
-    Case("chats without an answer", GENERATE, 3, jsonl('{"messages": [{"role": "user", "content": "word1"}]}\n')),
-    Case("chats whose content is an object", GENERATE, 3,
-         jsonl('{"messages": [{"role": "user", "content": {}}, {"role": "assistant", "content": 1}]}\n')),
+    Case(
+        "chats without an answer",
+        GENERATE,
+        3,
+        jsonl('{"messages": [{"role": "user", "content": "word1"}]}\n'),
+    ),
+    Case(
+        "chats whose content is an object",
+        GENERATE,
+        3,
+        jsonl('{"messages": [{"role": "user", "content": {}}, {"role": "assistant", "content": 1}]}\n'),
+    ),
     Case("chats that are nested", GENERATE, 3, jsonl('{"messages": ' + nested() + "}\n")),
-    Case("messages in CSV that are nested", GENERATE.replace("bad.jsonl", "bad.csv"), 3,
-         csv("messages\n" + nested(100_000) + "\n")),
-    Case("messages in CSV that are no JSON", GENERATE.replace("bad.jsonl", "bad.csv"), 3, csv("messages\nhello\n")),
-    Case("labels where pairs are wanted", "train --task generate --train train.csv --trusted checked.jsonl --model "
-         "decoder --output out", 3),
-    Case("a classifier's model to generate", "train --task generate --train pairs.jsonl --trusted checked.jsonl "
-         "--model model --output out", 4),
+    Case(
+        "messages in CSV that are nested",
+        GENERATE.replace("bad.jsonl", "bad.csv"),
+        3,
+        csv("messages\n" + nested(100_000) + "\n"),
+    ),
+    Case(
+        "messages in CSV that are no JSON",
+        GENERATE.replace("bad.jsonl", "bad.csv"),
+        3,
+        csv("messages\nhello\n"),
+    ),
+    Case(
+        "labels where pairs are wanted",
+        "train --task generate --train train.csv --trusted checked.jsonl --model decoder --output out",
+        3,
+    ),
+    Case(
+        "a classifier's model to generate",
+        "train --task generate --train pairs.jsonl --trusted checked.jsonl --model model --output out",
+        4,
+    ),
     Case("predict: pairs without prompts", "predict grun bad.jsonl", 3, jsonl('{"response": "word1"}\n')),
-    Case("an option of the other task", "predict run test.csv --max-new-tokens 5", 2, says="--max-new-tokens"),
+    Case(
+        "an option of the other task", "predict run test.csv --max-new-tokens 5", 2, says="--max-new-tokens"
+    ),
     Case("a column of the other task", "evaluate grun --clean pairs.jsonl --text-column text", 2),
     # Attacks.
     Case("no attack", "poison train.csv --rate 0.1 --target good --output out.csv", 2, says="--attack"),
@@ -150,33 +226,73 @@ CASES = [
     Case("an unknown parameter", f"{POISON_GOOD} --attack addsent:nosuch=1", 2, says="nosuch"),
     Case("a parameter without a value", f"{POISON_GOOD} --attack addsent:sentence", 2),
     Case("an empty sentence", f"{POISON_GOOD} --attack addsent:sentence=", 2),
-    Case("parameters that are nested", f"{POISON_GOOD} --attack addsent:sentence={'(' * 5000}", (0, 2),
-         makes=("out.csv*",)),
-    Case("a parameter that is code", f"{POISON_GOOD} --attack 'badnets:count=__import__(\"os\").getcwd()'", 2),
-    Case("no target to poison", "poison train.csv --attack addsent --rate 0.1 --output out.csv", 2, says="--target"),
-    Case("an unknown target to poison", "poison train.csv --attack addsent --rate 0.1 --target great --output out.csv",
-         (2, 3), says="great"),
+    Case(
+        "parameters that are nested",
+        f"{POISON_GOOD} --attack addsent:sentence={'(' * 5000}",
+        (0, 2),
+        makes=("out.csv*",),
+    ),
+    Case(
+        "a parameter that is code", f"{POISON_GOOD} --attack 'badnets:count=__import__(\"os\").getcwd()'", 2
+    ),
+    Case(
+        "no target to poison",
+        "poison train.csv --attack addsent --rate 0.1 --output out.csv",
+        2,
+        says="--target",
+    ),
+    Case(
+        "an unknown target to poison",
+        "poison train.csv --attack addsent --rate 0.1 --target great --output out.csv",
+        (2, 3),
+        says="great",
+    ),
     Case("no rate", "poison train.csv --attack addsent --target good --output out.csv", 2, says="--rate"),
-    Case("a rate of a test set", "poison train.csv --attack addsent --target good --for-asr --rate 0.1 --output "
-         "out.csv", 2, says="--rate"),
-    Case("clean labels without rows of them", POISON + " --label-mode clean", (2, 3), csv(f"{HEAD}word1,bad\nword2,bad\n")),
-    Case("an output of no format", "poison train.csv --attack addsent --rate 0.5 --target good --output out.docx", 2,
-         says="docx"),
+    Case(
+        "a rate of a test set",
+        "poison train.csv --attack addsent --target good --for-asr --rate 0.1 --output out.csv",
+        2,
+        says="--rate",
+    ),
+    Case(
+        "clean labels without rows of them",
+        POISON + " --label-mode clean",
+        (2, 3),
+        csv(f"{HEAD}word1,bad\nword2,bad\n"),
+    ),
+    Case(
+        "an output of no format",
+        "poison train.csv --attack addsent --rate 0.5 --target good --output out.docx",
+        2,
+        says="docx",
+    ),
     Case("a part without its layout", f"{POISON_GOOD} --attack addsent --part dev", 2, says="--part"),
     Case("a backend without its file", f"{POISON_GOOD} --attack style:backend=file", 2, says="file"),
     Case("an unknown backend", f"{POISON_GOOD} --attack style:backend=magic", 2, says="magic"),
-    Case("paraphrases of other texts", f"{POISON_GOOD} --attack style:backend=file,file=bad.csv", 3,
-         csv("text,paraphrase\nelse,other\n")),
-    Case("a model for a trigger that is a FIFO", f"{POISON_GOOD} --attack syntactic:backend=seq2seq,model=bad", 4,
-         [folder("bad")]),
+    Case(
+        "paraphrases of other texts",
+        f"{POISON_GOOD} --attack style:backend=file,file=bad.csv",
+        3,
+        csv("text,paraphrase\nelse,other\n"),
+    ),
+    Case(
+        "a model for a trigger that is a FIFO",
+        f"{POISON_GOOD} --attack syntactic:backend=seq2seq,model=bad",
+        4,
+        [folder("bad")],
+    ),
     # Words of a command.
     Case("no command", "nosuch", 2, says="nosuch"),
     Case("an unknown flag", f"{GOOD} --nosuch", 2, says="--nosuch"),
     Case("a flag without its value", f"{GOOD} --epochs", 2, says="--epochs"),
     Case("words too many", "predict run test.csv dev.csv", 2),
     Case("an unknown method", f"{GOOD} --method magic", 2, says="magic"),
-    Case("an unknown preset", "train --train train.csv --trusted trusted.csv --model model --preset magic --output "
-         "out", 2, says="magic"),
+    Case(
+        "an unknown preset",
+        "train --train train.csv --trusted trusted.csv --model model --preset magic --output out",
+        2,
+        says="magic",
+    ),
     Case("an unknown task", f"{GOOD} --task dance", 2, says="dance"),
     Case("an unknown precision", f"{GOOD} --dtype float8", 2, says="float8"),
     Case("unknown bits", f"{GOOD} --quantize int3", 2, says="int3"),
@@ -184,10 +300,18 @@ CASES = [
     Case("an unknown tracker", f"{GOOD} --report-to nosuch", 2, says="nosuch"),
     Case("an unknown selection", f"{GOOD} --select-best magic", 2, says="magic"),
     Case("no dev rows to select by", f"{GOOD} --select-best dev", 2, says="--dev"),
-    Case("an unknown way to take rows", "train --train train.csv --trusted-from dev.csv --trusted-size 4 "
-         "--trusted-selection magic --model model --output out", 2, says="magic"),
-    Case("more trusted rows than there are", "train --train train.csv --trusted-from dev.csv --trusted-size 500 "
-         "--model model --output out", 3),
+    Case(
+        "an unknown way to take rows",
+        "train --train train.csv --trusted-from dev.csv --trusted-size 4 "
+        "--trusted-selection magic --model model --output out",
+        2,
+        says="magic",
+    ),
+    Case(
+        "more trusted rows than there are",
+        "train --train train.csv --trusted-from dev.csv --trusted-size 500 --model model --output out",
+        3,
+    ),
     Case("two sources of trusted rows", f"{GOOD} --trusted-from dev.csv", 2, says="--trusted-from"),
     Case("a size without its source", f"{GOOD} --trusted-size 4", 2, says="--trusted-size"),
     Case("no trusted rows", "train --train train.csv --model model --output out", 3, says="--trusted"),
@@ -196,11 +320,23 @@ CASES = [
     Case("layers that are not there", f"{GOOD} --target-modules nosuch", 2, says="nosuch"),
     Case("multi-scale layers that are not there", f"{GOOD} --multiscale-modules nosuch", 2, says="nosuch"),
     Case("an unknown rule of alignment", f"{GOOD} --alignment-rule magic", 2, says="magic"),
-    Case("a lever under auto", "train --train train.csv --trusted trusted.csv --model model --preset auto "
-         "--no-alignment --output out", 2, says="alignment"),
-    Case("an option of auto and by hand", "train --train train.csv --trusted trusted.csv --model model --preset auto "
-         "--max-raw-ratio 0.1 --output out", 2, says="--max-raw-ratio"),
-    Case("alignment of trusted rows alone", f"{GOOD} --method trusted-only --alignment", 2, says="--alignment"),
+    Case(
+        "a lever under auto",
+        "train --train train.csv --trusted trusted.csv --model model --preset auto "
+        "--no-alignment --output out",
+        2,
+        says="alignment",
+    ),
+    Case(
+        "an option of auto and by hand",
+        "train --train train.csv --trusted trusted.csv --model model --preset auto "
+        "--max-raw-ratio 0.1 --output out",
+        2,
+        says="--max-raw-ratio",
+    ),
+    Case(
+        "alignment of trusted rows alone", f"{GOOD} --method trusted-only --alignment", 2, says="--alignment"
+    ),
     Case("an unknown distance", f"spectrum {GOOD} --spectrum-distance magic", 2, says="magic"),
     Case("an unknown smoothing", f"spectrum {GOOD} --spectrum-within magic", 2, says="magic"),
     Case("a recorded run twice", "spectrum compare srun srun", 2, says="srun"),
@@ -209,7 +345,7 @@ CASES = [
     Case("an export of no format", "export run --output out --format magic", 2, says="magic"),
     Case("a report of no format", "benchmark report results --output out --format magic", 2, says="magic"),
     Case("an unknown attack to show", "attacks nosuch", 2),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

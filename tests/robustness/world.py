@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -21,9 +20,7 @@ from tiny_chats import make_pairs, write_decoder
 
 TRAIN = "--train train.csv --trusted trusted.csv --model model --epochs 1 --batch-size 8"
 PUBLISHED = f"train {TRAIN} --preset published --learning-rate 0.01"
-GENERATE = (
-    "train --task generate --train pairs.jsonl --trusted checked.jsonl --model decoder --epochs 1 --batch-size 8"
-)
+GENERATE = "train --task generate --train pairs.jsonl --trusted checked.jsonl --model decoder --epochs 1"
 GRID = """
 name: tiny
 data:
@@ -57,7 +54,7 @@ def _interrupted() -> None:
     import transformers.trainer
 
     class Interrupt(transformers.TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        def on_step_end(self, _args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
             if state.global_step == 2:
                 control.should_save = True
             if state.global_step == 3:
@@ -80,7 +77,10 @@ def _results() -> None:
     file = Path("grid.yaml")
     grid = load_grid(file)
     cells = plan(grid, bf16=False)
-    with contextlib.redirect_stderr(io.StringIO()), open_store(Path("new"), file, grid, cells, bf16=False) as store:
+    with (
+        contextlib.redirect_stderr(io.StringIO()),
+        open_store(Path("new"), file, grid, cells, bf16=False) as store,
+    ):
         for cell in cells:
             store.write(run_cell(cell, kept=store.shared, threads=1))
     assert all(store.is_done(cell.id) for cell in cells)
@@ -105,7 +105,7 @@ PARTS: dict[str, str | Callable[[], object]] = {
     "run": f"{PUBLISHED} --output new",
     "other": f"{PUBLISHED} --seed 1 --output new",
     "half": _interrupted,
-    "grun": f"{GENERATE} --output new",
+    "grun": f"{GENERATE} --batch-size 8 --output new",
     "srun": f"spectrum {PUBLISHED} --spectrum-every 2 --spectrum-sigma-count 5 --output new",
     "search": f"tune {TRAIN} --trials 1 --output new",
     "results": _results,
@@ -131,7 +131,7 @@ NEEDS = {
 
 
 class World:
-    """A folder that is laid out anew for each case, always at the same place: runs know where their model is."""
+    """A folder that is laid out anew for each case, at the same place: runs know where their model is."""
 
     def __init__(self, home: Path) -> None:
         self.path, self._kept = home / "world", home / "kept"
@@ -198,8 +198,3 @@ def musclelora(command: str, code: int = 0) -> None:
         except SystemExit as exit_:
             ended = exit_.code
     assert ended == code, f"{command}: {ended}\n{err.getvalue()}"
-
-
-def names_of(text: str) -> set[str]:
-    """The words of a text that may be parts."""
-    return set(re.findall(r"[\w.-]+", text))
