@@ -435,7 +435,7 @@ def place_cases() -> Iterator[Case]:
             yield Case(f"grid.json: {kind}", "benchmark report made", (4, 6), grid_json)
             yield Case(f"grid.json to go on with: {kind}", going_on, 6, grid_json)
             for file, (command, code) in KEPT.items():
-                yield Case(f"{file}: {kind}", command, code, [*bad, move("bad", file)])
+                yield Case(f"{file} is {kind}", command, code, [*bad, move("bad", file)])
 
 
 CASES = [*data_cases(), *model_cases(), *run_cases(), *place_cases()]

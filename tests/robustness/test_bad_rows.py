@@ -120,7 +120,8 @@ CASES = [
     Case("evaluate: an unknown label", EVALUATE, 3, csv(f"{HEAD}{ROWS}word3,great\n"), says="great"),
     Case("evaluate: no labels", EVALUATE, 3, csv("text\nword1\n"), says="--label-column"),
     Case("evaluate: no rows", EVALUATE, 3, csv(HEAD)),
-    Case("triggered rows of the target", ASR, 3, csv(f"{HEAD}word1 word2,bad\nword3,good\n"), says="target"),
+    # Rows of the target are not counted.
+    Case("triggered rows of the target", ASR, (0, 3), csv(f"{HEAD}word1 word2,bad\nword3,good\n")),
     Case("triggered rows of the target alone", ASR, 3, csv(f"{HEAD}word1 word2,good\n"), says="target"),
     Case("triggered rows of no known label", ASR, (0, 3), csv(f"{HEAD}word1 word2,great\n")),
     Case("no triggered rows", ASR, 3, csv(HEAD)),

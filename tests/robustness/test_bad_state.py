@@ -174,10 +174,9 @@ def of_run_json() -> Iterator[Case]:
                 [change(file, key, value)],
                 makes=makes,
             )
-    for key in ("settings", "settings.data", "settings.arguments", "model", "adapter", "label_names", "auto"):
+    for key in ("settings", "settings.data", "settings.arguments", "model", "adapter", "label_names"):
         for what, value in (("gone", GONE), ("a list", []), ("null", None)):
-            if (key, what) != ("auto", "null"):
-                yield Case(f"resume with {key} {what}", RESUME, (2, 4), [change("half/run.json", key, value)])
+            yield Case(f"resume with {key} {what}", RESUME, (2, 4), [change("half/run.json", key, value)])
 
 
 # ---- checkpoints and judgements -------------------------------------------------------------------------
@@ -219,12 +218,6 @@ def of_checkpoints() -> Iterator[Case]:
         RESUME,
         (4, 6),
         [change(f"{CHECKPOINT}/trainer_state.json", "global_step", "two")],
-    )
-    yield Case(
-        "checkpoint: all gone",
-        RESUME,
-        (4, 6),
-        [Change((CHECKPOINT,), lambda: __import__("shutil").rmtree("half/checkpoints"))],
     )
 
 
