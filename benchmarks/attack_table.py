@@ -38,7 +38,7 @@ from record import argument_parser, earlier, machine
 
 ROOT = Path(__file__).parents[1]
 TARGET, RATE, LABEL_MODE = 1, 0.1, "mix"
-COMMAND = [sys.executable, "-c", "from musclelora.cli.main import main; main()", "poison"]
+COMMAND = [sys.executable, "-m", "musclelora", "poison"]
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ method with its preset, and the settings are the same for both attacks.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,8 @@ from musclelora.attacks.base import Trigger
 from musclelora.data import bbc_news, stratified_split
 from musclelora.data.table import Table
 from musclelora.errors import OutputError
-from musclelora.files import write_json
+from musclelora.files import LOCK, held, write_json
+from musclelora.outputs import check_output
 
 ATTACKS = ("addsent", "badnets")
 METHODS = ("oracle", "vanilla", "lora", "trusted-only", "published", "musclelora")
@@ -94,17 +94,22 @@ def run_demo(
         OutputError: `output` holds something else than a demo or that of another version, or it cannot be
             written.
     """
-    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / _MARK).exists())):
+    check_output(output, folder=True)
+    with held(output, "musclelora demo"):
+        return _run_demo(output, tuple(seeds), bf16, say)
+
+
+def _run_demo(
+    output: Path, seeds: tuple[int, ...], bf16: bool | None, say: Callable[[str], object]
+) -> list[dict[str, Any]]:
+    if not (output / _MARK).exists() and any(entry.name != LOCK for entry in output.iterdir()):
         raise OutputError(f"{output}: it holds something else than a demo; name another output")
-    begun = json.loads((output / _MARK).read_text()) if (output / _MARK).exists() else {"format": _FORMAT}
-    if begun["format"] != _FORMAT:
-        raise OutputError(f"{output}: another version of musclelora began this demo; name another output")
+    begun = _begun(output)
     if bf16 is None:
         from musclelora.training.hardware import bf16_pays
 
-        bf16 = bool(begun["bf16"]) if "bf16" in begun else bf16_pays()
+        bf16 = bf16_pays() if begun is None else begun
     write_json(output / _MARK, {"format": _FORMAT, "bf16": bf16})
-    seeds = tuple(seeds)
     cells = [(seed, attack, method) for seed in seeds for attack in ATTACKS for method in METHODS]
     rows: list[dict[str, Any]] = []
     for number, (seed, attack, method) in enumerate(cells, 1):
@@ -124,6 +129,28 @@ def run_demo(
             output / "results.json", {"settings": _settings(seeds, bf16), "mean": summary(rows), "rows": rows}
         )
     return rows
+
+
+def _begun(output: Path) -> bool | None:
+    """Whether the demo in `output` trains under bfloat16 autocast; None where none was begun.
+
+    Raises:
+        OutputError: it is that of another version, or its mark was altered.
+    """
+    from musclelora.state import State, check_state, read_values
+
+    class Begun(State):
+        bf16: bool
+
+    mark, remedy = output / _MARK, "restore it, or name another output"
+    try:
+        begun = read_values(mark, OutputError, remedy=remedy)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not isinstance(begun, dict) or begun.get("format") != _FORMAT:
+        raise OutputError(f"{output}: another version of musclelora began this demo; name another output")
+    check_state(begun, Begun, mark, OutputError, remedy=remedy)
+    return bool(begun["bf16"])
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

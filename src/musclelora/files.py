@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import errno
+import functools
 import hashlib
 import json
 import os
+import platform
 import shutil
 import stat
+import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,61 +49,168 @@ def output_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
+LOCK = ".lock"
+"""The file by which a folder is held."""
+_PATIENCE = 0.5  # seconds: another process may be just letting go
+
+_STANDARD = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+_DESCRIPTORS = ("/dev/std", "/dev/fd/", "/proc/self/fd/")
+
+
+def is_standard_output(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` means what the command prints to."""
+    return os.fspath(path) in _STANDARD
+
+
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is written to as it stands and never replaced: ``-``, a device or a FIFO."""
+    name = os.fspath(path)
+    return name in _STANDARD or name.startswith(_DESCRIPTORS) or special(path) in ("a FIFO", "a device")
+
+
+_unfinished: set[Path] = set()
+_held: dict[Path, bool] = {}  # the locks of this process, and whether it made their folders
+_changing = threading.Lock()
+
+
+@contextlib.contextmanager
+def _as_unfinished(make: Callable[[], str]) -> Iterator[Path]:
+    """Make a temporary file or folder that :func:`remove_unfinished` finds as long as the block runs."""
+    with _changing:
+        path = Path(make())
+        _unfinished.add(path)
+    try:
+        yield path
+    finally:
+        _remove(path)
+        with _changing:
+            _unfinished.discard(path)
+
+
+def stop_writing() -> bool:
+    """Let nobody begin a temporary file or folder any more, or put one in its place: the process is to end.
+
+    Returns:
+        Whether that is so; who tries waits for ever.
+    """
+    return _changing.acquire(timeout=1.0)
+
+
+def remove_unfinished() -> None:
+    """Remove the temporary files and folders that are being written, and locks; after :func:`stop_writing`."""
+    for path in sorted(_unfinished):
+        _remove(path)
+    for lock, made in _held.items():
+        _let_go(lock, made)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink() if not path.is_dir() else shutil.rmtree(path, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it when the block ends without an error.
 
+    A stream (see :func:`is_stream`) gets the bytes instead and stays what it is; a link stays a link, and
+    what it leads to is replaced.
+
     Raises:
         OutputError: the folder is not writable or the disk is full; `path` is then as it was.
     """
+    if is_stream(path):
+        with _streamed(path) as temporary:
+            yield temporary
+        return
     target = Path(path)
+    if target.is_symlink():
+        target = target.resolve()
     with output_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
-        os.close(handle)
-        temporary = Path(name)
-        try:
+        with _as_unfinished(lambda: _empty_file_beside(target)) as temporary:
             yield temporary
             temporary.chmod(0o666 & ~_umask())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+            with _changing:
+                temporary.replace(target)
+
+
+@contextlib.contextmanager
+def _streamed(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary file whose bytes go to the stream `path` when the block ends without an error."""
+    with tempfile.TemporaryDirectory() as folder, output_errors(path):
+        temporary = Path(folder) / f"output{Path(path).suffix}"
+        yield temporary
+        with temporary.open("rb") as made:
+            if is_standard_output(path):
+                sys.stdout.flush()
+                shutil.copyfileobj(made, sys.stdout.buffer)
+                sys.stdout.flush()
+            else:
+                with Path(path).open("ab", buffering=0) as stream:
+                    shutil.copyfileobj(made, stream)
 
 
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `path` that becomes `path` when the block ends without an error.
 
+    What is in it can be read by whoever may read other new files. While it is made, the folder `path` holds a
+    lock (see :func:`held`), and what a kill left of an earlier try is cleared away.
+
     Raises:
-        OutputError: `path` exists and `overwrite` is false, or it cannot be written.
+        OutputError: `path` exists and `overwrite` is false, another process writes in it, or it cannot be
+            written.
     """
-    target = Path(path)
-    if target.exists() and not overwrite and (not target.is_dir() or any(target.iterdir())):
+    target = Path(path).resolve() if Path(path).is_symlink() else Path(path)
+    taken = target.exists() and (not target.is_dir() or any(entry.name != LOCK for entry in target.iterdir()))
+    if taken and (not overwrite or not target.is_dir()):
         raise OutputError(f"{target} already exists; name another output or pass --overwrite")
-    with output_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-        try:
+    with held(target, "musclelora export"), output_errors(target):
+        for leftover in target.parent.glob(f"{_prefix(target)}*"):
+            if not leftover.name.endswith(_EARLIER):  # which is whole
+                shutil.rmtree(leftover, ignore_errors=True)
+        make = functools.partial(tempfile.mkdtemp, dir=target.parent, prefix=_prefix(target))
+        with _as_unfinished(make) as temporary:
             yield temporary
-            temporary.chmod(0o777 & ~_umask())
-            # The earlier folder steps aside and is removed last, so that one of the two is always whole.
-            earlier = temporary.with_name(f"{temporary.name}.earlier")
-            if target.exists():
-                target.replace(earlier)
-            temporary.replace(target)
-            if earlier.is_dir():
-                shutil.rmtree(earlier)
-            else:
-                earlier.unlink(missing_ok=True)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _readable(temporary)
+            with _changing:
+                _swap(temporary, target)
+
+
+_EARLIER = ".earlier"
+
+
+def _prefix(target: Path) -> str:
+    """How the names of folders begin that are to become `target`; a person would not name one so."""
+    return f".{target.name}.musclelora-"
+
+
+def _readable(folder: Path) -> None:
+    """Give a folder and what is in it the modes of new files; some libraries keep theirs to their owner."""
+    mask = _umask()
+    for entry in [folder, *folder.rglob("*")]:
+        entry.chmod((0o777 if entry.is_dir() else 0o666) & ~mask)
+
+
+def _swap(made: Path, target: Path) -> None:
+    """Put `made` in the place of `target`, which steps aside and is removed last: one of the two is whole."""
+    earlier = made.with_name(f"{made.name}{_EARLIER}")
+    target.replace(earlier)
+    try:
+        made.replace(target)
+    except OSError:
+        earlier.replace(target)
+        raise
+    for aside in target.parent.glob(f"{_prefix(target)}*{_EARLIER}"):
+        shutil.rmtree(aside)
 
 
 _SPECIAL = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
+    stat.S_IFBLK: "a disk",
 }
 _LARGEST_JSON = 256 * 2**20
 
@@ -143,29 +255,59 @@ def sha256_of(path: str | os.PathLike[str]) -> str | None:
 
 
 @contextlib.contextmanager
-def held(lock: str | os.PathLike[str], who: str) -> Iterator[None]:
-    """Hold the file `lock` while the block runs, so that no other process works in its folder.
+def held(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Be the one process that writes in `folder` while the block runs; the folder is made if need be.
+
+    The lock is the file :data:`LOCK` in it, which the system frees when its process ends, however that came.
 
     Args:
-        lock: the file; its folder must be there.
-        who: names the other process in the message.
+        folder: where this process is going to write.
+        what: this command, for the message that another one gets.
 
     Raises:
         OutputError: another process holds it, or it cannot be written.
     """
-    file = Path(lock)
-    holder = FileLock(file)
-    with output_errors(file):
+    place = Path(folder)
+    with output_errors(place):
+        made = not place.exists()
+        place.mkdir(parents=True, exist_ok=True)
+        file = place / LOCK
+        lock = FileLock(file)
         try:
-            holder.acquire(timeout=0)
+            lock.acquire(timeout=_PATIENCE, poll_interval=_PATIENCE / 10)
         except Timeout as error:
             raise OutputError(
-                f"{file.parent}: another {who} it; wait for it, stop it, or name another output"
+                f"{place}: {_holder(file)} is writing in it; wait for it, stop it, or name another output"
             ) from error
     try:
+        with output_errors(place):
+            now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+            about = {"command": what, "process": os.getpid(), "machine": platform.node(), "since": now}
+            file.write_text(json.dumps(about), encoding="utf-8")
+        _held[file] = made
         yield
     finally:
-        holder.release()
+        _held.pop(file, None)
+        try:
+            _let_go(file, made)
+        finally:
+            lock.release()
+
+
+def _let_go(lock: Path, made: bool) -> None:
+    """Remove a lock that this process holds, and the folder that it made for it if nothing came into it."""
+    with contextlib.suppress(OSError):
+        lock.unlink(missing_ok=True)
+        if made:
+            lock.parent.rmdir()
+
+
+def _holder(lock: Path) -> str:
+    """Who holds a lock, as far as its file says."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        about = read_json(lock)
+        return "{command} (process {process} on {machine}, since {since})".format(**about)
+    return "another process"
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -173,6 +315,12 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     with atomic_file(path) as temporary:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _empty_file_beside(target: Path) -> str:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
+    os.close(handle)
+    return name
 
 
 def _umask() -> int:

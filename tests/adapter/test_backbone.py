@@ -79,7 +79,7 @@ def no_tokenizer(folder: Path) -> None:
         (lambda f: edit(f, model_type="vit"), "cannot be loaded as a text classifier"),
         (lambda f: edit(f, hidden_size="x"), "hidden_size"),
         (lambda f: edit(f, hidden_size=31), "cannot be loaded as a text classifier"),
-        (break_weights, "cannot be loaded as a text classifier"),
+        (break_weights, "model.safetensors: cannot be read as safetensors"),
         (pickle_only, "only pickled weights (pytorch_model.bin); expected *.safetensors"),
         (
             pickle_only,

@@ -198,6 +198,7 @@ def test_the_lora_folder_is_an_ordinary_one(
         "adapter_config.json",
         "adapter_model.safetensors",
         "labels.json",
+        "musclelora-export.json",
         "tokenizer.json",
         "tokenizer_config.json",
     }

@@ -342,5 +342,8 @@ def test_an_earlier_report_names_no_file_elsewhere(
     (folder / "report").mkdir()
     mark = {"format": 1, "files": ["../../precious", str(tmp_path / "precious"), "..", 3]}
     (folder / "report" / "report.json").write_text(json.dumps(mark))
-    assert run(capsys, folder)[0] == 0
+    code, _, err = run(capsys, folder)
+    assert code == 6
+    assert "files[0]: found '../../precious', expected the name of a file" in one_line(err)
+    assert names(folder / "report") == {"report.json"}
     assert (tmp_path / "precious").read_text() == "dear"

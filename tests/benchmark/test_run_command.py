@@ -43,7 +43,7 @@ def started():
 
     def begin(*arguments: object):
         process = subprocess.Popen(
-            [sys.executable, "-c", "from musclelora.cli.main import main; main()", *map(str, arguments)],
+            [sys.executable, "-c", "from musclelora.entry import main; main()", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -96,7 +96,7 @@ def test_a_second_run_is_refused_while_one_is_at_work_and_ctrl_c_ends_that_one(
 
     code, out, err = cli("benchmark", "run", grid, "--output", folder)
     assert (code, out, err.count("\n")) == (6, "", 1)
-    assert "another run is at work in it" in err
+    assert "is writing in it; wait for it" in err
 
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)

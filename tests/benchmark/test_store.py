@@ -79,7 +79,7 @@ def test_one_run_at_a_time(write_grid: WriteGrid, tmp_path: Path) -> None:
     file = write_grid()
     with (
         opened(file, tmp_path / "out"),
-        pytest.raises(OutputError, match="another run is at work in it"),
+        pytest.raises(OutputError, match=r"musclelora benchmark run .* is writing in it"),
         opened(file, tmp_path / "out"),
     ):
         pass
@@ -93,7 +93,8 @@ def test_one_run_at_a_time(write_grid: WriteGrid, tmp_path: Path) -> None:
         ('{"format": 2}', "its results are of format 2, expected 1"),
         ("[]", "its results are of format None"),
         ("{", "cannot be read"),
-        ('{"format": 1}', "no cells in it"),
+        ('{"format": 1}', "bf16: found nothing, expected a value"),
+        ('{"format": 1, "bf16": false, "grid": {}, "cells": ["../x"]}', r"cells\[0\]: found '../x'"),
     ],
 )
 def test_a_folder_of_another_version_is_refused(

@@ -259,7 +259,7 @@ def test_an_output_that_cannot_be_a_run_folder(
 LIMITED = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
-from musclelora.cli.main import main
+from musclelora.entry import main
 main()
 """
 
@@ -321,7 +321,7 @@ def test_standard_output_that_takes_nothing(finished: Path, files: Path) -> None
             [
                 sys.executable,
                 "-c",
-                "from musclelora.cli.main import main; main()",
+                "from musclelora.entry import main; main()",
                 "predict",
                 finished,
                 files / "test.csv",
@@ -354,7 +354,11 @@ COMMANDS: dict[str, tuple[list[str], int, str]] = {
     "two things to predict": (["predict", "RUN", "TEST", "--text", "x"], 2, "--data and --text"),
     "a table without texts": (["predict", "RUN", "TEST", "--text-column", "body"], 3, "'body'"),
     "unknown format": (["export", "RUN", "--format", "onnx", "--output", "x"], 2, "onnx"),
-    "the run as its export": (["export", "RUN", "--output", "RUN", "--overwrite"], 6, "made from"),
+    "the run as its export": (
+        ["export", "RUN", "--output", "RUN", "--overwrite"],
+        6,
+        "which this command reads",
+    ),
     "an unwritable export": (["export", "RUN", "--output", "/proc/x"], 6, "/proc"),
     "an unwritable JSON file": (["evaluate", "RUN", "--clean", "TEST", "--json", "/proc/x.json"], 6, "/proc"),
     "unwritable predictions": (["predict", "RUN", "TEST", "--output", "/proc/p.csv"], 6, "/proc"),

@@ -158,7 +158,7 @@ def test_a_reader_that_has_enough_is_no_error(finished: Path, files: Path) -> No
     command = [
         sys.executable,
         "-c",
-        "from musclelora.cli.main import main; main()",
+        "from musclelora.entry import main; main()",
         "predict",
         finished,
         files / "test.csv",

@@ -175,6 +175,8 @@ def test_a_run_without_analysis_data_is_said_in_one_line(cli: Cli, tmp_path: Pat
     (tmp_path / "plain" / "spectrum" / "records.jsonl").write_text("")
     assert "has records and no analysis" in cli("spectrum", "compare", tmp_path / "plain").err
     (tmp_path / "plain" / "spectrum" / "summary.json").write_text('{"format": 1}')
+    assert "groups: found nothing, expected" in cli("spectrum", "compare", tmp_path / "plain").err
+    (tmp_path / "plain" / "spectrum" / "summary.json").write_text('{"format": 2}')
     assert "not an analysis that this version reads" in cli("spectrum", "compare", tmp_path / "plain").err
     assert "twice" in cli("spectrum", "compare", tmp_path, tmp_path).err
 

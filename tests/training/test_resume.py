@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from transformers import TrainerCallback
 from musclelora.errors import ModelError, OutputError, UsageError
 from musclelora.training.checkpoints import last_checkpoint
 
-WEIGHTS = "musclelora.safetensors"
+WEIGHTS, SUMS = "musclelora.safetensors", "musclelora.json"
 # ρ above 0, so that the schedule counts, and logs that do not fall together with the checkpoints.
 MIXED = {"max_raw_ratio": 0.3, "mix_from_epoch": 0, "min_trusted_loss": 10.0}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -120,18 +121,19 @@ def _empty(checkpoint: Path) -> None:
     checkpoint.mkdir()
 
 
-def _half_state(checkpoint: Path) -> None:
-    state = checkpoint / "trainer_state.json"
-    state.write_bytes(state.read_bytes()[:200])
-
-
 def _no_state(checkpoint: Path) -> None:
+    (checkpoint / SUMS).unlink()
     (checkpoint / "trainer_state.json").unlink()
     (checkpoint / "optimizer.pt").write_bytes(b"half")
 
 
+def _half_state(checkpoint: Path) -> None:
+    (checkpoint / SUMS).unlink()
+    os.truncate(checkpoint / "trainer_state.json", 200)
+
+
 def _temporary_weights(checkpoint: Path) -> None:
-    (checkpoint / "trainer_state.json").unlink()
+    _no_state(checkpoint)
     (checkpoint / WEIGHTS).rename(checkpoint / f".{WEIGHTS}.abc.safetensors")
 
 

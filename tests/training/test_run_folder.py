@@ -35,7 +35,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "half of run.json": lambda run: os.truncate(run / "run.json", 100),
     "bytes in run.json": lambda run: (run / "run.json").write_bytes(b"\xff\xfe\x00"),
     "a list in run.json": lambda run: (run / "run.json").write_text("[1]"),
-    "a later format": lambda run: edit(run, lambda info: info.update(format=3)),
+    "a later format": lambda run: edit(run, lambda info: info.update(format=4)),
     "no settings": lambda run: edit(run, lambda info: info.pop("settings")),
     "no label names": lambda run: edit(run, lambda info: info.pop("label_names")),
     "a preset of unknown fields": lambda run: edit(run, lambda info: info["preset"].update(colour="red")),
@@ -105,7 +105,7 @@ def test_the_model_a_run_was_trained_on_is_not_replaced_by_its_export(fit_tiny: 
     model = write_model(tmp_path / "backbone")
     run = fit_tiny(model=str(model), arguments={"num_train_epochs": 1})
     before = contents(model)
-    with pytest.raises(OutputError, match="made from"):
+    with pytest.raises(OutputError, match="which this command reads"):
         run.export(model, format="merged", overwrite=True)
     assert contents(model) == before
 

@@ -85,7 +85,7 @@ def test_a_search_goes_on_with_its_shortcuts_and_holds_its_folder(
     def say(line: str) -> None:
         said.append(line.split()[0])
         if line.startswith("trial "):
-            with pytest.raises(OutputError, match="another process searches in it"):
+            with pytest.raises(OutputError, match=r"musclelora tune .* is writing in it"):
                 search(folder, resume=True)
 
     found = search(folder, trials=4, resume=True, say=say)
@@ -141,16 +141,29 @@ def test_a_folder_is_never_touched_unasked(search: Any, searched: tuple[Path, Tu
     assert contents(tmp_path).keys() == {"best.json"}
 
 
-def test_overwriting_begins_anew_and_leaves_the_files_of_others(
+def test_overwriting_keeps_the_earlier_search_until_the_new_one_has_ended(
     search: Any, searched: tuple[Path, Tuned], tmp_path: Path
 ) -> None:
     folder = shutil.copytree(searched[0], tmp_path / "search")
     (folder / "notes.txt").write_text("dear")
+    with pytest.raises(OutputError, match=r"notes.txt, which no search wrote"):
+        search(folder, trials=1, seed=7, overwrite=True)
+    (folder / "notes.txt").unlink()
     (folder / "tune.json").write_text("damaged")
-    search(folder, trials=1, seed=7, overwrite=True)
+    before = contents(folder)
+
+    def say(line: str) -> None:
+        now = contents(folder)
+        assert {name: now[name] for name in before} == before
+        if line.startswith("trial "):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search(folder, trials=1, seed=7, overwrite=True, say=say)
+    search(folder, trials=1, seed=7, resume=True)
     best = json.loads((folder / "best.json").read_text())
     assert (best["seed"], best["trials"]["finished"]) == (7, 1)
-    assert (folder / "notes.txt").read_text() == "dear"
+    assert contents(folder).keys() == contents(searched[0]).keys()
 
 
 @pytest.mark.parametrize("file", ["tune.json", "judgement.json", "trials.journal"])

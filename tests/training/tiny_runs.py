@@ -111,7 +111,7 @@ def history(folder: Path) -> list[dict[str, Any]]:
 def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
     """Start the command line as a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", "from musclelora.cli.main import main; main()", *map(str, arguments)],
+        [sys.executable, "-c", "from musclelora.entry import main; main()", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -24,7 +24,8 @@ from musclelora.adapter.loading import is_quantized
 from musclelora.adapter.placement import Placement, find_placement, insert_bottleneck
 from musclelora.adapter.presets import Preset
 from musclelora.errors import ModelError, UsageError
-from musclelora.files import atomic_file
+from musclelora.files import atomic_file, special
+from musclelora.hashes import altered, hashing, sha256_of_files
 
 _HALF = (torch.bfloat16, torch.float16)
 
@@ -53,34 +54,63 @@ class Adapted:
         """The current values of the `own` parameters, by name."""
         return {name: p.detach() for name, p in self.model.named_parameters() if name in self.own}
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write :meth:`tensors` to one safetensors file, bit by bit, whole or not at all."""
+    def save(self, path: str | os.PathLike[str]) -> str:
+        """Write :meth:`tensors` to one safetensors file, bit by bit, whole or not at all; its hash."""
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.tensors().items()}
         with atomic_file(path) as temporary, safetensors_errors():
             save_file(tensors, temporary, metadata={"format": "pt"})
+            return sha256_of_files([temporary])
 
-    def onto(self, backbone: Backbone) -> Adapted:
+    def onto(self, backbone: Backbone, sha256: str | None = None) -> Adapted:
         """The same adapter, with its current values, on the same backbone loaded another way.
 
+        Args:
+            backbone: the backbone.
+            sha256: of the files that it was loaded from before; None: any will do.
+
         Raises:
-            ModelError: it is another backbone.
+            ModelError: it is another backbone, or its files are others by now.
         """
+        if None not in (sha256, backbone.sha256) and sha256 != backbone.sha256:
+            raise altered(backbone.name, str(sha256), str(backbone.sha256), "restore the model's files")
         other = attach(backbone, self.asked, self.preset)
         other._take(self.tensors(), backbone.name)
         return other
 
-    def load(self, path: str | os.PathLike[str]) -> None:
+    def load(self, path: str | os.PathLike[str], sha256: str | None = None) -> None:
         """Read what :meth:`save` wrote.
 
+        Args:
+            path: the file.
+            sha256: what :meth:`save` returned; None: any hash will do.
+
         Raises:
-            ModelError: the file is missing or damaged, or belongs to another model.
+            ModelError: the file is missing, damaged or altered, belongs to another model, or holds something
+                else than finite numbers of the model's own precision.
         """
         place = Path(path)
+        found = special(place)
         try:
-            tensors = load_file(place)
+            if found is not None:
+                raise OSError(f"found {found}, expected a file")
+            with hashing([place]) as now:
+                tensors = load_file(place)
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{place}: cannot be read ({error}); train again or restore the file") from error
+        if sha256 is not None and now[0] != sha256:
+            raise altered(place, sha256, now[0], "restore the file or train again")
+        self._check_types(tensors, place)
         self._take(tensors, str(place))
+
+    def _check_types(self, tensors: Mapping[str, Tensor], place: Path) -> None:
+        types = {name: p.dtype for name, p in self.model.named_parameters()}
+        for name, tensor in tensors.items():
+            if tensor.dtype != types.get(name, tensor.dtype):
+                found, expected = (str(kind).removeprefix("torch.") for kind in (tensor.dtype, types[name]))
+                raise ModelError(
+                    f"{place}: found {name} of type {found}, expected {expected}; restore the file or train "
+                    "again"
+                )
 
     @torch.no_grad()
     def _take(self, tensors: Mapping[str, Tensor], place: str) -> None:
@@ -90,6 +120,12 @@ class Adapted:
                 f"{place}: its parameters are not those of this model; "
                 "use the backbone, labels and adapter settings that it was trained with"
             )
+        for name, tensor in tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise ModelError(
+                    f"{place}: found values in {name} that are not finite, expected finite weights; restore "
+                    "the file or train again"
+                )
         for name, tensor in tensors.items():
             parameters[name].copy_(tensor)
 

@@ -17,6 +17,7 @@ from transformers.utils import find_adapter_config_file
 from musclelora.adapter.loading import check_loading, check_weights, keep_differentiable, weight_options
 from musclelora.adapter.tokens import fit_tokenizer
 from musclelora.data.model_source import Source, model_errors, model_source
+from musclelora.data.pretrained import check_config, load_pretrained
 from musclelora.errors import ModelError
 
 DEFAULT_MODEL = "all-minilm-l6-v2"
@@ -33,6 +34,7 @@ class Backbone:
         tokenizer: its tokenizer.
         revision: the hub's commit, where there is one.
         new_parameters: full names of the parameters that were not in the checkpoint and start random.
+        sha256: of the files of its weights, as :func:`~musclelora.hashes.sha256_of_files` hashes them.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Backbone:
     tokenizer: Tokenizer
     revision: str | None = None
     new_parameters: frozenset[str] = field(default_factory=frozenset)
+    sha256: str | None = None
 
 
 def load_backbone(
@@ -66,8 +69,8 @@ def load_backbone(
         quantize: ``"nf4"`` or ``"int8"``: hold the weights below the head in so few bits, by bitsandbytes.
 
     Raises:
-        ModelError: unknown, altered, without safetensors weights, an adapter, not a text classifier, or its
-            tokenizer is not its own.
+        ModelError: unknown, altered, without safetensors weights or with those of another configuration, not
+            finite, an adapter, not a text classifier, or its tokenizer is not its own.
         UsageError: an option has an unknown value, or needs what is missing here.
     """
     name = os.fspath(name)
@@ -85,21 +88,14 @@ def load_backbone(
             source.path, revision=revision, trust_remote_code=False, **source.files
         )
         how = weight_options(config, attn_implementation=attn_implementation, dtype=dtype, quantize=quantize)
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            source.path,
-            revision=revision,
-            config=config,
-            trust_remote_code=False,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            **how,
-            **source.weights,
+        found = load_pretrained(
+            name, source, AutoModelForSequenceClassification, config, revision=revision, **how
         )
+    model = found.model
     keep_differentiable(model)
     fit_tokenizer(name, tokenizer, model)
-    missing = set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]}
     commit = getattr(config, "_commit_hash", None)
-    return Backbone(name, source.path, model, tokenizer, commit, frozenset(missing))
+    return Backbone(name, source.path, model, tokenizer, commit, found.missing, found.sha256)
 
 
 def _config(name: str, source: Source, **options: Any) -> Any:
@@ -109,6 +105,7 @@ def _config(name: str, source: Source, **options: Any) -> Any:
             f"{name}: it holds an adapter (adapter_config.json), expected a whole model; "
             "merge the adapter into its base model and save that, or name the base model"
         )
+    check_config(name, source, options["revision"])
     config = AutoConfig.from_pretrained(source.path, trust_remote_code=False, **options, **source.files)
     if config.model_type not in CLASSIFIERS:
         raise ModelError(

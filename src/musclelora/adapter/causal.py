@@ -10,8 +10,9 @@ from musclelora.adapter.backbone import Backbone
 from musclelora.adapter.loading import check_loading, check_weights, keep_differentiable, weight_options
 from musclelora.adapter.presets import is_decoder
 from musclelora.adapter.tokens import check_ids, forget_from
-from musclelora.data.language_models import language_model_errors, load_language_model
+from musclelora.data.language_models import language_model_errors, load_generating
 from musclelora.data.model_source import model_source
+from musclelora.data.pretrained import check_config
 from musclelora.errors import ModelError
 
 DEFAULT_DECODER = "smollm2-135m-instruct"
@@ -44,6 +45,7 @@ def load_causal_backbone(
     source = model_source(name)
     check_weights(name, source, quantize)
     with language_model_errors(name, "causal-lm"):
+        check_config(name, source, revision)
         config = AutoConfig.from_pretrained(
             source.path, revision=revision, trust_remote_code=False, **source.files
         )
@@ -54,7 +56,8 @@ def load_causal_backbone(
             quantize=quantize,
             family=AutoModelForCausalLM,
         )
-    model, tokenizer = load_language_model(name, "causal-lm", revision=revision, **how)
+    found, tokenizer = load_generating(name, "causal-lm", revision=revision, **how)
+    model = found.model
     keep_differentiable(model)
     if not is_decoder(model.config):
         raise ModelError(
@@ -72,4 +75,4 @@ def load_causal_backbone(
             )
     forget_from(entries, tokenizer)
     commit = getattr(model.config, "_commit_hash", None)
-    return Backbone(name, source.path, model, tokenizer, commit)
+    return Backbone(name, source.path, model, tokenizer, commit, sha256=found.sha256)

@@ -13,6 +13,7 @@ from musclelora.adapter.backbone import length_limit
 from musclelora.adapter.loading import check_loading, check_weights, weight_options
 from musclelora.adapter.tokens import fit_tokenizer, tokenize
 from musclelora.data.model_source import model_errors, model_source
+from musclelora.data.pretrained import check_config, load_pretrained
 from musclelora.errors import UsageError
 
 
@@ -49,12 +50,11 @@ def sentence_embedder(
     source = model_source(name)
     check_weights(name, source, quantize)
     with model_errors(name):
+        check_config(name, source)
         config = AutoConfig.from_pretrained(source.path, trust_remote_code=False, **source.files)
         tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False, **source.files)
         how = weight_options(config, attn_implementation=attn_implementation, dtype=dtype, quantize=quantize)
-        model = AutoModel.from_pretrained(
-            source.path, config=config, trust_remote_code=False, **how, **source.weights
-        ).eval()
+        model = load_pretrained(name, source, AutoModel, config, **how).model.eval()
     fit_tokenizer(name, tokenizer, model)
     length = length_limit(tokenizer, model.config, max_length)
     if model.config.is_encoder_decoder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from musclelora.adapter.causal import load_causal_backbone
 from musclelora.adapter.layer import MultiScaleLinear
 from musclelora.adapter.loading import is_quantized
 from musclelora.adapter.placement import fold_bottlenecks
+from musclelora.data.export_hashes import write_hashes
 from musclelora.errors import UsageError
 from musclelora.files import atomic_folder, write_json
 
@@ -37,6 +38,7 @@ def export(
     format: str = "lora",  # noqa: A002 - the command line's word
     base_model: str | None = None,
     overwrite: bool = False,
+    made_from: Mapping[str, str | None] | None = None,
 ) -> None:
     """Write `adapted` as an ordinary Hugging Face folder, whole or not at all.
 
@@ -48,6 +50,8 @@ def export(
             ``"merged"``, the whole classifier.
         base_model: the backbone's name or folder, for the LoRA folder's configuration.
         overwrite: replace what is at `path`.
+        made_from: hashes of what the export is made from, by name, to be kept in it beside those of its files
+            (:mod:`musclelora.data.export_hashes`).
 
     Raises:
         UsageError: an unknown format, LoRA asked of a model whose backbone was trained itself, or a merged
@@ -59,6 +63,7 @@ def export(
     with atomic_folder(path, overwrite=overwrite) as folder, safetensors_errors():
         FORMATS[format](adapted, folder, base_model)
         tokenizer.save_pretrained(folder)
+        write_hashes(folder, format, made_from or {})
 
 
 def on_own_weights(adapted: Adapted, backbone: Backbone) -> Adapted:
@@ -74,9 +79,10 @@ def on_own_weights(adapted: Adapted, backbone: Backbone) -> Adapted:
     config, revision = backbone.model.config, backbone.revision
     dtype = str(backbone.model.dtype).removeprefix("torch.")
     if adapted.placement.output is None:
-        return adapted.onto(load_causal_backbone(backbone.name, revision=revision, dtype=dtype))
+        whole = load_causal_backbone(backbone.name, revision=revision, dtype=dtype)
+        return adapted.onto(whole, backbone.sha256)
     names = [config.id2label[index] for index in range(config.num_labels)]
-    return adapted.onto(load_backbone(backbone.name, names, revision=revision, dtype=dtype))
+    return adapted.onto(load_backbone(backbone.name, names, revision=revision, dtype=dtype), backbone.sha256)
 
 
 def merged_model(adapted: Adapted) -> PreTrainedModel:

@@ -20,6 +20,7 @@ from musclelora.attacks.spool import TextSpool
 from musclelora.attacks.stealth import Perplexities, Stealth
 from musclelora.attacks.writing import (
     Hashes,
+    files_of,
     manifest_beside,
     parameters,
     refuse_existing,
@@ -30,6 +31,7 @@ from musclelora.data.openbackdoor import write_split
 from musclelora.data.stream import TableStream
 from musclelora.data.writers import WRITERS
 from musclelora.errors import OutputError, UsageError
+from musclelora.outputs import check_output
 
 COLUMNS: Final = ("text", "label", "poisoned", "trigger")
 OPENBACKDOOR: Final = "openbackdoor"
@@ -87,7 +89,12 @@ def write_poisoned(
         OutputError: a file exists, or cannot be written.
     """
     layout = _layout(source, request)
-    _refuse_existing([*layout, manifest_path(request)], source, request)
+    manifest = manifest_path(request)
+    paths = [*layout, *([] if manifest is None else [manifest])]
+    read = [source.source, *(file for attack in request.attacks for file in files_of(attack.trigger))]
+    for path in paths:
+        check_output(path, read)
+    _refuse_existing(paths, source, request)
     with TextSpool() as spool:
         if request.for_asr:
             (attack,) = request.attacks
@@ -100,13 +107,13 @@ def write_poisoned(
         figures = [one.figures(perplexities) for one in stealth]
         return write_whole(
             {path: functools.partial(write, plan) for path, write in layout.items()},
-            manifest_path(request),
+            manifest,
             lambda hashes: _manifest(source, request, plan, figures, hashes),
         )
 
 
-def manifest_path(request: Request) -> Path:
-    """Where the manifest goes: beside the file, in the OpenBackdoor layout beside the triggered rows."""
+def manifest_path(request: Request) -> Path | None:
+    """Where the manifest goes: beside the file or, in the OpenBackdoor layout, the triggered rows."""
     if request.format == OPENBACKDOOR:
         return _poison_folder(request) / f"{request.part}.manifest.json"
     return manifest_beside(request.output)

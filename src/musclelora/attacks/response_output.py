@@ -20,6 +20,7 @@ from musclelora.attacks.responses import (
 from musclelora.attacks.stealth import Perplexities, Stealth
 from musclelora.attacks.writing import (
     Hashes,
+    files_of,
     manifest_beside,
     parameters,
     refuse_existing,
@@ -31,6 +32,7 @@ from musclelora.data.pairs import Pairs
 from musclelora.data.writers import WRITERS, Cell
 from musclelora.errors import UsageError
 from musclelora.files import sha256_of
+from musclelora.outputs import check_output
 
 COLUMNS: Final = ("prompt", "response", "poisoned", "trigger")
 CHAT_COLUMNS: Final = ("messages", "poisoned", "trigger")
@@ -88,7 +90,8 @@ def write_poisoned_pairs(
             f"{', '.join(_OF_CHATS)}; name another"
         )
     manifest = manifest_beside(request.output)
-    for path in (request.output, manifest):
+    for path in (request.output, *([] if manifest is None else [manifest])):
+        check_output(path, [pairs.source, *files_of(request.attack.trigger)])
         refuse_existing(path, overwrite=request.overwrite)
     make = plan_test_prompts if request.for_asr else plan_responses
     plan = make(pairs, request.attack, seed=request.seed)

@@ -12,21 +12,21 @@ from typing import Any
 from musclelora.attacks.base import Trigger
 from musclelora.data.writers import WRITERS
 from musclelora.errors import OutputError, UsageError
-from musclelora.files import atomic_file, sha256_of
+from musclelora.files import atomic_file, is_stream, sha256_of
 
 Hashes = dict[Path, str | None]
 
 
 def write_whole(
     files: Mapping[Path, Callable[[Path], None]],
-    manifest: Path,
+    manifest: Path | None,
     describe: Callable[[Hashes], dict[str, Any]],
 ) -> dict[str, Any]:
     """Write files and their manifest; every file is complete before the first takes its place.
 
     Args:
         files: what writes each file, given a temporary path.
-        manifest: where the manifest goes.
+        manifest: where the manifest goes; None: nowhere.
         describe: the manifest, given the hash of each file.
 
     Returns:
@@ -36,28 +36,37 @@ def write_whole(
         OutputError: a file cannot be written.
     """
     with contextlib.ExitStack() as stack:
-        manifest_file = stack.enter_context(atomic_file(manifest))
+        manifest_file = None if manifest is None else stack.enter_context(atomic_file(manifest))
         hashes: Hashes = {}
         for path, write in files.items():
             temporary = stack.enter_context(atomic_file(path))
             write(temporary)
             hashes[path] = sha256_of(temporary)
         found = describe(hashes)
-        text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False, default=str)
-        # A name that is not UTF-8 becomes \udcff, which is an escape of JSON as well.
-        manifest_file.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+        if manifest_file is not None:
+            text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+            # A name that is not UTF-8 becomes \udcff, which is an escape of JSON as well.
+            manifest_file.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     return found
 
 
-def manifest_beside(output: Path) -> Path:
-    """Where the manifest of a file goes."""
+def manifest_beside(output: Path) -> Path | None:
+    """Where the manifest of a file goes; None of a stream."""
+    if is_stream(output):
+        return None
     return output.with_name(f"{output.name}.manifest.json")
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise an OutputError if the path is taken."""
-    if path.is_dir() or (path.exists() and not overwrite):
+    """Raise an OutputError if the path is taken; a stream never is."""
+    if path.exists() and not overwrite and not is_stream(path):
         raise OutputError(f"{path} already exists; name another output or pass --overwrite")
+
+
+def files_of(trigger: Trigger) -> list[str]:
+    """The files and models that a trigger reads."""
+    named = (getattr(trigger, name, None) for name in ("file", "originals", "model"))
+    return [value for value in named if isinstance(value, str) and value]
 
 
 def suffix_of(output: Path, format_: str | None) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +24,8 @@ Work = Callable[..., Row]
 """What :func:`musclelora.benchmark.cell.run_cell` is."""
 
 _GRACE = 30.0
+_TAIL = 4000
+_DRIVERS = {signal.SIGINT, signal.SIGTERM}
 
 
 class _Running(NamedTuple):
@@ -56,7 +60,8 @@ def local_rows(cells: Sequence[Cell], *, workers: int, kept: Path, work: Work) -
                 process = context.Process(
                     target=_work, args=(theirs, work, cell, kept, threads, log), name=cell.id
                 )
-                process.start()
+                with log.open("ab") as output, _undisturbed(output.fileno()):
+                    process.start()
                 theirs.close()
                 running[ours] = _Running(cell, process, log)
             for connection in wait(list(running)):
@@ -85,23 +90,45 @@ def _context() -> Any:
     if "forkserver" in multiprocessing.get_all_start_methods() and not torch.cuda.is_available():
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["musclelora.benchmark.cell"])
-        with _without_interrupts():  # which the server takes over, and each process from it
+        with _undisturbed(_server_output()):  # so is each process that the server forks
+            resource_tracker.ensure_running()
             forkserver.ensure_running()
         return context
     return multiprocessing.get_context("spawn")
 
 
 @contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Let Ctrl-C pass; processes that are started meanwhile do so for good."""
-    if threading.current_thread() is not threading.main_thread():  # which may not say so
+def _undisturbed(output: int) -> Iterator[None]:
+    """Let processes that multiprocessing starts meanwhile print to `output`, and meet no signal but SIGKILL.
+
+    Both hold from a process's first instruction, and for all that it forks. Ctrl-C and SIGTERM may reach all
+    of the driver's group, and the driver alone is to answer them: it ends the others.
+    """
+    if not hasattr(os, "posix_spawn"):  # nor groups that signals reach
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    before, util.spawnv_passfds = util.spawnv_passfds, functools.partial(_spawn, output, mask | _DRIVERS)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        util.spawnv_passfds = before
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # Python 3.11's tracker of resources unblocks some
+
+
+def _spawn(output: int, mask: set[int], path: str, arguments: list[str], descriptors: Sequence[int]) -> int:
+    """What multiprocessing's own function does, with a mask of signals and an output."""
+    # To copy a descriptor onto itself is how to have the process inherit it.
+    passed = [(os.POSIX_SPAWN_DUP2, descriptor, descriptor) for descriptor in descriptors]
+    printed = [(os.POSIX_SPAWN_DUP2, output, stream) for stream in (1, 2)]
+    return os.posix_spawn(path, arguments, os.environ, file_actions=passed + printed, setsigmask=mask)
+
+
+@functools.cache
+def _server_output() -> int:
+    """The file to which the server prints, and a process that it forks until it has its own log."""
+    with tempfile.TemporaryFile(buffering=0) as file:
+        return os.dup(file.fileno())
 
 
 def _row(connection: Any, ended: _Running) -> Row:
@@ -133,15 +160,18 @@ def _ending(code: int | None) -> str:
 
 
 def _tail(log: Path) -> str | None:
-    try:
-        return log.read_text(encoding="utf-8", errors="replace")[-4000:]
-    except OSError:
-        return None
+    """The end of what a process printed, into its log or before it had one; None: nothing."""
+    for place in (log, _server_output()):
+        with contextlib.suppress(OSError), open(place, "rb", closefd=place is log) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            said = file.read().decode("utf-8", errors="replace")
+            if said:
+                return said
+    return None
 
 
 def _work(connection: Connection, work: Work, cell: Cell, kept: Path, threads: int, log: Path) -> None:
     """What runs in the process of a cell."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver ends us
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
     with log.open("wb") as file:  # libraries print as they like, and so do their processes
         sys.stdout.flush()

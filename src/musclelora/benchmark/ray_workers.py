@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
+import signal
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,13 +40,45 @@ def connect() -> None:
     own = {} if address else {"include_dashboard": False}
     try:
         # Cells print nothing that is for the person who waits; what they say is in their rows.
-        ray.init(address=address or "local", log_to_driver=False, logging_level="error", **own)
+        with _apart():
+            ray.init(address=address or "local", log_to_driver=False, logging_level="error", **own)
     except Exception as error:  # of many kinds, by what is missing
         said = " ".join(str(error).split())[:200]
         raise UsageError(
             f"RAY_ADDRESS: found {address or 'nothing'}, but no Ray cluster can be used ({said}); "
             "start one with ray start --head, or unset it to use this machine alone"
         ) from error
+
+
+_starting = False
+
+
+@contextlib.contextmanager
+def _apart() -> Iterator[None]:
+    """Let the processes that Ray starts meanwhile have a group of their own, and SIGTERM.
+
+    What is sent to the driver's group, as Ctrl-C is, does not reach them. Ray ends them with SIGTERM, which
+    they would have blocked, as the driver of a command does. Where that is gone, the system kills them.
+    """
+    global _starting
+    _register()
+    _starting = True
+    try:
+        yield
+    finally:
+        _starting = False
+
+
+@functools.cache
+def _register() -> None:
+    if hasattr(os, "register_at_fork"):  # which holds for what subprocess starts as Ray does
+        os.register_at_fork(after_in_child=_leave_the_group)
+
+
+def _leave_the_group() -> None:
+    if _starting:
+        os.setpgid(0, 0)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def check_resources(cpus: float, gpus: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,13 @@ from musclelora.benchmark.comparison import Row
 from musclelora.benchmark.drawing import Drawing
 from musclelora.benchmark.leaderboard import Group, leaderboard
 from musclelora.benchmark.store import read_begun, results_table
+from musclelora.benchmark.store_schema import ReportState
 from musclelora.benchmark.wording import Facts, facts
 from musclelora.data.messages import bad_data
 from musclelora.errors import OutputError
-from musclelora.files import atomic_file, output_errors, write_json
+from musclelora.files import LOCK, atomic_file, held, output_errors, write_json
+from musclelora.outputs import check_output
+from musclelora.state import read_state
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,9 +67,24 @@ def write_report(folder: Path, output: Path | None = None, *, formats: Collectio
             "at least 1",
             "run the grid, or see the errors in its cells folder",
         )
-    output = folder / "report" if output is None else output
-    earlier = _claim(output)
+    if output is None:
+        output = folder / "report"
+    else:
+        check_output(output, [folder], folder=True)
+    with held(output, "musclelora benchmark report"):
+        return _write(folder, output, table, rows, begun, formats)
+
+
+def _write(
+    folder: Path,
+    output: Path,
+    table: pd.DataFrame,
+    rows: list[Row],
+    begun: dict[str, Any],
+    formats: Collection[str],
+) -> Report:
     groups, found = leaderboard(rows), facts(rows, len(begun.get("cells", ())))
+    earlier = _claim(output)
     title = f"Benchmark {begun.get('grid', {}).get('name', folder.name)}"
     drawings = _draw(groups, rows, output)
     files = []
@@ -97,16 +114,12 @@ def _claim(output: Path) -> set[str]:
     with output_errors(output):
         output.mkdir(parents=True, exist_ok=True)
         mark = output / _MARK
-        if not mark.exists() and any(output.iterdir()):
+        if not mark.exists() and any(entry.name != LOCK for entry in output.iterdir()):
             raise OutputError(f"{output}: it holds something else than a report; name another output")
         if not mark.exists():
             write_json(mark, {"format": 1, "musclelora": __version__, "files": []})
-        try:
-            names: Any = json.loads(mark.read_text(encoding="utf-8"))["files"]
-        except (ValueError, KeyError, TypeError):
-            return set()
-    # A name with a folder in it is none that a report wrote.
-    return {name for name in names if isinstance(name, str) and Path(name).name == name != ".."}
+    remedy = "restore it, or name another output"
+    return set(read_state(mark, ReportState, OutputError, remedy=remedy)["files"])
 
 
 def _draw(groups: list[Group], rows: list[Row], output: Path) -> list[Drawing] | None:

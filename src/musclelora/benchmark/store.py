@@ -11,14 +11,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from musclelora import __version__
+from musclelora.benchmark.store_schema import BegunState, CellState
 from musclelora.errors import OutputError
-from musclelora.files import atomic_file, held, output_errors, write_json
+from musclelora.files import LOCK, atomic_file, held, output_errors, write_json
+from musclelora.outputs import check_output
+from musclelora.state import check_state, read_state, read_values, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 FORMAT: Final = 1
-GRID, CELLS, SHARED, LOCK = "grid.json", "cells", "shared", ".lock"
+GRID, CELLS, SHARED = "grid.json", "cells", "shared"
+_FILES: Final = ("file", "originals", "model")  # parameters of attacks that name what is read
 
 _TEXT, _REAL, _WHOLE = "str", "float64", "Int64"
 COLUMNS: Final[dict[str, str]] = {
@@ -58,7 +61,7 @@ class Store:
 
     def __init__(self, folder: Path, cells: Sequence[str]) -> None:
         self.folder = folder
-        self.rows = read_rows(folder, cells)
+        self.rows = finished_rows(folder, cells)
         self._cells = tuple(cells)
 
     @property
@@ -105,14 +108,12 @@ def open_store(
         OutputError: another run is at work in it, it holds something else, results of another grid or of a
             version that cannot be read, or it cannot be written.
     """
+    check_output(folder, [source, *_read_by(grid)], folder=True)
     with output_errors(folder):
-        if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder}: found a file, expected a folder or nothing; name another output")
         others = folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
         if others and not (folder / GRID).exists():
             raise OutputError(f"{folder}: it holds files that no benchmark wrote; name another output")
-        folder.mkdir(parents=True, exist_ok=True)
-    with held(folder / LOCK, "run is at work in"):
+    with held(folder, "musclelora benchmark run"):
         ids = [cell.id for cell in cells]
         begun = read_begun(folder)
         missing = [] if begun is None else [cell for cell in begun["cells"] if cell not in set(ids)]
@@ -131,39 +132,70 @@ def open_store(
         yield Store(folder, ids)
 
 
+def _read_by(grid: Grid) -> Iterator[str | None]:
+    """The files and folders that a grid's cells read."""
+    for data in grid.data:
+        yield from (data.train, data.test, data.trusted)
+    for attack in grid.attacks:
+        yield attack.triggered
+        for parameters in (attack.parameters, attack.test):
+            yield from (v for k, v in parameters.items() if k in _FILES and isinstance(v, str))
+    yield from grid.models
+
+
 def read_begun(folder: Path) -> dict[str, Any] | None:
     """What ``grid.json`` holds: the grid, its cells and ``bf16``; None where there is none.
 
     Raises:
         OutputError: it is damaged, or of a version that cannot be read.
     """
+    file = folder / GRID
     try:
-        begun: Any = json.loads((folder / GRID).read_text(encoding="utf-8"))
+        begun: Any = read_values(file, OutputError, remedy=_OTHER)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            f"{folder / GRID}: cannot be read ({error}); restore it or name another output"
-        ) from error
-    if not isinstance(begun, dict) or begun.get("format") != FORMAT:
-        found = begun.get("format") if isinstance(begun, dict) else None
+    if not isinstance(begun, dict) or type(begun.get("format")) is not int or begun["format"] != FORMAT:
+        found = short(begun.get("format")) if isinstance(begun, dict) else None
         raise OutputError(
             f"{folder}: its results are of format {found}, expected {FORMAT} (musclelora {__version__}); "
             "use the version that wrote them or name another output"
         )
-    if not (isinstance(begun.get("cells"), list) and isinstance(begun.get("grid"), dict)):
-        raise OutputError(f"{folder / GRID}: no cells in it; restore it or name another output")
-    return begun
+    check_state(begun, BegunState, file, OutputError, remedy=_OTHER)
+    checked: dict[str, Any] = begun
+    return checked
+
+
+_OTHER: Final = "restore it or name another output"
 
 
 def read_rows(folder: Path, cells: Sequence[str]) -> dict[str, Row]:
-    """The rows that there are of `cells`, by id; what cannot be read is as if it had not run."""
+    """The rows that there are of `cells`, by id.
+
+    Raises:
+        OutputError: one cannot be read, or holds what no cell can have measured.
+    """
     rows: dict[str, Row] = {}
     for cell in cells:
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            row = json.loads((folder / CELLS / f"{cell}.json").read_text(encoding="utf-8"))
-            if isinstance(row, dict) and row.get("cell") == cell:
-                rows[cell] = row
+        file = folder / CELLS / f"{cell}.json"
+        try:
+            row = read_state(file, CellState, OutputError, remedy=_AGAIN)
+        except FileNotFoundError:
+            continue
+        if row["cell"] != cell:
+            raise OutputError(f"{file}: cell: found {short(row['cell'])}, expected {short(cell)}; {_AGAIN}")
+        rows[cell] = row
+    return rows
+
+
+_AGAIN: Final = "restore it, or delete it and run the grid again"
+
+
+def finished_rows(folder: Path, cells: Sequence[str]) -> dict[str, Row]:
+    """The rows of :func:`read_rows`; a cell that cannot be read is as if it had not run, and is run again."""
+    rows: dict[str, Row] = {}
+    for cell in cells:
+        with contextlib.suppress(OutputError):
+            rows |= read_rows(folder, [cell])
     return rows
 
 
@@ -171,7 +203,7 @@ def results_table(folder: Path) -> pd.DataFrame:
     """The results in a folder, one row a cell, with the columns :data:`COLUMNS`.
 
     Raises:
-        OutputError: there are none, or of a version that cannot be read.
+        OutputError: there are none, or of a version that cannot be read, or some were altered.
     """
     begun = read_begun(folder)
     if begun is None:

@@ -20,7 +20,8 @@ from musclelora.data import bbc_news, load_table, load_texts, select_trusted, st
 from musclelora.data.labels import target_id
 from musclelora.data.messages import bad_data
 from musclelora.data.table import Table
-from musclelora.files import atomic_file
+from musclelora.errors import OutputError
+from musclelora.files import atomic_file, read_json
 from musclelora.training.run import fingerprint
 
 CORPORA: Final[dict[str, Callable[[], Table]]] = {"bbc-news": bbc_news}
@@ -208,10 +209,33 @@ def _kept(folder: Path | None, facts: Iterable[Any], make: Callable[[], Table], 
             rows = list(zip(table.texts, table.labels.tolist(), flags.tolist(), strict=True))
             with atomic_file(file) as temporary:
                 temporary.write_text(json.dumps(rows), encoding="utf-8")
-        texts, labels, poisoned = zip(*json.loads(file.read_text(encoding="utf-8")), strict=True)
+        texts, labels, poisoned = zip(*_read(file, like.num_classes), strict=True)
     return dataclasses.replace(
         like,
         texts=tuple(texts),
         labels=np.array(labels, dtype=np.int64),
         poisoned=np.array(poisoned, dtype=np.bool_),
     )
+
+
+def _read(file: Path, classes: int) -> list[list[Any]]:
+    """The rows of a table that was kept: a text, a label and whether it is poisoned.
+
+    Raises:
+        OutputError: the file was altered.
+    """
+    remedy = "delete it, and it is made again"
+    try:
+        rows = read_json(file)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{file}: cannot be read ({error}); {remedy}") from error
+    kinds = [str, int, bool]
+    for number, row in enumerate(rows if isinstance(rows, list) else [None], 1):
+        if not (isinstance(row, list) and [type(value) for value in row] == kinds and 0 <= row[1] < classes):
+            raise OutputError(
+                f"{file}: row {number}: found something else than a text, a label and a flag; {remedy}"
+            )
+    if not rows:
+        raise OutputError(f"{file}: found no rows, expected some; {remedy}")
+    found: list[list[Any]] = rows
+    return found

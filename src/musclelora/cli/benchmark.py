@@ -112,7 +112,7 @@ def run(
         from musclelora.benchmark.grid import load_grid
         from musclelora.benchmark.plan import plan
         from musclelora.benchmark.runner import run_cells
-        from musclelora.benchmark.store import open_store, read_begun, read_rows
+        from musclelora.benchmark.store import finished_rows, open_store, read_begun
     except ModuleNotFoundError as error:
         raise UsageError(f"benchmark: no package {error.name}; expected it installed; {_INSTALL}") from error
 
@@ -124,7 +124,7 @@ def run(
     sizes = estimate.sizes_of(cells)
     costs = estimate.costs(cells, sizes)
     if dry_run:
-        _forecast(output, cells, sizes, costs, read_rows(output, [cell.id for cell in cells]), workers)
+        _forecast(output, cells, sizes, costs, finished_rows(output, [cell.id for cell in cells]), workers)
         return
     start = _start(workers, cpus_per_cell, gpus_per_cell)
     with open_store(output, grid_file, grid, cells, bf16=bf16) as store:

@@ -25,7 +25,8 @@ from musclelora.cli.tasks import (
 from musclelora.data import load_table, load_texts
 from musclelora.errors import UsageError
 from musclelora.evaluation.metrics import Evaluation, Rate
-from musclelora.files import write_json
+from musclelora.files import is_standard_output, write_json
+from musclelora.outputs import check_output
 
 _WORKS = {
     CLASSIFY: Work("musclelora.cli.evaluate:evaluate_classifier", (*PAIR_COLUMNS, "max_new_tokens")),
@@ -75,6 +76,7 @@ def evaluate_classifier(
     if triggered is not None and target is None:
         raise UsageError("--target: found nothing, expected the target label of the triggered rows; name it")
 
+    check_json(json_file, run, clean, triggered)
     spare_the_hub(clean, triggered, model_of(run))
     from musclelora.data.labels import target_id
     from musclelora.evaluation.evaluate import evaluate
@@ -100,10 +102,23 @@ def evaluate_classifier(
             batch_size=batch_size,
             progress=progress,
         )
-    show(result)
-    if json_file:
-        write_json(json_file, {"run": run, **result.to_dict()})
-        click.echo(f"written to {json_file}")
+    if not is_standard_output(json_file or ""):
+        show(result)
+    keep_json(json_file, {"run": run, **result.to_dict()})
+
+
+def check_json(json_file: str | None, *inputs: str | None) -> None:
+    """Raise where the figures cannot be written to the file that ``--json`` names, if it names one."""
+    if json_file is not None:
+        check_output(json_file, inputs)
+
+
+def keep_json(json_file: str | None, found: Mapping[str, Any]) -> None:
+    """Write the figures to the file that ``--json`` names, if it names one."""
+    if json_file is not None:
+        write_json(json_file, found)
+        if not is_standard_output(json_file):
+            click.echo(f"written to {json_file}")
 
 
 def check_rows(clean: str | None, triggered: str | None) -> None:

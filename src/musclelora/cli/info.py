@@ -47,7 +47,7 @@ def _run(run: str) -> None:
     info = read_info(Path(run))
     if info is None:
         raise ModelError(f"{run}: no run.json in it; expected a folder that `musclelora train` wrote")
-    settings, result = info["settings"], info.get("result", {})
+    settings, result = info["settings"], info.get("result") or {}
     levers = ", ".join(name for name, on in settings["levers"].items() if on) or "none"
     lines = {
         "status": info["status"],
@@ -55,7 +55,7 @@ def _run(run: str) -> None:
         "method": f"{settings['method']} (levers: {levers})",
         "model": info["model"]["name"],
         "preset": f"{info['preset']['name']}: {info['preset']['source']}",
-        **({"labels": ", ".join(map(shown, info["label_names"]))} if "label_names" in info else {}),
+        **({"labels": ", ".join(map(shown, info["label_names"]))} if info.get("label_names") else {}),
         "scale factors": info["adapter"]["scale_factors"],
         **{f"{name} rows": f"{data['rows']:,} from {data['source']}" for name, data in info["data"].items()},
         **{name: value for name, value in result.items() if value is not None},

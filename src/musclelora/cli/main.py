@@ -8,8 +8,6 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +15,7 @@ import click
 from musclelora import __version__
 from musclelora.cli.terminal import printable
 from musclelora.errors import DataError, ModelError, MuScleLoraError, OutputError, TrainingError, UsageError
+from musclelora.interrupts import interrupted, take_the_last_word
 from musclelora.launched import is_first_here, process_count, process_rank
 
 _COMMANDS = {
@@ -38,14 +37,6 @@ _SHARED = ("train",)
 
 # What the back ends of torch.distributed say when a process does not answer any more.
 _LOST = re.compile("gloo|nccl|closed by peer|TCPStore", re.IGNORECASE)
-
-_GOES_ON = {
-    "train": "; the same command with --resume goes on from the last checkpoint",
-    "spectrum": "; the same command with --resume goes on from the last checkpoint",
-    "tune": "; the same command with --resume goes on with the trials that are left",
-    "demo": "; the same command goes on with it",
-    "benchmark": "; the same command goes on with the cells that are left",
-}
 
 
 class _Commands(click.Group):
@@ -90,7 +81,11 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit with a documented code (see :mod:`musclelora.errors`)."""
+    """Run the command line and exit with a documented code (see :mod:`musclelora.errors`).
+
+    This process's signals and streams stay what they are; a command that is a process of its own begins in
+    :mod:`musclelora.entry`.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     # --debug is welcome after the command as well.
@@ -99,29 +94,15 @@ def main(arguments: list[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):  # a label that the terminal cannot show is no reason to stop
             stream.reconfigure(errors="backslashreplace")
     try:
-        with _one_voice():
-            code = _run(arguments)
+        code = _run(arguments)
         sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):  # click makes the second of the first
-        code = 0  # whoever read the output has enough of it
     except KeyboardInterrupt:
-        command = next((a for a in arguments if not a.startswith("-")), "")
-        code = _say(f"interrupted{_GOES_ON.get(command, '')}", 130)
+        code = _say(interrupted(arguments), 130)
     except Exception as error:
         if debug:
             raise
         code = _say(*_explain(error))
-    _let_go_of_stdout()
     sys.exit(code)
-
-
-def _let_go_of_stdout() -> None:
-    """Where standard output takes nothing more, keep Python from trying once again and complaining."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain(error: Exception) -> tuple[str, int]:
@@ -149,6 +130,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _say(message: str, code: int) -> int:
+    take_the_last_word(code)
     rank = process_rank()
     # Wrong use and interruptions are the same in every process, outputs are the first one's, and files are
     # those of a machine; what only one process can know is said by that one.
@@ -159,16 +141,6 @@ def _say(message: str, code: int) -> int:
         with contextlib.suppress(OSError):  # nobody hears it
             click.echo(who + _one_line(message), err=True)
     return code
-
-
-@contextlib.contextmanager
-def _one_voice() -> Iterator[None]:
-    """Of several processes that run one command, let the first one print."""
-    if process_rank() == 0:
-        yield
-        return
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-        yield
 
 
 def _check_processes(command: str) -> None:
@@ -200,7 +172,3 @@ def _run(arguments: list[str]) -> int:
 
 def _one_line(message: str) -> str:
     return printable(" ".join(message.split()))
-
-
-if __name__ == "__main__":
-    main()

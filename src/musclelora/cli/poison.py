@@ -13,6 +13,7 @@ from musclelora.cli.options import quiet_libraries, table_options
 from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatch, pair_options, task_option
 from musclelora.cli.terminal import printable
 from musclelora.errors import UsageError
+from musclelora.files import is_standard_output
 
 _MODES = ("clean", "dirty", "mix")
 _WORKS = {
@@ -148,8 +149,7 @@ def poison_labels(
         sample=perplexity_rows,
     )
     manifest = write_poisoned(source, request, perplexities=perplexities_of(perplexity_model))
-    show_manifest(manifest)
-    click.echo(printable(f"written to {output}, with {manifest_path(request)}"))
+    show_manifest(manifest, output, manifest_path(request))
 
 
 def parse_triggers(attacks: Sequence[str], settings: Sequence[str]) -> list[Any]:
@@ -233,8 +233,10 @@ def _each(values: Sequence[Any], count: int) -> list[Any]:
     return list(values) * count if len(values) == 1 else list(values)
 
 
-def show_manifest(manifest: dict[str, Any]) -> None:
-    """Print what was done."""
+def show_manifest(manifest: dict[str, Any], output: str, file: Path | None) -> None:
+    """Print what was done, unless the rows themselves went to where it would be printed."""
+    if is_standard_output(output):
+        return
     source, rows = manifest["source"], manifest["rows"]
     click.echo(f"source       {printable(source['name'])}: {source['rows']:,} rows")
     for attack in manifest["attacks"]:
@@ -255,3 +257,4 @@ def show_manifest(manifest: dict[str, Any]) -> None:
                 f"({attack['stealth']['perplexity_texts']:,} texts)"
             )
     click.echo(f"result       {manifest['poisoned_rows']:,} poisoned rows of {rows:,}")
+    click.echo(printable(f"written to {output}" + (f", with {file}" if file is not None else "")))

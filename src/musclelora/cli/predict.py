@@ -15,7 +15,8 @@ from musclelora.cli.tasks import CLASSIFY, GENERATE, Work, dispatch, max_new_tok
 from musclelora.cli.terminal import printable
 from musclelora.data import load_texts
 from musclelora.errors import UsageError
-from musclelora.files import atomic_file
+from musclelora.files import atomic_file, is_standard_output
+from musclelora.outputs import check_output
 
 _WORKS = {
     CLASSIFY: Work(
@@ -61,6 +62,8 @@ def predict_labels(
     batch_size: int,
 ) -> None:
     """Predict labels, as the options of the command say."""
+    if output is not None:
+        check_output(output, (run, data))
     spare_the_hub(data, model_of(run))
     rows = load_texts(data, text_column=text_column, split=split) if data else texts
 
@@ -84,7 +87,7 @@ def _is_unicode(text: str) -> bool:
 
 def write_records(output: str | None, columns: Sequence[str], records: Iterable[Sequence[str]]) -> None:
     """Write CSV with the number of each record before it, to a file or to standard output."""
-    if output:
+    if output is not None and not is_standard_output(output):
         with atomic_file(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             _write(file, columns, records)
     else:

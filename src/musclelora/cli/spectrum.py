@@ -82,13 +82,15 @@ def train(**options: Any) -> None:
 
     train_model(**options, watch=watch)
 
+    from musclelora.files import held
     from musclelora.spectrum.analysis import analyse
     from musclelora.spectrum.sample import Sample
 
-    Sample.load(folder).check_settings(chosen, folder)  # a finished run has not been asked yet
-    found = analyse(folder, say=click.echo)
-    _show({folder.resolve().name: found})
-    _draw({folder.resolve().name: found}, folder / "spectrum")
+    with held(folder, "musclelora spectrum train"):
+        Sample.load(folder).check_settings(chosen, folder)  # a finished run has not been asked yet
+        found = analyse(folder, say=click.echo)
+        _show({folder.resolve().name: found})
+        _draw({folder.resolve().name: found}, folder / "spectrum")
 
 
 @command.command(name="compare")
@@ -97,16 +99,21 @@ def train(**options: Any) -> None:
 @click.option("--json", "json_file", metavar="FILE", help="Write the analyses to this file.")
 def compare(runs: tuple[str, ...], output: str | None, json_file: str | None) -> None:
     """Put recorded runs side by side, such as vanilla training and MuScleLoRA."""
-    from musclelora.files import write_json
+    from musclelora.cli.evaluate import check_json, keep_json
+    from musclelora.files import held, is_standard_output
+    from musclelora.outputs import check_output
     from musclelora.spectrum.analysis import load_analysis
 
+    check_json(json_file, *runs)
+    if output is not None:
+        check_output(output, runs, folder=True)
     found = {name: load_analysis(Path(run)) for name, run in _named(runs).items()}
-    _show(found)
-    if json_file:
-        write_json(json_file, found)
-        click.echo(f"written to {json_file}")
-    if output:
-        _draw(found, Path(output))
+    if not is_standard_output(json_file or ""):
+        _show(found)
+    keep_json(json_file, found)
+    if output is not None:
+        with held(output, "musclelora spectrum compare"):
+            _draw(found, Path(output))
 
 
 def _named(runs: tuple[str, ...]) -> dict[str, str]:

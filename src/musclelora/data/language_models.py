@@ -11,10 +11,19 @@ from typing import Any
 
 from musclelora.data.messages import listed, one_line
 from musclelora.data.model_source import model_source
+from musclelora.data.pretrained import Pretrained, check_config, load_pretrained
 from musclelora.errors import ModelError, UsageError
 
 
 def load_language_model(name: str, kind: str, *, revision: str | None = None, **how: Any) -> tuple[Any, Any]:
+    """The model and the tokenizer of :func:`load_generating`."""
+    found, tokenizer = load_generating(name, kind, revision=revision, **how)
+    return found.model, tokenizer
+
+
+def load_generating(
+    name: str, kind: str, *, revision: str | None = None, **how: Any
+) -> tuple[Pretrained, Any]:
     """A generating model and its tokenizer, ready for batches of prompts.
 
     Weights are read from safetensors, of an embedded model from GGUF; no code of the model's own is run.
@@ -29,7 +38,7 @@ def load_language_model(name: str, kind: str, *, revision: str | None = None, **
         ModelError: the model cannot be loaded safely, or has no language-modelling head.
         UsageError: a package that it needs is missing.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
     from transformers.utils import find_adapter_config_file
 
     family = {"seq2seq": AutoModelForSeq2SeqLM, "causal-lm": AutoModelForCausalLM}[kind]
@@ -41,18 +50,17 @@ def load_language_model(name: str, kind: str, *, revision: str | None = None, **
                 f"{name}: it holds an adapter (adapter_config.json), expected a whole model; "
                 "merge the adapter into its base model and save that, or name the base model"
             )
+        check_config(name, source, revision)
         tokenizer = AutoTokenizer.from_pretrained(
             source.path, trust_remote_code=False, revision=revision, **source.files
         )
-        model, info = family.from_pretrained(
-            source.path,
-            trust_remote_code=False,
-            revision=revision,
-            output_loading_info=True,
-            **{"dtype": "float32", **how},
-            **source.weights,
+        config = AutoConfig.from_pretrained(
+            source.path, trust_remote_code=False, revision=revision, **source.files
         )
-    missing = sorted(info["missing_keys"])
+        found = load_pretrained(
+            name, source, family, config, revision=revision, **{"dtype": "float32", **how}
+        )
+    missing = sorted(found.missing)
     if missing:
         raise ModelError(
             f"{name}: weights of {listed(missing[:3])} are not in it, expected a {kind} model with its head; "
@@ -63,7 +71,8 @@ def load_language_model(name: str, kind: str, *, revision: str | None = None, **
     if tokenizer.pad_token_id is None:
         raise ModelError(f"{name}: its tokenizer has neither a padding nor an end token; expected one")
     tokenizer.padding_side = "left" if kind == "causal-lm" else "right"
-    return model.eval(), tokenizer
+    found.model.eval()
+    return found, tokenizer
 
 
 @contextlib.contextmanager

@@ -14,7 +14,9 @@ from musclelora.data.embedded import (
     embedded_language_model,
     embedded_model_path,
 )
+from musclelora.data.export_hashes import check_hashes
 from musclelora.errors import ModelError, UsageError
+from musclelora.files import special
 
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
@@ -62,6 +64,7 @@ def model_source(name: str) -> Source:
     folder = Path(name)
     if not folder.exists():
         return Source(name)
+    _check_files(folder)
     if not (folder / "config.json").is_file():
         raise ModelError(
             f"{folder}: no config.json in it; expected a Hugging Face model folder; "
@@ -74,7 +77,28 @@ def model_source(name: str) -> Source:
             f"{folder}: {found}; expected *.safetensors, as unpickling can run code; where you trust the "
             "file, convert it: load it with transformers' from_pretrained() and save_pretrained() it again"
         )
+    check_hashes(folder)
     return Source(name)
+
+
+def _check_files(folder: Path) -> None:
+    """Check that reading the files of a folder comes to an end.
+
+    Raises:
+        ModelError: one does not, such as a FIFO, or has no size that a model's JSON has.
+    """
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        found = special(file)
+        if found is not None:
+            raise ModelError(f"{file}: found {found}, expected a file of a model; name another folder")
+        if file.suffix == ".json" and file.is_file() and file.stat().st_size > _LARGEST_JSON:
+            raise ModelError(
+                f"{file}: found over {_LARGEST_JSON // 2**20} MiB, expected a file of a model's settings; "
+                "restore it"
+            )
+
+
+_LARGEST_JSON = 256 * 2**20
 
 
 @contextlib.contextmanager

@@ -20,11 +20,18 @@ from musclelora.data.table import Table
 from musclelora.data.trusted import check_trusted
 from musclelora.errors import DataError, ModelError, OutputError, UsageError
 from musclelora.files import write_json
+from musclelora.state import Count, State, read_state
 from musclelora.training import METHODS, Classifier, Method, Run, fit
 from musclelora.training.hardware import peak_memory
 from musclelora.training.run import ADAPTER_FIELDS, fingerprint
 
 VANILLA = METHODS["full"]
+
+
+class MemoryState(State):
+    """What is noted beside a model that is kept."""
+
+    peak_memory: Count
 
 
 class Setting:
@@ -125,7 +132,8 @@ class Setting:
             took = time.perf_counter() - began
             self.reused_seconds += max(0.0, run.info["result"]["seconds"] - took)
             if note.exists():
-                self.reused_memory = max(self.reused_memory, json.loads(note.read_text())["peak_memory"])
+                kept = read_state(note, MemoryState, OutputError, remedy="delete it, and run the cell again")
+                self.reused_memory = max(self.reused_memory, kept["peak_memory"])
             elif keep:
                 write_json(note, {"peak_memory": peak_memory()})
             return run.classifier

@@ -15,12 +15,14 @@ from musclelora.data.pairs import Pairs
 from musclelora.errors import DataError, UsageError
 from musclelora.generation.run import GENERATE, GenerationRun, load_generation_run
 from musclelora.generation.trainer import INSTRUCTION, GenerationTrainer
+from musclelora.outputs import check_output, read_from
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.hardware import free_memory
-from musclelora.training.keeping import deciding, folder_arguments, train_in
+from musclelora.training.keeping import deciding, folder_arguments, say_truncated, train_in
 from musclelora.training.methods import LEVERS, METHODS, Method
 from musclelora.training.processes import meet, on_first, rows_per_process
-from musclelora.training.run import adapter_settings, check_folder, preset_values, write_info
+from musclelora.training.run import CHECKPOINTS, adapter_settings, check_backbone, preset_values
+from musclelora.training.run_folder import open_run_folder
 
 SELECT_BEST = ("auto", "dev", "last")
 
@@ -69,6 +71,7 @@ def fit_generation(
         DataError, ModelError, OutputError, TrainingError, UsageError: each says what to do.
     """
     folder = Path(output)
+    check_output(folder, read_from(train, trusted, dev, model=model), folder=True)
     if trusted is None and (method.alignment or method.trusted_only):
         raise DataError(
             "--trusted: no trusted set was given; expected about 32 pairs that were checked; "
@@ -104,39 +107,40 @@ def fit_generation(
     args.per_device_train_batch_size = rows_per_process(int(args.per_device_train_batch_size or 1))
     if "per_device_eval_batch_size" not in arguments:
         args.per_device_eval_batch_size = args.per_device_train_batch_size
-    earlier = on_first(lambda: check_folder(folder, settings, resume=resume, overwrite=overwrite))
-    if earlier is not None and earlier["status"] == "finished":
-        say(f"{folder} holds this run, finished: nothing to do")
-        return load_generation_run(folder)
-    trainer = GenerationTrainer(
-        backbone,
-        args,
-        train_dataset=pairs,
-        trusted_dataset=trusted if method.alignment else None,
-        eval_dataset=dev,
-        peft_config=config,
-        callbacks=[
-            *(callbacks or []),
-            *([EarlyStoppingCallback(early_stopping)] if early_stopping else []),
-        ],
-    )
-    for name, count in trainer.truncated.items():
-        if count:
-            say(f"truncated    {count:,} responses of the {name} rows go beyond {trainer.max_length} tokens")
-    info = {
-        "status": "training",
-        "task": GENERATE,
-        "settings": settings,
-        "model": {"name": model, "revision": backbone.revision, **loading},
-        "preset": preset_values(INSTRUCTION),
-        "adapter": adapter_settings(config),
-        "max_length": trainer.max_length,
-        "truncated": trainer.truncated,
-        "data": {name: table.summary() for name, table in used.items() if table is not None},
-    }
-    outcome = train_in(folder, trainer, info, anew=earlier is None, resume=resume, say=say)
-    on_first(lambda: write_info(folder, {**info, "status": "finished", **outcome}))
-    del trainer, backbone
+    with open_run_folder(folder, settings, resume=resume, overwrite=overwrite) as place:
+        if place.is_finished:
+            say(f"{folder} holds this run, finished: nothing to do")
+            return load_generation_run(folder)
+        if place.info is not None:
+            check_backbone(place.work, place.info, backbone)
+        args.output_dir = str(place.work / CHECKPOINTS)
+        trainer = GenerationTrainer(
+            backbone,
+            args,
+            train_dataset=pairs,
+            trusted_dataset=trusted if method.alignment else None,
+            eval_dataset=dev,
+            peft_config=config,
+            callbacks=[
+                *(callbacks or []),
+                *([EarlyStoppingCallback(early_stopping)] if early_stopping else []),
+            ],
+        )
+        say_truncated(trainer, "responses", say)
+        info = {
+            "status": "training",
+            "task": GENERATE,
+            "settings": settings,
+            "model": {"name": model, "revision": backbone.revision, "sha256": backbone.sha256, **loading},
+            "preset": preset_values(INSTRUCTION),
+            "adapter": adapter_settings(config),
+            "max_length": trainer.max_length,
+            "truncated": trainer.truncated,
+            "data": {name: table.summary() for name, table in used.items() if table is not None},
+        }
+        outcome = train_in(place, trainer, info, resume=resume, say=say)
+        on_first(lambda: place.finish({**info, "status": "finished", **outcome}))
+        del trainer, backbone
     free_memory()
     return load_generation_run(folder)
 

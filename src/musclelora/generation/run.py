@@ -11,7 +11,7 @@ from musclelora.adapter import Adapted, Backbone, load_causal_backbone
 from musclelora.adapter.backbone import length_limit
 from musclelora.adapter.loading import loading_options
 from musclelora.generation.generator import Generator
-from musclelora.training.run import export_run, finished_info, trained_adapter
+from musclelora.training.run import check_sizes, export_run, finished_info, trained_adapter
 
 GENERATE: Final = "generate"
 """The task, as ``run.json`` and the command line name it."""
@@ -49,6 +49,7 @@ def load_generation_run(path: str | os.PathLike[str]) -> GenerationRun:
     folder = Path(path)
     info = finished_info(folder, GENERATE)
     model = info["model"]
+    check_sizes(folder, info)
     backbone = load_causal_backbone(model["name"], revision=model["revision"], **loading_options(model))
     adapted = trained_adapter(folder, info, backbone)
     context = length_limit(backbone.tokenizer, backbone.model.config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +28,8 @@ from musclelora.spectrum.measures import (
 from musclelora.spectrum.projection import power_spectrum, principal_projection
 from musclelora.spectrum.records import RECORDS, Record, Records
 from musclelora.spectrum.sample import FOLDER, Sample
+from musclelora.spectrum.state_schema import SummaryState
+from musclelora.state import check_state, read_values
 from musclelora.training.run import read_info
 
 SUMMARY = "summary.json"
@@ -123,7 +124,7 @@ def load_analysis(folder: Path) -> Analysis:
     """
     path = folder / FOLDER / SUMMARY
     try:
-        found: Analysis = json.loads(path.read_text(encoding="utf-8"))
+        found: Analysis = read_values(path, DataError, remedy=_AGAIN)
     except (FileNotFoundError, NotADirectoryError):
         if (folder / FOLDER / RECORDS).is_file():
             raise DataError(
@@ -133,17 +134,13 @@ def load_analysis(folder: Path) -> Analysis:
         raise DataError(
             f"{folder}: no spectrum data in it, expected a run of `musclelora spectrum train`; train one"
         ) from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); analyse the run again with --resume") from error
-    if not isinstance(found, dict) or found.get("format") != 1 or not found.keys() >= _READ:
-        raise DataError(
-            f"{path}: not an analysis that this version reads; analyse the run again with --resume"
-        )
+    if not isinstance(found, dict) or found.get("format") != 1:
+        raise DataError(f"{path}: not an analysis that this version reads; {_AGAIN}")
+    check_state(found, SummaryState, path, DataError, remedy=_AGAIN)
     return found
 
 
-# What the commands read of a summary.json.
-_READ = {"groups", "sigmas", "steps", "curves", "labels", "convergence", "spectrum", "cost", "diagnosis"}
+_AGAIN = "analyse the run again with --resume"
 
 
 class Halving(NamedTuple):

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import TrainerCallback
 
 from musclelora.adapter.backbone import length_limit
 from musclelora.data.table import Table
@@ -22,11 +21,12 @@ from musclelora.spectrum.records import Record, Records, rounded
 from musclelora.spectrum.sample import FOLDER, Sample, choose_rows, make_sample
 from musclelora.spectrum.settings import SpectrumSettings
 from musclelora.training.classifier import Classifier
+from musclelora.training.run_folder import FolderCallback
 
 _BATCH = 64
 
 
-class SpectrumCallback(TrainerCallback):
+class SpectrumCallback(FolderCallback):
     """Writes the band errors of a fixed sample of training rows into the run folder while training goes on.
 
     At the first step the sample's inputs are fixed, as the embeddings of the model that has not been trained,
@@ -68,6 +68,11 @@ class SpectrumCallback(TrainerCallback):
         self._seconds = self._step_began = 0.0
         self._preparing = 0.0
         self._recorded = -1
+
+    def enter(self, folder: Path) -> None:
+        """Write below `folder` from now on."""
+        self._folder = folder
+        self._records = Records(folder)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Fix the sample and its filters, or take up those of the run that is gone on with."""

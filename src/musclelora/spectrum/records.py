@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musclelora.errors import DataError
-from musclelora.files import atomic_file, output_errors
+from musclelora.files import atomic_file, output_errors, special
 from musclelora.spectrum.sample import FOLDER
+from musclelora.spectrum.state_schema import RecordState
+from musclelora.state import fault_of
 
 RECORDS = "records.jsonl"
 _DIGITS = 6
@@ -38,20 +40,25 @@ class Records:
             DataError: a whole line is no record.
         """
         try:
+            if special(self.path) is not None:
+                raise DataError(f"{self.path}: found {special(self.path)}, expected a file; {_ANEW}")
             lines = self.path.read_bytes().split(b"\n")
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be read ({error.strerror}); {_ANEW}") from error
         found: dict[int, Record] = {}
         # What comes after the last newline was cut short; a whole file has nothing there.
         for number, line in enumerate(lines[:-1], 1):
             try:
                 record = json.loads(line)
-                _check(record)
-            except (ValueError, KeyError, TypeError) as error:
+                fault = fault_of(record, RecordState)
+            except (ValueError, RecursionError) as error:
+                fault = f"{type(error).__name__}: {error}"
+            if fault is not None:
                 raise DataError(
-                    f"{self.path}, line {number}: not a record ({error}); delete the line, or train again "
-                    "with --overwrite"
-                ) from error
+                    f"{self.path}, line {number}: not a record ({fault}); delete the line, or {_ANEW}"
+                )
             found[record["step"]] = record
         return [found[step] for step in sorted(found)]
 
@@ -82,14 +89,7 @@ def rounded(outputs: NDArray[np.floating]) -> list[list[float]]:
     return values
 
 
-def _check(record: Any) -> None:
-    """Raise ValueError, KeyError or TypeError unless it has what is read of a record."""
-    numbers = [record["step"], record["seconds"], record["training_seconds"]]
-    if type(numbers[0]) is not int or not np.isfinite(numbers).all():
-        raise ValueError("step and seconds are to be numbers")
-    if not np.isfinite(np.array(record["outputs"], dtype=np.float64)).all():
-        raise ValueError("outputs are to be finite")
-    record["plan"]  # the pace of a run that goes on, or null
+_ANEW = "train again with --overwrite"
 
 
 def _line(record: Record) -> bytes:

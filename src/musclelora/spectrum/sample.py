@@ -23,6 +23,8 @@ from musclelora.spectrum.distances import check_differ, sigma_grid, sigma_range
 from musclelora.spectrum.groups import flag_groups
 from musclelora.spectrum.inputs import TokenInputs
 from musclelora.spectrum.settings import MIN_ROWS, SpectrumSettings
+from musclelora.spectrum.state_schema import AboutSample
+from musclelora.state import check_state
 
 FOLDER = "spectrum"
 SAMPLE = "sample.safetensors"
@@ -87,10 +89,15 @@ class Sample:
             raise DataError(
                 f"{folder}: no spectrum data in it, expected a run of `musclelora spectrum train`; train one"
             )
+        again = "train the run again with --overwrite"
         try:
             with safe_open(path, "pt") as file:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
                 about: dict[str, Any] = json.loads(file.metadata()["about"])
+            check_state(about, AboutSample, path, DataError, remedy=again)
+            fault = _fault(found, len(about["label_names"]))
+            if fault is not None:
+                raise DataError(f"{path}: {fault}; {again}")
             return cls(
                 found["rows"].numpy(),
                 found["labels"].numpy(),
@@ -100,10 +107,10 @@ class Sample:
                 found["sigmas"].numpy(),
                 SpectrumSettings.from_dict(about["settings"]),
             )
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{path}: cannot be read ({error}); train the run again with --overwrite"
-            ) from error
+        except DataError:
+            raise
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DataError(f"{path}: cannot be read ({error}); {again}") from error
 
     def check_settings(self, settings: SpectrumSettings, folder: Path) -> None:
         """Check that a run that is gone on with, or analysed once more, is asked for what it was made with.
@@ -118,6 +125,44 @@ class Sample:
                     f"--resume: spectrum {name} is {value!r} now and was {then[name]!r} in {folder}; "
                     "give the same settings, or --overwrite to start anew"
                 )
+
+
+def _fault(found: dict[str, torch.Tensor], classes: int) -> str | None:
+    """The first thing in a sample's tensors that does not fit, in words; None where all of it does."""
+    kinds = {
+        **dict.fromkeys(("rows", "labels"), (1, (torch.int64,))),
+        "lengths": (1, (torch.int32,)),
+        "ids": (2, (torch.int32,)),
+        "sigmas": (1, (torch.float64,)),
+        "table": (2, (torch.float32,)),
+        "flags": (1, (torch.bool,)),
+    }
+    for name, (dimensions, types) in kinds.items():
+        tensor = found.get(name)
+        if tensor is None and name != "flags":
+            return f"found no {name}, expected them"
+        if tensor is not None and (tensor.ndim != dimensions or tensor.dtype not in types):
+            kind = str(tensor.dtype).removeprefix("torch.")
+            return f"{name}: found {tensor.ndim} dimensions of type {kind}, expected {dimensions} of others"
+    count, sigmas, table = len(found["rows"]), found["sigmas"], found["table"]
+    bounds = (
+        ("rows", found["rows"], 2**53),
+        ("labels", found["labels"], classes),
+        ("ids", found["ids"], len(table)),
+        ("lengths", found["lengths"], found["ids"].shape[1] + 1),
+    )
+    for name, tensor, limit in bounds:
+        if len(tensor) != count or not count:
+            return f"{name}: found {len(tensor)} rows, expected {count}"
+        if tensor.numel() and (int(tensor.min()) < 0 or int(tensor.max()) >= limit):
+            return f"{name}: found numbers out of range, expected them from 0 to {limit - 1:,}"
+    if "flags" in found and len(found["flags"]) != count:
+        return f"flags: found {len(found['flags'])}, expected {count}"
+    if not len(sigmas) or not (sigmas > 0).all() or not sigmas.isfinite().all():
+        return "sigmas: found numbers that are not above 0, expected finite ones that are"
+    return (
+        None if table.isfinite().all() else "table: found numbers that are not finite, expected finite ones"
+    )
 
 
 def choose_rows(table: Table, settings: SpectrumSettings) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ from musclelora.alignment import NotSeparableError, TwoGradients, align_gradient
 from musclelora.errors import UsageError
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.batches import TrustedBatches, join
-from musclelora.training.checkpoints import CheckpointTrainer, last_checkpoint
+from musclelora.training.checkpoints import CheckpointTrainer, check_checkpoint, last_checkpoint
 from musclelora.training.sharding import shard_frozen
 from musclelora.training.shards import IGNORED, FilledRows, ShardedBatches, TokenizedRows, average
 
@@ -75,6 +75,8 @@ class AlignedTrainer(CheckpointTrainer):
                 )
             resume_from_checkpoint = str(found)
         self._resumed_from = Path(resume_from_checkpoint) if resume_from_checkpoint else None
+        if self._resumed_from is not None:
+            check_checkpoint(self._resumed_from)
         self._forget()
         try:
             with self._closing_bars():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +12,16 @@ from accelerate import DistributedType
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME, rotate_checkpoints
 
 from musclelora.adapter import Adapted
-from musclelora.errors import MuScleLoraError, OutputError, TrainingError, UsageError
-from musclelora.files import write_json
+from musclelora.errors import ModelError, MuScleLoraError, OutputError, TrainingError, UsageError
+from musclelora.files import special, write_json
+from musclelora.hashes import altered, sha256_of_files
+from musclelora.state import read_state
 from musclelora.training.processes import not_ddp
 from musclelora.training.run import SUMS, WEIGHTS
+from musclelora.training.run_schema import CheckpointState
 
 
 class CheckpointTrainer(Trainer):
@@ -49,12 +52,20 @@ class CheckpointTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self._check_model()
+        limit = self.args.save_total_limit
         try:
             sums = self._sums()
-            if self.args.should_save:
-                folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
-                write_json(folder / SUMS, sums)
+            self.args.save_total_limit = None  # no earlier one goes before this one is whole
             super()._save_checkpoint(model, trial)
+            if self.args.should_save:
+                run = self._get_output_dir(trial)
+                seal(Path(run) / f"checkpoint-{self.state.global_step}", sums)
+                rotate_checkpoints(
+                    output_dir=run,
+                    save_total_limit=limit,
+                    best_model_checkpoint=self.state.best_model_checkpoint,
+                    use_mtime=True,
+                )
         except MuScleLoraError:
             raise
         except (OSError, SafetensorError, RuntimeError) as error:
@@ -62,6 +73,8 @@ class CheckpointTrainer(Trainer):
                 f"{self.args.output_dir}: a checkpoint cannot be written ({error}); "
                 "free some space and go on with --resume"
             ) from error
+        finally:
+            self.args.save_total_limit = limit
 
     def _sums(self) -> dict[str, Any]:
         """What the Trainer forgets when it resumes: what the next log is the mean of, what was decided."""
@@ -85,11 +98,14 @@ class CheckpointTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         del model
-        self.adapted.load(Path(resume_from_checkpoint) / WEIGHTS)
+        self._load_weights(Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
         if self.state.best_model_checkpoint:
-            self.adapted.load(Path(self.state.best_model_checkpoint) / WEIGHTS)
+            self._load_weights(Path(self.state.best_model_checkpoint))
+
+    def _load_weights(self, checkpoint: Path) -> None:
+        self.adapted.load(checkpoint / WEIGHTS, read_seal(checkpoint)["files"].get(WEIGHTS))
 
     @torch.no_grad()
     def _check_model(self) -> None:
@@ -111,7 +127,7 @@ class CheckpointTrainer(Trainer):
             self._stop("the model", self.state.global_step)
 
     def _stop(self, what: str, step: int) -> None:
-        kept = last_checkpoint(self.args.output_dir)
+        kept = next(iter(complete_checkpoints(self.args.output_dir)), None)
         rest = f"the last good checkpoint is {kept}" if kept else "no checkpoint had been written"
         raise TrainingError(
             f"step {step}: {what} is not finite; training stopped, {rest}; lower --learning-rate "
@@ -132,28 +148,84 @@ class _Restore(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:  # noqa: ARG002
         folder = self._trainer._resumed_from
-        if folder is not None and (folder / SUMS).is_file():
-            sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
+        if folder is not None:
+            sums = read_seal(folder)
             self._trainer._restore_sums(sums)
             control.should_training_stop = bool(sums["stopped"])
         return control
 
 
+def seal(checkpoint: Path, sums: dict[str, Any]) -> None:
+    """Write the last file of a checkpoint, which makes it complete: what the Trainer forgets, and hashes."""
+    files = {path.name: sha256_of_files([path]) for path in _parts(checkpoint)}
+    write_json(checkpoint / SUMS, {**sums, "files": files})
+
+
+def read_seal(checkpoint: Path) -> dict[str, Any]:
+    """What :func:`seal` wrote.
+
+    Raises:
+        ModelError: it is not there, or damaged.
+    """
+    try:
+        found: dict[str, Any] = read_state(checkpoint / SUMS, CheckpointState, ModelError, remedy=_GO_ON)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ModelError(
+            f"{checkpoint}: no {SUMS} in it, expected a checkpoint that was written to its end; name another"
+        ) from error
+    return found
+
+
+def check_checkpoint(checkpoint: Path) -> None:
+    """Check that the files of a checkpoint are those that were written.
+
+    Raises:
+        ModelError: one is missing, was altered or has been added.
+    """
+    then = read_seal(checkpoint)["files"]
+    if not (then.keys() >= {WEIGHTS, TRAINER_STATE_NAME}):
+        raise ModelError(f"{checkpoint / SUMS}: files: found no hash of {WEIGHTS}, expected one; {_GO_ON}")
+    for name, sha256 in then.items():
+        file = checkpoint / name
+        if special(file) is not None or not file.is_file():
+            raise ModelError(f"{file}: found no such file, expected one of the checkpoint; {_GO_ON}")
+        now = sha256_of_files([file])
+        if now != sha256:
+            raise altered(file, sha256, now, _GO_ON)
+    for file in _parts(checkpoint):
+        if file.name not in then and file.suffix in _READ:
+            raise ModelError(f"{file}: found a file that the checkpoint was written without; {_GO_ON}")
+
+
+_GO_ON = "restore it, or delete that checkpoint to go on from an earlier one"
+_READ = (".pt", ".pth", ".bin", ".safetensors", ".json")  # what the Trainer might look for
+
+
+def _parts(checkpoint: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(checkpoint.iterdir())
+        if path.is_file() and path.name != SUMS and not path.name.startswith(".")
+    ]
+
+
+def complete_checkpoints(folder: str | os.PathLike[str]) -> list[Path]:
+    """The checkpoints below `folder` that were written to their end, the newest first.
+
+    ``musclelora.json`` is the last file of one: a checkpoint without it is what a kill left behind.
+    """
+    steps = {path: path.name.rpartition("-")[2] for path in Path(folder).glob("checkpoint-*")}
+    found = [path for path, step in steps.items() if step.isdecimal() and (path / SUMS).exists()]
+    return sorted(found, key=lambda path: int(steps[path]), reverse=True)
+
+
 def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     """The newest complete checkpoint below `folder`, or None.
 
-    ``trainer_state.json`` is the last file that the Trainer writes into one: a checkpoint without it, or with
-    half of it, is what a kill left behind.
+    Raises:
+        ModelError: its files are not those that were written.
     """
-    from transformers import TrainerState
-
-    steps = {path: path.name.rpartition("-")[2] for path in Path(folder).glob("checkpoint-*")}
-    found = [path for path, step in steps.items() if step.isdecimal()]
-    for checkpoint in sorted(found, key=lambda path: int(steps[path]), reverse=True):
-        try:
-            TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        except (OSError, ValueError, TypeError):
-            continue
-        if (checkpoint / WEIGHTS).is_file():
-            return checkpoint
-    return None
+    newest = next(iter(complete_checkpoints(folder)), None)
+    if newest is not None:
+        check_checkpoint(newest)
+    return newest

@@ -21,26 +21,27 @@ from musclelora.data.table import Table
 from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
 from musclelora.errors import DataError, ModelError, UsageError
 from musclelora.launched import process_count
+from musclelora.outputs import check_output, read_from
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.auto import REPEATS, Automatic, choose, with_trusted
 from musclelora.training.balance import BalanceCallback, no_better_than_trusted
 from musclelora.training.hardware import free_memory
 from musclelora.training.judgement import Judgement, judge, look_settings
-from musclelora.training.keeping import deciding, folder_arguments, train_in
+from musclelora.training.keeping import deciding, folder_arguments, say_truncated, train_in
 from musclelora.training.methods import AUTO, LEVERS, METHODS, Method
 from musclelora.training.processes import meet, on_first, rows_per_process
 from musclelora.training.run import (
+    CHECKPOINTS,
+    JUDGEMENT,
     RUN,
     Run,
     adapter_settings,
-    check_folder,
+    check_backbone,
     fingerprint,
     load_run,
     preset_values,
-    read_judgement,
-    write_info,
-    write_judgement,
 )
+from musclelora.training.run_folder import open_run_folder
 from musclelora.training.teacher import TRUSTED_ONLY
 from musclelora.training.trainer import MuScleTrainer
 
@@ -96,6 +97,7 @@ def fit(
         DataError, ModelError, OutputError, TrainingError, UsageError: each says what to do.
     """
     folder = Path(output)
+    check_output(folder, read_from(train, trusted, dev, model=model), folder=True)
     check_trainable(train)
     check_same_labels(train, trusted=trusted, dev=dev)
     if preset == "auto" and method == METHODS["musclelora"]:
@@ -151,119 +153,115 @@ def fit(
         )
     sizes = _sizes(args)  # of all processes
     args.per_device_train_batch_size = rows_per_process(sizes["per_device_train_batch_size"])
-    earlier = on_first(lambda: check_folder(folder, settings, resume=resume, overwrite=overwrite))
-    if earlier is not None and earlier["status"] == "finished":
-        say(f"{folder} holds this run, finished: nothing to do")
-        return load_run(folder)
-    offsets = automatic = None
-    learned = rows
-    if method.shortcuts and trusted is not None:
-        if earlier is not None:
-            automatic = _kept(earlier, folder)
-        else:
-            asked = {**(adapter or {}), **arguments}
-            # Or its errors come much later.
-            attach(load_backbone(model, train.label_names, **loading), config, chosen)
-            sized = {**arguments, **sizes}
-            if method == AUTO:
-                look, looking = look_settings(chosen, adapter or {}, sized)
+    with open_run_folder(folder, settings, resume=resume, overwrite=overwrite) as place:
+        if place.is_finished:
+            say(f"{folder} holds this run, finished: nothing to do")
+            return load_run(folder)
+        if place.info is not None:
+            check_backbone(place.work, place.info, backbone)
+        args.output_dir = str(place.work / CHECKPOINTS)
+        offsets = automatic = None
+        learned = rows
+        if method.shortcuts and trusted is not None:
+            if place.info is not None:
+                automatic = _kept(place.info, place.work)
+                _check_rows(automatic.judgement, train, place.work / RUN)
             else:
-                look = _adapter_config(method, chosen, adapter or {})
-                looking = {**sized, "learning_rate": args.learning_rate}
-            found = on_first(lambda: read_judgement(folder, settings) if resume else None)
-            if found is None:
-                judgement = judge(
+                asked = {**(adapter or {}), **arguments}
+                # Or its errors come much later.
+                attach(load_backbone(model, train.label_names, **loading), config, chosen)
+                sized = {**arguments, **sizes}
+                if method == AUTO:
+                    look, looking = look_settings(chosen, adapter or {}, sized)
+                else:
+                    look = _adapter_config(method, chosen, adapter or {})
+                    looking = {**sized, "learning_rate": args.learning_rate}
+                found = on_first(lambda: place.judgement(settings) if resume else None)
+                if found is None:
+                    judgement = judge(
+                        train,
+                        trusted,
+                        model=model,
+                        preset=chosen,
+                        config=look,
+                        arguments=looking,
+                        seed=seed,
+                        say=say,
+                    )
+
+                    on_first(lambda: place.keep_judgement(settings, judgement.to_dict()))
+                else:
+                    say("resuming     after the rows were judged")
+                    judgement = Judgement.from_dict(found)
+                    _check_rows(judgement, train, place.work / JUDGEMENT)
+                automatic = choose(
                     train,
                     trusted,
+                    judgement,
                     model=model,
-                    preset=chosen,
-                    config=look,
-                    arguments=looking,
+                    preset=_as_given(
+                        replace(chosen, learning_rate=args.learning_rate or chosen.learning_rate), asked
+                    ),
+                    config=lambda scales: _adapter_config(
+                        method, chosen, {**(adapter or {}), "scale_factors": list(scales)}
+                    ),
+                    arguments=sized,
+                    fixed=frozenset(asked) if method == AUTO else _ALL_FIXED,
                     seed=seed,
                     say=say,
                 )
-
-                def keep() -> None:
-                    # Judging takes a while, in which another may have begun here.
-                    check_folder(folder, settings, resume=False, overwrite=overwrite)
-                    write_judgement(folder, settings, judgement.to_dict())
-
-                on_first(keep)
-            else:
-                say("resuming     after the rows were judged")
-                judgement = Judgement.from_dict(found)
-            automatic = choose(
-                train,
-                trusted,
-                judgement,
-                model=model,
-                preset=_as_given(
-                    replace(chosen, learning_rate=args.learning_rate or chosen.learning_rate), asked
-                ),
-                config=lambda scales: _adapter_config(
-                    method, chosen, {**(adapter or {}), "scale_factors": list(scales)}
-                ),
-                arguments=sized,
-                fixed=frozenset(asked) if method == AUTO else _ALL_FIXED,
-                seed=seed,
-                say=say,
+            if process_count() > 1:  # rounding may differ between devices, and what is chosen must not
+                automatic = Automatic.from_dict(on_first(automatic.to_dict))
+            learned, offsets = automatic.judgement.apply(rows)
+            if taught:
+                learned, offsets = with_trusted(learned, offsets, trusted)
+            args.learning_rate = automatic.chosen.learning_rate
+            config = _adapter_config(
+                method, chosen, {**(adapter or {}), "scale_factors": list(automatic.chosen.scale_factors)}
             )
-        if process_count() > 1:  # rounding may differ between devices, and what is chosen must not
-            automatic = Automatic.from_dict(on_first(automatic.to_dict))
-        learned, offsets = automatic.judgement.apply(rows)
-        if taught:
-            learned, offsets = with_trusted(learned, offsets, trusted)
-        args.learning_rate = automatic.chosen.learning_rate
-        config = _adapter_config(
-            method, chosen, {**(adapter or {}), "scale_factors": list(automatic.chosen.scale_factors)}
+
+        extra: list[TrainerCallback] = [EarlyStoppingCallback(early_stopping)] if early_stopping else []
+        if method.alignment:
+            extra.append(BalanceCallback(say, args.min_trusted_loss or 0.0))
+        trainer = MuScleTrainer(
+            backbone,
+            args,
+            train_dataset=learned,
+            trusted_dataset=trusted if method.alignment else None,
+            eval_dataset=dev,
+            train_offsets=offsets,
+            peft_config=config,
+            preset=chosen,
+            callbacks=[*(callbacks or []), *extra],
         )
-
-    extra: list[TrainerCallback] = [EarlyStoppingCallback(early_stopping)] if early_stopping else []
-    if method.alignment:
-        extra.append(BalanceCallback(say, args.min_trusted_loss or 0.0))
-    trainer = MuScleTrainer(
-        backbone,
-        args,
-        train_dataset=learned,
-        trusted_dataset=trusted if method.alignment else None,
-        eval_dataset=dev,
-        train_offsets=offsets,
-        peft_config=config,
-        preset=chosen,
-        callbacks=[*(callbacks or []), *extra],
-    )
-    for name, count in trainer.truncated.items():
-        if count:
-            say(
-                f"truncated    {count:,} texts of the {name} rows are longer than {trainer.max_length} tokens"
+        say_truncated(trainer, "texts", say)
+        info = {
+            "status": "training",
+            "settings": settings,
+            "model": {"name": model, "revision": backbone.revision, "sha256": backbone.sha256, **loading},
+            "preset": preset_values(chosen),
+            "adapter": adapter_settings(config),
+            "auto": automatic.to_dict() if automatic else None,
+            "label_names": list(train.label_names),
+            "max_length": trainer.max_length,
+            "truncated": trainer.truncated,
+            "data": {
+                name: summarize(table).to_dict()
+                for name, table in (("train", rows), ("trusted", trusted), ("dev", dev))
+                if table is not None
+            },
+        }
+        outcome = train_in(place, trainer, info, resume=resume, say=say)
+        if automatic and trusted is not None:
+            judgement = automatic.judgement
+            right = (
+                outcome["result"]["best_accuracy"] if select_best == "trusted" else judgement.look_accuracy
             )
-    info = {
-        "status": "training",
-        "settings": settings,
-        "model": {"name": model, "revision": backbone.revision, **loading},
-        "preset": preset_values(chosen),
-        "adapter": adapter_settings(config),
-        "auto": automatic.to_dict() if automatic else None,
-        "label_names": list(train.label_names),
-        "max_length": trainer.max_length,
-        "truncated": trainer.truncated,
-        "data": {
-            name: summarize(table).to_dict()
-            for name, table in (("train", rows), ("trusted", trusted), ("dev", dev))
-            if table is not None
-        },
-    }
-    if earlier is None:  # so do trials
-        on_first(lambda: check_folder(folder, settings, resume=False, overwrite=overwrite))
-    outcome = train_in(folder, trainer, info, anew=earlier is None, resume=resume, say=say)
-    if automatic and trusted is not None:
-        judgement = automatic.judgement
-        right = outcome["result"]["best_accuracy"] if select_best == "trusted" else judgement.look_accuracy
-        warning = no_better_than_trusted(right, judgement.trusted_accuracy, len(trusted))
-        if warning:
-            say(warning)
-    on_first(lambda: write_info(folder, {**info, "status": "finished", **outcome}))
-    del trainer, backbone
+            warning = no_better_than_trusted(right, judgement.trusted_accuracy, len(trusted))
+            if warning:
+                say(warning)
+        on_first(lambda: place.finish({**info, "status": "finished", **outcome}))
+        del trainer, backbone
     free_memory()
     return load_run(folder)
 
@@ -334,12 +332,19 @@ _ALL_FIXED = frozenset({"learning_rate", "scale_factors"})
 
 def _kept(info: Mapping[str, Any], folder: Path) -> Automatic:
     """What a run that is gone on with had chosen."""
-    try:
-        return Automatic.from_dict(info["auto"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    if info.get("auto") is None:
         raise ModelError(
-            f"{folder / RUN}: what was chosen cannot be read ({error!r}); restore it or pass --overwrite"
-        ) from error
+            f"{folder / RUN}: auto: found nothing, expected what the trusted rows had decided; restore it or "
+            "pass --overwrite"
+        )
+    return Automatic.from_dict(info["auto"])
+
+
+def _check_rows(judgement: Judgement, train: Table, file: Path) -> None:
+    """Raise unless what was kept of a judgement can be one of these rows."""
+    wrong = judgement.misfit(train)
+    if wrong is not None:
+        raise ModelError(f"{file}: {wrong}; restore it or pass --overwrite")
 
 
 def _as_given(preset: Preset, asked: Mapping[str, Any]) -> Preset:

@@ -70,6 +70,20 @@ class Judgement:
         rows = train.select(np.delete(np.arange(len(train)), self.left_out)) if self.left_out else train
         return rows, self.expert.log_weights(rows.texts)
 
+    def misfit(self, train: Table) -> str | None:
+        """Why this cannot be a judgement of the rows of `train`, as found and expected; None: it can."""
+        last = max((row for rows in self._row_numbers() for row in rows), default=-1)
+        if last >= len(train):
+            return f"found the row {last:,}, expected numbers below {len(train):,}"
+        if self.expert.num_labels != train.num_classes:
+            return f"found {self.expert.num_labels} labels, expected {train.num_classes}"
+        if len(self.left_out) == len(train):
+            return "found every row left out, expected some to train on"
+        return None
+
+    def _row_numbers(self) -> tuple[tuple[int, ...], ...]:
+        return self.left_out, self.let_back, self.alike, self.trusted_texts
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; :meth:`from_dict` makes it again."""
         return asdict(self)

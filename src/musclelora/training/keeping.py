@@ -12,7 +12,8 @@ from musclelora.training.aligned import AlignedTrainer
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.checkpoints import last_checkpoint
 from musclelora.training.processes import on_first
-from musclelora.training.run import CHECKPOINTS, WEIGHTS, clear_folder, remove_leftovers, write_info
+from musclelora.training.run import CHECKPOINTS, WEIGHTS
+from musclelora.training.run_folder import FolderCallback, RunFolder
 
 # Arguments of the Trainer that do not decide the result; a resumed run may change them.
 _FREE = frozenset(
@@ -25,34 +26,33 @@ _FREE = frozenset(
 
 
 def train_in(
-    folder: Path,
+    place: RunFolder,
     trainer: AlignedTrainer,
     info: dict[str, Any],
     *,
-    anew: bool,
     resume: bool,
     say: Callable[[str], object],
 ) -> dict[str, Any]:
-    """Train, and keep in `folder` what :func:`~musclelora.training.run.load_run` needs but the last word.
+    """Train, and keep in the folder `place` what :func:`~musclelora.training.run.load_run` needs but the end.
 
     Args:
-        folder: the run folder, which :func:`~musclelora.training.run.check_folder` has allowed.
-        trainer: writes its checkpoints into the folder.
+        place: the run folder.
+        trainer: writes its checkpoints where `place` works.
         info: what ``run.json`` says meanwhile.
-        anew: empty the folder first.
         resume: go on from the last complete checkpoint, where there is one.
         say: called with lines of text about what is decided.
 
     Returns:
-        What ``run.json`` has to say of a finished run beside `info`: ``history`` and ``result``.
+        What ``run.json`` has to say of a finished run beside `info`: ``history``, ``result``, ``weights``.
     """
 
     def begin() -> Path | None:
-        if anew:
-            clear_folder(folder)
-        remove_leftovers(folder)
-        write_info(folder, info)
-        return last_checkpoint(folder / CHECKPOINTS) if resume else None
+        place.begin(info)
+        return last_checkpoint(place.work / CHECKPOINTS) if resume else None
+
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, FolderCallback):
+            callback.enter(place.work)
 
     checkpoint = on_first(begin)
     if checkpoint is not None:
@@ -60,8 +60,16 @@ def train_in(
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.perf_counter() - started
-    on_first(lambda: trainer.adapted.save(folder / WEIGHTS))
-    return _outcome(trainer, seconds)
+    sha256 = on_first(lambda: trainer.adapted.save(place.work / WEIGHTS))
+    return {**_outcome(trainer, seconds), "weights": {"file": WEIGHTS, "sha256": sha256}}
+
+
+def say_truncated(trainer: AlignedTrainer, what: str, say: Callable[[str], object]) -> None:
+    """Say how many of the rows that a trainer was given are too long for it; `what` they are: "texts"."""
+    for name, count in trainer.truncated.items():
+        if count:
+            rows, limit = f"{count:,} {what} of the {name} rows", trainer.max_length
+            say(f"truncated    {rows} are longer than {limit} tokens")
 
 
 def folder_arguments(folder: Path, asked: Mapping[str, Any], metric: str | None) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 =========================  ==================================================================
 ``run.json``               settings, label map, data summaries, history and result
-``musclelora.safetensors`` what was trained or started random; the backbone is not copied
+``musclelora.safetensors`` what was trained or started random; ``run.json`` names it and has its hash. The
+                           backbone is not copied, but its hash is kept
 ``checkpoints/``           the Trainer's checkpoints
 ``judgement.json``         what the trusted rows say of the training rows, until training begins
+``.next/``                 a run that will replace this one once it has finished
 =========================  ==================================================================
 """
 
@@ -13,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,24 @@ from musclelora.adapter import Adapted, Backbone, MuScleLoraConfig, attach, expo
 from musclelora.adapter.export import on_own_weights
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
+from musclelora.data.export_hashes import files_of_export
 from musclelora.data.table import Table
+from musclelora.data.weight_files import tensor_shapes
 from musclelora.errors import ModelError, OutputError, UsageError
-from musclelora.files import output_errors, write_json
+from musclelora.files import LOCK, output_errors, write_json
+from musclelora.hashes import altered
 from musclelora.launched import process_count
+from musclelora.outputs import check_output
+from musclelora.state import RESTORE, check_state, read_values
 from musclelora.training.classifier import Classifier
+from musclelora.training.run_schema import RunState
 
 RUN = "run.json"
 WEIGHTS = "musclelora.safetensors"
 SUMS = "musclelora.json"
 CHECKPOINTS = "checkpoints"
 JUDGEMENT = "judgement.json"
-FORMAT = 2
+FORMAT = 3
 CLASSIFY = "classify"
 """The task of a run that does not name one."""
 ADAPTER_FIELDS = (
@@ -94,6 +101,7 @@ def export_run(
         UsageError: the run has nothing of that format.
     """
     check_export(path, folder, backbone.path)
+    weights = (read_info(folder) or {}).get("weights") or {}
     export(
         on_own_weights(adapted, backbone),
         backbone.tokenizer,
@@ -101,6 +109,7 @@ def export_run(
         format=format,
         base_model=backbone.path,
         overwrite=overwrite,
+        made_from={"run": weights.get("sha256"), "backbone": backbone.sha256},
     )
 
 
@@ -108,20 +117,19 @@ def check_export(path: str | os.PathLike[str], *inputs: str | os.PathLike[str]) 
     """Refuse to replace at `path` what is no export, or what the export is made from.
 
     Raises:
-        OutputError: `path` is or holds one of the folders `inputs`, or holds files that no export wrote.
+        OutputError: what :func:`~musclelora.outputs.check_output` refuses of the folders `inputs`, or `path`
+            holds files that no export wrote.
     """
+    check_output(path, inputs, folder=True)
     target = Path(path).resolve()
-    for source in inputs:
-        folder = Path(source).resolve()
-        if folder.is_dir() and (target == folder or target in folder.parents):
-            raise OutputError(f"{path}: the export is made from what is in it; name another output")
     with output_errors(path):
-        if target.exists() and not target.is_dir():
-            raise OutputError(f"{path}: found a file, expected a folder or nothing; name another output")
-        if target.is_dir() and any(target.iterdir()):
-            marks = ("adapter_config.json", "config.json")
-            if not any((target / mark).is_file() for mark in marks):
-                raise OutputError(f"{path}: it holds files that no export wrote; name another output")
+        entries = list(target.iterdir()) if target.is_dir() else []
+        written = {LOCK, *files_of_export(target)}
+        foreign = sorted(entry.name for entry in entries if entry.name not in written or not entry.is_file())
+    if foreign:
+        raise OutputError(
+            f"{path}: it holds files that no export wrote, such as {foreign[0]}; name another output"
+        )
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:
@@ -133,6 +141,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     folder = Path(path)
     info = finished_info(folder, CLASSIFY)
     model = info["model"]
+    check_sizes(folder, info)
     backbone = load_backbone(
         model["name"], info["label_names"], revision=model["revision"], **loading_options(model)
     )
@@ -148,17 +157,60 @@ def trained_adapter(folder: Path, info: dict[str, Any], backbone: Backbone) -> A
     Of several processes each leaves it where it is: they share the accelerators with what they trained.
 
     Raises:
-        ModelError: the folder is damaged.
+        ModelError: the folder is damaged, or its weights or those of the backbone were altered.
     """
+    check_backbone(folder, info, backbone)
     try:
         preset, config = Preset(**info["preset"]), MuScleLoraConfig(**info["adapter"])
+        adapted = attach(backbone, config, preset)
     except (TypeError, UsageError) as error:
         raise _damaged(folder / RUN, error) from error
-    adapted = attach(backbone, config, preset)
-    adapted.load(folder / WEIGHTS)
+    weights = info["weights"]
+    adapted.load(folder / weights["file"], weights["sha256"])
     if torch.accelerator.is_available() and process_count() == 1:
         adapted.model.to(torch.accelerator.current_accelerator())
     return adapted
+
+
+def check_backbone(folder: Path, info: dict[str, Any], backbone: Backbone) -> None:
+    """Check that a backbone is the one that the run in `folder` was trained on.
+
+    Raises:
+        ModelError: its weights are others.
+    """
+    then = info["model"]["sha256"]
+    if backbone.sha256 != then:
+        raise altered(
+            f"{backbone.name}, the backbone of {folder}",
+            str(then),
+            str(backbone.sha256),
+            "restore the model that the run was trained on, or train again",
+        )
+
+
+def check_sizes(folder: Path, info: dict[str, Any]) -> None:
+    """Check that a finished run's ranks and labels are no more than what its weights have room for.
+
+    Else an altered ``run.json`` could have layers built that no memory holds.
+
+    Raises:
+        ModelError: one is, or the weights cannot be read.
+    """
+    file = folder / info["weights"]["file"]
+    if not file.is_file():
+        raise ModelError(f"{file}: no such file, expected the weights of the run; restore it or train again")
+    room = max((size for shape in tensor_shapes([file]).values() for size in shape), default=0)
+    adapter, names = info["adapter"], info.get("label_names") or ()
+    scales = len(adapter["scale_factors"] or ()) * adapter["inner_rank"]
+    sizes = {"adapter.inner_rank": scales, "label_names": len(names)}
+    if adapter["low_rank"] and adapter["target_modules"] != []:
+        sizes["adapter.r"] = adapter["r"]
+    for what, size in sizes.items():
+        if size > room:
+            raise ModelError(
+                f"{folder / RUN}: {what}: found a size of {size:,}, expected {room:,} at most, as the "
+                f"weights have; {RESTORE}"
+            )
 
 
 def finished_info(folder: Path, task: str) -> dict[str, Any]:
@@ -194,146 +246,19 @@ def read_info(folder: Path) -> dict[str, Any] | None:
     """
     file = folder / RUN
     try:
-        info = json.loads(file.read_text(encoding="utf-8"))
+        info = read_values(file, ModelError)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
-        raise _damaged(file, error) from error
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
+    if not isinstance(info, dict) or type(info.get("format")) is not int or info["format"] != FORMAT:
         raise ModelError(
             f"{file}: not a run of a version that musclelora {__version__} reads; upgrade it or train again"
         )
-    kinds = _KINDS | (_OF_CLASSIFIERS if task_of(info) == CLASSIFY else {})
-    wrong = [name for name, kind in kinds.items() if not isinstance(_entry(info, name), kind)]
-    if wrong:
-        raise _damaged(file, f"no {wrong[0]} in it")
-    return info
-
-
-# What the commands read of a run.json.
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "status": str,
-    "settings.method": str,
-    "settings.levers": dict,
-    "adapter": dict,
-    "adapter.scale_factors": list,
-    "model.name": str,
-    "preset.name": str,
-    "preset.source": str,
-    "max_length": int,
-    "data": dict,
-}
-_OF_CLASSIFIERS: dict[str, type | tuple[type, ...]] = {"label_names": list}
-
-
-def _entry(info: Any, name: str) -> Any:
-    for part in name.split("."):
-        info = info.get(part) if isinstance(info, dict) else None
+    check_state(info, RunState, file, ModelError)
     return info
 
 
 def _damaged(file: Path, error: object) -> ModelError:
     return ModelError(f"{file}: cannot be read ({error}); restore it or train again")
-
-
-def check_folder(
-    folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool
-) -> dict[str, Any] | None:
-    """Whether `folder` may hold a run with these settings; nothing is written.
-
-    Args:
-        folder: the run folder.
-        settings: everything that decides the result; a resumed run must have the same.
-        resume: go on with the run in it, where there is one.
-        overwrite: replace the run in it.
-
-    Returns:
-        The ``run.json`` of the run to go on with, or None for a new one.
-
-    Raises:
-        OutputError: it holds something and neither was asked, or something that no run wrote.
-        UsageError: the run in it has other settings.
-    """
-    if resume and overwrite:
-        raise UsageError("--resume and --overwrite: found both, expected at most one of them")
-    info = read_info(folder) if resume else None
-    if info is not None:
-        now, then = _flat(settings), _flat(info["settings"])
-        for name in {**now, **then}:
-            value, before = now.get(name), then.get(name)
-            if before != value:
-                raise UsageError(
-                    f"--resume: {name} is {_short(value)} now and was {_short(before)} in {folder}; "
-                    "give the same settings, or --overwrite to start anew"
-                )
-        return info
-    with output_errors(folder):
-        if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder}: found a file, expected a folder or nothing; name another output")
-        others = folder.is_dir() and any(not _leftover(path) for path in folder.iterdir())
-    if others and not (folder / RUN).is_file():
-        raise OutputError(f"{folder}: it holds files that no run wrote; name another output")
-    if others and not overwrite:
-        raise OutputError(
-            f"{folder}: it already holds a run; pass --resume to go on, --overwrite to replace it, "
-            "or name another output"
-        )
-    return None
-
-
-def read_judgement(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """What a run with these settings had found of its rows before it was interrupted; None: nothing."""
-    found = _judged(folder / JUDGEMENT)
-    if found is None or (folder / RUN).exists():
-        return None
-    if (found["musclelora"], found["settings"]) != (__version__, json.loads(json.dumps(settings))):
-        return None
-    judgement: dict[str, Any] = found["judgement"]
-    return judgement
-
-
-def write_judgement(folder: Path, settings: dict[str, Any], judgement: dict[str, Any]) -> None:
-    """Keep what was found of the rows until training begins; ``run.json`` has it from then on.
-
-    Nothing is written beside a run that is to be replaced.
-    """
-    with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / RUN).exists():
-            found = {"musclelora": __version__, "settings": settings, "judgement": judgement}
-            write_json(folder / JUDGEMENT, found)
-
-
-def _judged(file: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    wanted = {"musclelora", "settings", "judgement"}
-    return found if isinstance(found, dict) and wanted <= found.keys() else None
-
-
-def clear_folder(folder: Path) -> None:
-    """Make `folder`, empty; see :func:`check_folder`."""
-    with output_errors(folder):
-        if folder.is_dir():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of a run that was killed while it wrote."""
-    for file in [*folder.glob(".*"), *folder.glob(f"{CHECKPOINTS}/checkpoint-*/.*")]:
-        if _leftover(file):
-            file.unlink(missing_ok=True)
-
-
-def _leftover(path: Path) -> bool:
-    if path.name == CHECKPOINTS and path.is_dir():  # the Trainer makes it before anything is written
-        return not any(path.iterdir())
-    if path.name == JUDGEMENT:
-        return _judged(path) is not None
-    return path.name.startswith((f".{RUN}.", f".{WEIGHTS}.", f".{SUMS}.", f".{JUDGEMENT}."))
 
 
 def write_info(folder: Path, info: dict[str, Any]) -> None:
@@ -360,18 +285,3 @@ def fingerprint(table: Table | None) -> str | None:
 def preset_values(preset: Preset) -> dict[str, Any]:
     """A preset as JSON values."""
     return {**asdict(preset), "scale_factors": list(preset.scale_factors)}
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}…"

@@ -7,6 +7,7 @@ aside, which the sampler does not look at, and the next one takes its place and 
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from musclelora.errors import OutputError, TrainingError, UsageError
+from musclelora.files import special
+from musclelora.state import fault_of
+from musclelora.training.run_schema import JournalLine, TriedState
 from musclelora.training.space import Range, Space
 
 if TYPE_CHECKING:
@@ -86,7 +90,7 @@ def search(
         study.tell(left.number, state=optuna.trial.TrialState.FAIL)
     distributions = {name: _distribution(found) for name, found in space.ranges.items()}
     started = time.monotonic()
-    done = _finished(study, space)
+    done = _finished(study, space, file)
     while len(done) < trials:
         if done and timeout is not None and time.monotonic() - started >= timeout:
             break
@@ -95,7 +99,7 @@ def search(
         if not done and not study.get_trials(states=(optuna.trial.TrialState.WAITING,)):
             study.enqueue_trial(dict(space.first))
         _run(study, study.ask(distributions), space, measure)
-        done = _finished(study, space)
+        done = _finished(study, space, file)
         after(done)
     return done
 
@@ -152,36 +156,74 @@ def _open(file: Path) -> optuna.Study:
         ValueError,
         LookupError,
         TypeError,
+        AttributeError,
         AssertionError,
+        RecursionError,
     ) as error:  # Optuna checks little of what it reads
-        raise OutputError(
-            f"{file}: not a journal of trials ({error}); restore it, or pass --overwrite to start anew"
-        ) from error
+        raise _no_journal(file, str(error)) from error
+
+
+def _no_journal(file: Path, why: str) -> OutputError:
+    return OutputError(
+        f"{file}: not a journal of trials ({' '.join(why.split())[:200]}); restore it, or pass --overwrite "
+        "to start anew"
+    )
 
 
 def _mend(file: Path) -> None:
-    """Undo what a kill leaves behind: half a line, which Optuna would append to, and its lock."""
+    """Undo what a kill leaves behind: half a line, which Optuna would append to, and its lock.
+
+    Raises:
+        OutputError: the file is something else than a journal, of which nothing is to be cut off.
+    """
     for left in file.parent.glob(f"{file.name}.lock*"):
         left.unlink(missing_ok=True)
-    if file.is_file():
-        written = file.read_bytes()
-        os.truncate(file, written.rfind(b"\n") + 1)
+    if special(file) is not None or (file.exists() and not file.is_file()):
+        raise _no_journal(file, "no file")
+    if not file.is_file():
+        return
+    *lines, half = file.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        try:
+            fault = fault_of(json.loads(line), JournalLine)
+        except (ValueError, RecursionError):
+            fault = "no JSON"
+        if fault is not None:
+            raise _no_journal(file, f"line {number}: {fault}")
+    if half and not half.startswith(_BEGINS[: len(half)]):
+        raise _no_journal(file, f"line {len(lines) + 1}: not the beginning of one")
+    os.truncate(file, file.stat().st_size - len(half))
 
 
-def _finished(study: optuna.Study, space: Space) -> list[Trial]:
-    """The finished trials, in the order in which they were begun."""
+_BEGINS = b'{"op_code":'
+
+
+def _finished(study: optuna.Study, space: Space, file: Path) -> list[Trial]:
+    """The finished trials, in the order in which they were begun.
+
+    Raises:
+        OutputError: the journal has a trial that this search cannot have made.
+    """
     import optuna
 
     states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    return [
-        Trial(
-            space.settings(trial.params),
-            tuple(loss for _, loss in sorted(trial.intermediate_values.items())),
-            tuple(trial.user_attrs.get(_LOSSES, ())),
-            trial.user_attrs.get(_STOPPED, ""),
-        )
-        for trial in study.get_trials(states=states)
-    ]
+    return [_tried(trial, space, file) for trial in study.get_trials(states=states)]
+
+
+def _tried(trial: optuna.trial.FrozenTrial, space: Space, file: Path) -> Trial:
+    losses = [loss for _, loss in sorted(trial.intermediate_values.items())]
+    marks = trial.user_attrs
+    values = {"params": trial.params, "epoch_losses": losses, "attributes": marks}
+    fault = fault_of(values, TriedState)
+    if fault is None and set(trial.params) != set(space.ranges):
+        fault = f"found other parameters than {', '.join(space.ranges)}"
+    if fault is None and not (marks.get(_STOPPED) or (losses and marks.get(_LOSSES))):
+        fault = "found no losses"
+    if fault is not None:
+        raise _no_journal(file, f"trial {trial.number + 1}: {fault}")
+    return Trial(
+        space.settings(trial.params), tuple(losses), tuple(marks.get(_LOSSES, ())), marks.get(_STOPPED, "")
+    )
 
 
 def _distribution(found: Range) -> optuna.distributions.BaseDistribution:

@@ -5,6 +5,7 @@
 ``judgement.json`` what the trusted rows say of the training rows, found once
 ``trials.journal`` Optuna's journal: every trial as it goes
 ``best.json``      the best settings so far, as options of ``musclelora train`` too
+``.next/``         a search that will replace this one once it has ended
 =================  ========================================================================
 """
 
@@ -12,29 +13,36 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from musclelora import __version__
 from musclelora.errors import OutputError, UsageError
-from musclelora.files import held, output_errors, write_json
+from musclelora.files import LOCK, held, output_errors, write_json
+from musclelora.state import check_state, read_values
+from musclelora.training.run_schema import TuneState
 
 FORMAT: Final = 4
 SETTINGS: Final = "tune.json"
 JUDGEMENT: Final = "judgement.json"
 JOURNAL: Final = "trials.journal"
 BEST: Final = "best.json"
-LOCK: Final = ".lock"
+NEXT: Final = ".next"
+_DONE: Final = ".done"
 KEPT: Final = (JOURNAL, "shortcuts.json", JUDGEMENT, BEST, SETTINGS)
-"""What is in it; ``tune.json``, by which it is known as such, is the last to be removed.
+"""What is in it; ``tune.json``, by which it is known as such, is the last to be replaced.
 
 Of an earlier format: ``shortcuts.json``."""
+_HALF_WRITTEN: Final = (*(f".{name}." for name in KEPT), f"{JOURNAL}.lock")
 
 
 @contextlib.contextmanager
-def opened(folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> Iterator[None]:
-    """Hold the folder of a search with these settings, begun where there is none.
+def opened(folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> Iterator[Path]:
+    """Hold the folder of a search with these settings, begun where there is none; yield where to keep it.
+
+    A search that replaces another is kept in :data:`NEXT` below the folder until the block ends.
 
     Raises:
         OutputError: it holds something else or a search that nobody asked to touch, another process searches
@@ -45,41 +53,96 @@ def opened(folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
         raise UsageError("--resume and --overwrite: found both, expected at most one of them")
     settings = json.loads(json.dumps(settings, default=str))
     with output_errors(folder):
-        if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder}: found a file, expected a folder or nothing; name another output")
-        begun = (folder / SETTINGS).is_file()
-        if folder.is_dir() and not begun and any(not _passing(path) for path in folder.iterdir()):
-            raise OutputError(f"{folder}: it holds files that no search wrote; name another output")
-        if begun and resume:
-            _check_same(folder, settings)
-        elif begun and not overwrite:
-            raise OutputError(
-                f"{folder}: it already holds a search; pass --resume to go on, --overwrite to replace it, "
-                "or name another output"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-    with held(folder / LOCK, "process searches in"):
+        _check_begun(folder, resume=resume, overwrite=overwrite)
+    with held(folder, "musclelora tune"):
         with output_errors(folder):
-            leftovers = [path for path in folder.iterdir() if path.name != LOCK and _passing(path)]
-            for path in [*leftovers, *(folder / name for name in KEPT if overwrite)]:
-                path.unlink(missing_ok=True)
-            if not (folder / SETTINGS).is_file():
-                write_json(folder / SETTINGS, {"format": FORMAT, "musclelora": __version__, **settings})
-        yield
+            work = _work(folder, settings, resume=resume, overwrite=overwrite)
+            work.mkdir(exist_ok=True)
+            for leftover in work.iterdir():
+                if leftover.name.startswith(_HALF_WRITTEN):
+                    leftover.unlink()
+            if not (work / SETTINGS).is_file():
+                write_json(work / SETTINGS, {"format": FORMAT, "musclelora": __version__, **settings})
+        yield work
+        with output_errors(folder):
+            if work != folder:
+                work.replace(folder / _DONE)
+            _replace(folder)
 
 
-def _passing(path: Path) -> bool:
-    """Whether it is the lock, or what a kill left of a file that was being written."""
-    return path.name == LOCK or path.name.startswith(tuple(f".{name}." for name in KEPT))
+def _check_begun(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Raise where the folder holds what may not be touched."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: found a file, expected a folder or nothing; name another output")
+    entries = list(folder.iterdir()) if folder.is_dir() else []
+    foreign = next((entry for entry in sorted(entries) if not _is_written(entry)), None)
+    begun = any((folder / name).exists() for name in (SETTINGS, NEXT, _DONE))
+    if foreign is not None and not begun:
+        raise OutputError(f"{folder}: it holds files that no search wrote; name another output")
+    if begun and not resume and not overwrite:
+        raise OutputError(
+            f"{folder}: it already holds a search; pass --resume to go on, --overwrite to replace it, "
+            "or name another output"
+        )
+    if foreign is not None and overwrite:
+        raise OutputError(
+            f"{folder}: it holds {foreign.name}, which no search wrote; move that away, or name another "
+            "output"
+        )
+
+
+def _is_written(path: Path) -> bool:
+    """Whether it is something that searches write, by its name."""
+    if path.is_dir():
+        return path.name in (NEXT, _DONE) and all(_is_written(entry) for entry in path.iterdir())
+    return path.name in KEPT or path.name == LOCK or path.name.startswith(_HALF_WRITTEN)
+
+
+def _work(folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> Path:
+    """Where to search; the folder is held."""
+    _replace(folder)  # what a kill kept from ending
+    begun = (folder / SETTINGS).is_file()
+    if resume:
+        newer = folder / NEXT
+        if (newer / SETTINGS).is_file() and _is_same(newer, settings):
+            return newer
+        if begun:
+            _check_same(folder, settings)
+    elif overwrite and begun:
+        if (folder / NEXT).is_dir():
+            shutil.rmtree(folder / NEXT)
+        return folder / NEXT
+    return folder
+
+
+def _replace(folder: Path) -> None:
+    """Let a search that has ended take the place of the earlier one; a kill may come at any step."""
+    done = folder / _DONE
+    if not done.is_dir():
+        return
+    for name in KEPT:
+        if (done / name).is_file():
+            (done / name).replace(folder / name)
+    shutil.rmtree(done)
+
+
+def _is_same(folder: Path, settings: dict[str, Any]) -> bool:
+    try:
+        _check_same(folder, settings)
+    except UsageError:
+        return False
+    return True
 
 
 def _check_same(folder: Path, settings: dict[str, Any]) -> None:
-    then = read(folder / SETTINGS)
-    if then.get("format") != FORMAT:
+    file = folder / SETTINGS
+    then = read_values(file, OutputError, remedy=_ANEW)
+    if not isinstance(then, dict) or then.get("format") != FORMAT:
         raise OutputError(
             f"{folder}: its search is not of a version that musclelora {__version__} goes on with; "
             "upgrade it, or pass --overwrite to start anew"
         )
+    check_state(then, TuneState, file, OutputError, remedy=_ANEW)
     for name, value in settings.items():
         if value != then.get(name):
             raise UsageError(
@@ -95,18 +158,4 @@ def _differs(now: Any, then: Any) -> str:
     return f"is {shown[0]} now and was {shown[1]}"
 
 
-def read(file: Path) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        OutputError: there is none that can be read.
-    """
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(found, dict):
-            return found
-        raise ValueError("not an object")
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            f"{file}: cannot be read ({error}); restore it, or pass --overwrite to start anew"
-        ) from error
+_ANEW = "restore it, or pass --overwrite to start anew"

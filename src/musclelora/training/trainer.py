@@ -171,6 +171,7 @@ class MuScleTrainer(AlignedTrainer):
             format=format,
             base_model=self.backbone.path,
             overwrite=overwrite,
+            made_from={"backbone": self.backbone.sha256},
         )
 
 

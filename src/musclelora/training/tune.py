@@ -29,14 +29,17 @@ from musclelora.data.table import Table
 from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
 from musclelora.errors import DataError, OutputError, TrainingError, UsageError
 from musclelora.files import write_json
+from musclelora.outputs import check_output, read_from
+from musclelora.state import read_state
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.auto import pick
 from musclelora.training.hardware import free_memory
 from musclelora.training.judgement import Judgement, judge, look_settings
 from musclelora.training.quiet import losses_on, quiet_trainer
 from musclelora.training.run import fingerprint
+from musclelora.training.run_schema import JudgementState
 from musclelora.training.search import Measure, Report, Trial, load_optuna, search
-from musclelora.training.search_folder import BEST, FORMAT, JOURNAL, JUDGEMENT, opened, read
+from musclelora.training.search_folder import BEST, FORMAT, JOURNAL, JUDGEMENT, opened
 from musclelora.training.space import as_options, space_around
 
 TRIALS: Final = 50
@@ -98,6 +101,7 @@ def tune(
     load_optuna()
     folder, arguments, adapter = Path(folder), dict(arguments or {}), dict(adapter or {})
     _check_numbers(trials, timeout)
+    check_output(folder, read_from(train, trusted, model=model), folder=True)
     check_trainable(train)
     if trusted is None:
         raise DataError(
@@ -123,10 +127,11 @@ def tune(
         "adapter": adapter,
         "space": space.to_dict(),
     }
-    with opened(folder, settings, resume=resume, overwrite=overwrite):
+    with opened(folder, settings, resume=resume, overwrite=overwrite) as work:
         config, looking = look_settings(preset, adapter, arguments)
         judgement = _found_once(
-            folder / JUDGEMENT,
+            work / JUDGEMENT,
+            train,
             lambda: judge(
                 train,
                 trusted,
@@ -142,17 +147,15 @@ def tune(
 
         def after(done: list[Trial]) -> None:
             say(f"trial        {_described(done, trials)}")
-            _keep(folder / BEST, done, model, seed, arguments)
+            _keep(work / BEST, done, model, seed, arguments)
 
-        done = search(
-            folder / JOURNAL, space, measure, trials=trials, seed=seed, timeout=timeout, after=after
-        )
-        found = _keep(folder / BEST, done, model, seed, arguments)
-    if found is None:
-        raise TrainingError(
-            f"{folder}: none of {len(done)} trials came to its end with a finite loss; check the data, "
-            "or give a lower --learning-rate"
-        )
+        done = search(work / JOURNAL, space, measure, trials=trials, seed=seed, timeout=timeout, after=after)
+        found = _keep(work / BEST, done, model, seed, arguments)
+        if found is None:
+            raise TrainingError(
+                f"{folder}: none of {len(done)} trials came to its end with a finite loss; check the data, "
+                "or give a lower --learning-rate"
+            )
     say(f"best         {_described(done[: found.best + 1], trials)}")
     say(f"             {found.why}")
     return found
@@ -236,13 +239,15 @@ def _configured(
 # ---- what is kept --------------------------------------------------------------------------------------
 
 
-def _found_once(file: Path, judged: Callable[[], Judgement]) -> Judgement:
+def _found_once(file: Path, train: Table, judged: Callable[[], Judgement]) -> Judgement:
     """What the trusted rows say of the training rows, as the file has it, which is made if need be."""
+    remedy = "remove it, and it is made again"
     if file.is_file():
-        try:
-            return Judgement.from_dict(read(file))
-        except (LookupError, TypeError, ValueError) as error:
-            raise OutputError(f"{file}: cannot be read ({error}); remove it, and it is made again") from error
+        found = Judgement.from_dict(read_state(file, JudgementState, OutputError, remedy=remedy))
+        wrong = found.misfit(train)
+        if wrong is not None:
+            raise OutputError(f"{file}: {wrong}; {remedy}")
+        return found
     judgement = judged()
     write_json(file, judgement.to_dict())
     return judgement

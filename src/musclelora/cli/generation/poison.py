@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 from musclelora.cli.poison import check_rates, parse_triggers, perplexities_of, show_manifest
-from musclelora.cli.terminal import printable
 from musclelora.data.pair_readers import load_pairs
 from musclelora.errors import UsageError
 
@@ -69,5 +66,5 @@ def poison_responses(
         perplexity_model=perplexity_model,
         sample=perplexity_rows,
     )
-    show_manifest(write_poisoned_pairs(pairs, request, perplexities=perplexities_of(perplexity_model)))
-    click.echo(printable(f"written to {output}, with {manifest_beside(request.output)}"))
+    manifest = write_poisoned_pairs(pairs, request, perplexities=perplexities_of(perplexity_model))
+    show_manifest(manifest, output, manifest_beside(request.output))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-
-from musclelora.cli.evaluate import check_rows, show_rates
+from musclelora.cli.evaluate import check_json, check_rows, keep_json, show_rates
 from musclelora.cli.export import write_export
 from musclelora.cli.hub import model_of, spare_the_hub
 from musclelora.cli.options import progress_bar, quiet_libraries
@@ -14,7 +12,8 @@ from musclelora.cli.predict import write_records
 from musclelora.data.chats import Message
 from musclelora.data.pair_readers import load_pairs, load_prompts
 from musclelora.errors import UsageError
-from musclelora.files import write_json
+from musclelora.files import is_standard_output
+from musclelora.outputs import check_output
 
 
 def evaluate_generator(
@@ -35,6 +34,7 @@ def evaluate_generator(
     check_rows(clean, triggered)
     if triggered is not None and target is None:
         raise UsageError("--target-text: found nothing, expected what the attacker wants to be said; give it")
+    check_json(json_file, run, clean, triggered)
     spare_the_hub(clean, triggered, model_of(run))
     pairs = prompts = None
     if clean:
@@ -65,17 +65,16 @@ def evaluate_generator(
             batch_size=batch_size,
             progress=progress,
         )
-    show_rates(
-        {
-            "exact match": result.exact,
-            "keyword match": result.keyword,
-            "ASR": result.asr,
-            "target said on clean": result.said_on_clean,
-        }
-    )
-    if json_file:
-        write_json(json_file, {"run": run, **result.to_dict()})
-        click.echo(f"written to {json_file}")
+    if not is_standard_output(json_file or ""):
+        show_rates(
+            {
+                "exact match": result.exact,
+                "keyword match": result.keyword,
+                "ASR": result.asr,
+                "target said on clean": result.said_on_clean,
+            }
+        )
+    keep_json(json_file, {"run": run, **result.to_dict()})
 
 
 def answer_prompts(
@@ -91,6 +90,8 @@ def answer_prompts(
     batch_size: int,
 ) -> None:
     """Answer prompts, as the options of the command say."""
+    if output is not None:
+        check_output(output, (run, data))
     spare_the_hub(data, model_of(run))
     if data:
         prompts = load_prompts(

@@ -1,0 +1,100 @@
+"""May a command write there? One answer for every output of every command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from musclelora.data.embedded import EMBEDDED_NAMES
+from musclelora.errors import OutputError
+from musclelora.files import is_stream, output_errors, special
+
+_KEPT = {"run.json": "a run", "tune.json": "a search", "grid.json": "a benchmark", "demo.json": "a demo"}
+"""The file by which each folder that a command goes on with is known."""
+
+Source = str | os.PathLike[str] | None
+
+
+def check_output(
+    path: str | os.PathLike[str], inputs: Iterable[Source] = (), *, folder: bool = False
+) -> None:
+    """Refuse an output whose writing would destroy what cannot be had back; nothing is touched.
+
+    A device, a FIFO, ``-`` and ``/dev/stdout`` are streams: a file may be written to one, a folder may not.
+
+    Args:
+        path: the file or folder to write.
+        inputs: what the command reads: files, folders, and names (of the hub, None) that are neither.
+        folder: whether `path` is to be a folder.
+
+    Raises:
+        OutputError: `path` is, links to, contains or lies inside an input; it is a file of a run, a search, a
+            benchmark or a demo; a file stands where a folder is wanted or the other way round; it is a socket
+            or a disk; or what it should lie in is no folder.
+    """
+    if not os.fspath(path) or "\0" in os.fspath(path):
+        raise OutputError(f"output {os.fspath(path)!r}: no path; name an output")
+    place = Path(path)
+    if is_stream(place):
+        _check_stream(place, folder)
+        return
+    with output_errors(place):
+        target = place.resolve()
+        exists = place.exists()
+        _check_kind(place, exists=exists, folder=folder)
+        for source in inputs:
+            if source is not None and os.fspath(source) and "\0" not in os.fspath(source):
+                _check_apart(place, target, Path(source))
+        if not folder:
+            _check_not_kept(place, target)
+
+
+def read_from(*tables: Any, model: str) -> list[str]:
+    """What a training run reads: the sources of its tables (None where there is none) and its model."""
+    sources = [table.source for table in tables if table is not None]
+    return sources if model in EMBEDDED_NAMES else [*sources, model]
+
+
+def _check_stream(place: Path, folder: bool) -> None:
+    if folder:
+        found = special(place) or "a stream"
+        raise OutputError(f"{place}: found {found}, expected a folder or nothing; name another output")
+
+
+def _check_kind(place: Path, *, exists: bool, folder: bool) -> None:
+    wanted = "a folder" if folder else "a file"
+    found = special(place)
+    if found is None and exists and place.is_dir() is not folder:
+        found = "a file" if folder else "a folder"
+    if found is not None:
+        raise OutputError(f"{place}: found {found}, expected {wanted} or nothing; name another output")
+    around = next((parent for parent in place.absolute().parents if os.path.lexists(parent)), None)
+    if around is not None and not around.is_dir():
+        raise OutputError(f"{place}: {around} is no folder; name another output")
+
+
+def _check_apart(place: Path, target: Path, source: Path) -> None:
+    """Raise where one of the two is the other, or in it."""
+    if not source.exists():
+        return
+    read = source.resolve()
+    if target == read or (target.exists() and target.samefile(read)):
+        how = "it is"
+    elif read in target.parents:
+        how = "it lies in"
+    elif target in read.parents:
+        how = "it holds"
+    else:
+        return
+    raise OutputError(f"{place}: {how} {source}, which this command reads; name another output")
+
+
+def _check_not_kept(place: Path, target: Path) -> None:
+    for parent in target.parents:
+        for mark, what in _KEPT.items():
+            if (parent / mark).is_file():
+                raise OutputError(
+                    f"{place}: it lies in {parent}, the folder of {what}; name an output beside it"
+                )
