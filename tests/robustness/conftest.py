@@ -64,10 +64,11 @@ def check(world: World, cli: Cli) -> Check:
             done = cli(*shlex.split(case.command))
         after = picture(world.path)
         assert done.code in case.codes, f"ended with {done.code}, expected {case.code}\n{done.err}"
-        check_printed(done.err)
+        err = done.err.splitlines(keepends=True)[-1] if case.late else done.err
+        check_printed(err)
         check_printed(done.out)
         if done.code:
-            assert case.says in one_line(done.err), done.err
+            assert case.says in one_line(err), done.err
         allowed = case.makes if done.code == 0 else ()
         changed = [
             line

@@ -12,8 +12,8 @@ of the command are those of a shell. It runs in a folder that holds what its wor
 of one, such as ``run`` in ``run/run.json``) that is a key of :data:`~world.PARTS` is laid out there first, as
 the commands that make it made it, so ``run`` is a finished run and ``train.csv`` are its rows. What only the
 changes name is laid out as well. The list at the end changes that folder: see the functions below (``write``,
-``change``, ``link``, ``fifo``, ...), which are done in their order. Known parts are copied, so that a case may
-do anything to them. ``pytest tests/robustness -k "a table that is a FIFO"`` runs it.
+``change``, ``link``, ``fifo``, ...), which are done in their order; the parts are copies, so that they may do
+anything to them. ``pytest tests/robustness -k "a table that is a FIFO"`` runs it.
 
 What every case is held to, without a word of its own: it ends (in minutes, and in bounded memory); no
 traceback and no control character is printed; a refusal is one line on standard error that begins with
@@ -35,7 +35,7 @@ import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ class Case:
         bad: what is changed before the command runs.
         says: what the line on standard error holds.
         makes: what the command may write if it ends with 0: glob patterns.
+        late: whether it is refused only after it has begun to work, which shows its progress.
     """
 
     name: str
@@ -78,7 +79,8 @@ class Case:
     code: int | tuple[int, ...]
     bad: Sequence[Change] = ()
     says: str = ""
-    makes: tuple[str, ...] = field(default=())
+    makes: tuple[str, ...] = ()
+    late: bool = False
 
     def __str__(self) -> str:
         words = re.sub(r"[^\x20-\x7e]", "?", f"{self.command.split()[0]}: {self.name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,12 +60,18 @@ OVERWRITES = ("train", "train from", "generate", "tune", "spectrum train", "expo
 FILES: dict[str, tuple[str, tuple[str, ...]]] = {
     "predict": ("predict run test.csv --output OUT", ("test.csv", "run")),
     "predict --text": ("predict run --text word1 --output OUT", ("run",)),
-    "predict a generator": ("predict grun pairs.jsonl --output OUT", ("pairs.jsonl", "grun")),
+    "predict a generator": (
+        "predict grun pairs.jsonl --max-new-tokens 4 --output OUT",
+        ("pairs.jsonl", "grun"),
+    ),
     "evaluate": (
         "evaluate run --clean test.csv --triggered dev.csv --target good --json OUT",
         ("test.csv", "dev.csv", "run"),
     ),
-    "evaluate a generator": ("evaluate grun --clean pairs.jsonl --json OUT", ("pairs.jsonl", "grun")),
+    "evaluate a generator": (
+        "evaluate grun --clean pairs.jsonl --max-new-tokens 4 --json OUT",
+        ("pairs.jsonl", "grun"),
+    ),
     "spectrum compare": ("spectrum compare srun --json OUT", ("srun",)),
     "poison": (
         "poison train.csv --attack addsent --rate 0.2 --target good --format csv --output OUT",
@@ -85,7 +92,16 @@ FILES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("said.csv",),
     ),
 }
-SAID = copy("said.csv", "train.csv")
+
+
+def _said() -> None:
+    rows = Path("train.csv").read_text(encoding="utf-8").splitlines()[1:]
+    texts = [row.rpartition(",")[0] for row in rows]
+    said = "".join(f"{text},word58 {text}\n" for text in texts)
+    Path("said.csv").write_text(f"text,paraphrase\n{said}", encoding="utf-8")
+
+
+SAID = Change(("said.csv", "train.csv"), _said)
 FILES_IN = {
     "run": ("run.json", "musclelora.safetensors", "checkpoints/checkpoint-3/trainer_state.json", "new.csv"),
     "grun": ("run.json", "musclelora.safetensors", "new.csv"),
@@ -311,7 +327,8 @@ CASES = [
     ),
     Case(
         "the OpenBackdoor layout over its input",
-        "poison kept --attack addsent --rate 0.2 --target 1 --format openbackdoor --output kept --overwrite",
+        "poison kept --split train-clean --attack addsent --rate 0.5 --target 1 --format openbackdoor "
+        "--output kept --overwrite",
         6,
         [
             folder("kept"),
@@ -334,7 +351,10 @@ CASES = [
     Case("the report over the cells", "benchmark report results --output results/cells", 6),
     Case("the report over the results", "benchmark report results --output results", 6),
     Case(
-        "a run that diverges over a good one", f"{KEPT} --output run --overwrite --learning-rate 1e30", (2, 5)
+        "a run that diverges over a good one",
+        f"{KEPT} --output run --overwrite --learning-rate 1e30",
+        (2, 5),
+        late=True,
     ),
     Case("resume and overwrite", f"{KEPT} --output run --resume --overwrite", 2),
 ]

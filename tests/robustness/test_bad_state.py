@@ -23,8 +23,8 @@ from table import (
 )
 
 RESUME = (
-    "train --train train.csv --trusted trusted.csv --model model --epochs 1 --batch-size 8 --preset published "
-    "--learning-rate 0.01 --output half --resume"
+    "train --train train.csv --trusted trusted.csv --model model --epochs 1 --batch-size 8 "
+    "--preset published --learning-rate 0.01 --output half --resume"
 )
 TUNE = (
     "tune --train train.csv --trusted trusted.csv --model model --epochs 1 --batch-size 8 --trials 1 "
