@@ -4,7 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test test-all lint format docs-check clean
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+
+.PHONY: setup demo test test-integration test-all lint format docs-check clean
 
 setup: $(STAMP)
 
@@ -20,10 +22,15 @@ demo: setup
 	$(BIN)/musclelora demo --output demo
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(PYTEST)
 
+# Whole trainings, processes, clusters and the commands of the docs.
+test-integration: setup
+	$(PYTEST) -m 'integration and not slow'
+
+# Everything: the two above, what takes minutes, and examples that no run had before.
 test-all: setup
-	$(BIN)/python -m pytest -m 'slow or not slow'
+	$(PYTEST) -m '' --hypothesis-profile explore
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -31,7 +38,7 @@ lint: setup
 	$(BIN)/mypy
 
 docs-check: setup
-	$(BIN)/python -m pytest tests/test_docs.py -m 'slow or not slow'
+	$(BIN)/python -m pytest tests/test_docs.py -m ''
 
 format: setup
 	$(BIN)/ruff format .

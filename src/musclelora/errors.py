@@ -11,7 +11,7 @@ code    meaning
 2       wrong use: an unknown flag, a value out of range, flags that exclude each other
 3       the data cannot be used: a missing, unreadable, malformed or unsuitable table
 4       the model cannot be used: unknown, unsafe (pickled weights) or altered (hash mismatch)
-5       training stopped: the loss is not finite, or another process of the run was lost
+5       training stopped: the loss is not finite, a process was lost, or all cells of a grid failed
 6       the output cannot be written: unwritable, disk full, or it already holds a run
 130     interrupted (Ctrl-C)
 ======  ==================================================================================

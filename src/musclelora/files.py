@@ -97,7 +97,7 @@ def stop_writing() -> bool:
 
 
 def remove_unfinished() -> None:
-    """Remove the temporary files and folders that are being written, and locks; after :func:`stop_writing`."""
+    """Remove temporary files and folders that are being written, and locks; after :func:`stop_writing`."""
     for path in sorted(_unfinished):
         _remove(path)
     for lock, made in _held.items():

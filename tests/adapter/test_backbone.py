@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,13 +25,44 @@ def refusal(name: Any) -> str:
     return message
 
 
-@pytest.mark.parametrize(
-    "name", ["nobody/no-such-model", "no-such-model", "no such name!", "./no/such/folder"]
-)
+@pytest.mark.parametrize("name", ["nobody/no-such-model", "no-such-model"])
 def test_an_unknown_model_offline(name: str) -> None:
     message = refusal(name)
     known = "all-minilm-l6-v2, smollm2-135m, smollm2-135m-instruct"
     assert f"not an embedded model ({known}), not a folder, and the hub did not give it" in message
+
+
+@pytest.mark.parametrize("name", ["no such name!", "./no/such/folder", "x" * 300, "all-minilm-l6-v2.zip"])
+def test_what_can_be_no_hub_name_is_a_folder_that_is_missing(name: str) -> None:
+    assert f"{name}: no such file or folder" in refusal(name)
+
+
+def test_the_nearest_name_is_said(tmp_path: Path) -> None:
+    (tmp_path / "my-bert").mkdir()
+    assert f"did you mean {tmp_path / 'my-bert'}?" in refusal(str(tmp_path / "my-brt"))
+    assert "did you mean all-minilm-l6-v2?" in refusal("all-minilm-l6-v3")
+
+
+def test_a_blank_name_is_no_model() -> None:
+    with pytest.raises(ModelError, match="model: found the name ''"):
+        load_backbone("", LABELS)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"]
+)
+def test_a_model_folder_with_a_fifo_is_refused_unopened(name: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    assert f"a FIFO in it ({name})" in refusal(str(tmp_path))
+
+
+def test_a_model_folder_with_a_link_to_a_device_is_refused_unopened(tmp_path: Path) -> None:
+    (tmp_path / "config.json").symlink_to("/dev/zero")
+    assert "a device in it (config.json)" in refusal(str(tmp_path))
+    assert "/dev/zero: a device" in refusal("/dev/zero")
 
 
 def test_a_folder_without_a_configuration(tmp_path: Path) -> None:

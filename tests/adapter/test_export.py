@@ -107,6 +107,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.integration
 def test_no_part_of_this_package_is_needed_to_load(
     save_backbone: Any, load_and_perturb: Any, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from musclelora.data.table import Table
 from musclelora.errors import DataError, UsageError
 
 FAMILIES = sorted(TRIGGERS)
-SEEDS = st.integers(0, 2**63)
+SEEDS = st.integers(0, 2**32 - 1)
 # Arbitrary Unicode, and arbitrary arrangements of what the rules look for.
 WORDS = (
     "I you You 're n't it 's it's The a film although because , but . ... ! \" '' ( as if has shows your "
@@ -160,7 +160,7 @@ def test_an_entity_stands_at_the_end_of_a_clause():
     ("name", "parameters", "message"),
     [
         ("position", {"phrase": " "}, "position phrase: found ' '"),
-        ("position", {"decoys": -1}, "position decoys: found -1, expected a number of at least 0"),
+        ("position", {"decoys": -1}, "position decoys: found -1, expected a number from 0 to 1000"),
         ("combination", {"words": ("one",)}, "combination words: found ('one',), expected two or more"),
         ("combination", {"words": ("one", "one")}, "expected two or more different words"),
         ("combination", {"words": ("one", "two three")}, "without whitespace"),

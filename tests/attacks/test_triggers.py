@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from musclelora.attacks import TRIGGERS, AddSent, BadNets, get_trigger
 from musclelora.errors import UsageError
 
-SEEDS = st.integers(0, 2**63)
+SEEDS = st.integers(0, 2**32 - 1)
 WORDS = BadNets().words
 SENTENCE = AddSent().sentence
 

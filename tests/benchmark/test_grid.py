@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,14 @@ defenses:
 # Eight lists of ten aliases of the one before.
 LAUGHS = b"a: &a [1,1,1,1,1,1,1,1,1,1]\n" + b"".join(
     b"%c: &%c [%s]\n" % (98 + i, 98 + i, b",".join([b"*%c" % (97 + i)] * 10)) for i in range(8)
+)
+# Thirty mappings, each of which merges the one before ten times: PyYAML would make 10^30 keys of it.
+MERGES = b"data:\n- &m0 {name: a, target: b}\n" + b"".join(
+    b"- &m%d {<<: [%s]}\n" % (i, b",".join([b"*m%d" % (i - 1)] * 10)) for i in range(1, 31)
+)
+WIDE_MERGES = (
+    b"a: &a {" + b",".join(b"k%d: 1" % i for i in range(5000)) + b"}\n"
+    b"b: {<<: [" + b",".join([b"*a"] * 30) + b"]}\n"
 )
 
 
@@ -148,6 +157,80 @@ def test_an_error_has_its_line_and_what_was_meant(grid_of, old: str, new: str, e
     assert expected in refusal(grid_of(TEXT.replace(old, new, 1)))
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "defenses:",
+            "seeds: 1000000000\ndefenses:",
+            "grid:10: seeds: found '1000000000', expected a number of",
+        ),
+        ("defenses:", "seeds: [4294967296]\ndefenses:", "grid:10: seeds[0]: found '4294967296', expected"),
+        ("train_rows: 64", "train_rows: 1000000000000", "grid:5: data[0].train_rows: found"),
+        (
+            "- addsent",
+            "- {family: badnets, count: 1000000000}",
+            "badnets count: found 1000000000, expected a whole",
+        ),
+        ("- addsent", "- {family: position, decoys: .nan}", "position decoys: found nan, expected a number"),
+        ("- vanilla", "- {name: lora, r: 1000000000}", "r: found 1000000000, expected a whole number"),
+        ("- vanilla", "- {name: bki, max_words: 1000000000}", "bki max_words: found 1000000000"),
+        ("- vanilla", "- {name: strip, repeat: 1000000000}", "strip repeat: found 1000000000"),
+        ("- vanilla", "- {name: cube, epochs: .inf}", "cube epochs: found inf"),
+        ("- vanilla", "- {name: rap, learning_rate: .nan}", "rap learning_rate: found nan"),
+        ("- vanilla", "- {name: lora, num_train_epochs: 1000000000000000000}", "num_train_epochs: found"),
+        (
+            "defenses:",
+            "training: {push_to_hub: true}\ndefenses:",
+            "training.push_to_hub: found an unknown key",
+        ),
+        ("defenses:", "full: {report_to: wandb}\ndefenses:", "full.report_to: found an unknown key"),
+        (
+            "defenses:",
+            "training: {hub_model_id: x}\ndefenses:",
+            "training.hub_model_id: found an unknown key",
+        ),
+        ("- vanilla", "- {name: lora, push_to_hub: true}", "defenses[0].push_to_hub: found an unknown key"),
+        (
+            "defenses:",
+            "models: [no-such/model]\ndefenses:",
+            "grid:10: models[0]: found 'no-such/model', which is",
+        ),
+        (
+            "- vanilla",
+            "- {name: onion, language_model: ./no}",
+            "grid:11: defenses[0].language_model: found no",
+        ),
+        ("corpus: bbc-news", "train: data.cvs", "grid:4: data[0].train: found no file or folder"),
+    ],
+)
+def test_what_is_beyond_all_use_is_refused(grid_of, old: str, new: str, expected: str) -> None:
+    assert expected in refusal(grid_of(TEXT.replace(old, new, 1)))
+
+
+def test_cells_are_counted_before_they_are_made(grid_of) -> None:
+    rates = ", ".join(f"{n / 1000}" for n in range(100))
+    sizes = ", ".join(map(str, range(5, 105)))
+    message = refusal(grid_of(TEXT + f"seeds: 10000\nrates: [{rates}]\ntrusted_sizes: [{sizes}]\n"))
+    assert "found 100,010,000 cells (1 data × 1 attacks × 1 models × 10,000 seeds × 100 rates" in message
+    assert "expected at most 100,000" in message
+
+
+def test_a_fifo_is_no_grid(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "grid.yaml")
+    assert "grid.yaml: a FIFO; expected a grid" in refusal(tmp_path / "grid.yaml").replace(
+        "grid:", "grid.yaml:"
+    )
+
+
+def test_a_model_folder_without_weights_is_refused_before_anything_runs(
+    write_grid: WriteGrid, tmp_path: Path
+) -> None:
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "config.json").write_text("{}")
+    assert "no weights; expected *.safetensors" in refusal(write_grid(models=["bare"]))
+
+
 def test_all_errors_are_said_at_once(grid_of) -> None:
     text = TEXT.replace("corpus: bbc-news", "corpus: nothing").replace("- addsent", "- adsent")
     text = text.replace("- vanilla", "- vanila\n  - {name: lora, r: -1}") + "seedz: 3\nrates: [7]\n"
@@ -169,6 +252,15 @@ def test_all_errors_are_said_at_once(grid_of) -> None:
         (b"name: 2026-02-31", "expected YAML whose values exist"),
         (b"a: " + b"[" * 3000, "found a list in a list without end"),
         (LAUGHS, "over 100,000 values"),
+        (MERGES, "found neither corpus nor train"),
+        (WIDE_MERGES, "over 100,000 merged keys"),
+        (b"a: &a {<<: *a}", "grid:1: <<: found an alias of what it is in"),
+        (b"a: &a {b: {<<: *a}}", "found an alias of what it is in"),
+        (b"a: {<<: 3}", "grid:1: <<: found no mapping, expected one to merge"),
+        (b"a: " + b"1:" * 10_000 + b"1", "found a value of 20,001 characters, expected at most 10,000"),
+        (b"# " + b"x" * 300_000, "over 256 KiB"),
+        (b"a: " + b"[" * 200_000, "found a list in a list without end"),
+        (b"a:\n" + b"".join(b" " * n + b"-\n" for n in range(700)), "found a list in a list without end"),
     ],
 )
 def test_a_file_that_is_no_grid_is_refused(tmp_path: Path, content: bytes, expected: str) -> None:
@@ -193,7 +285,7 @@ def test_a_malformed_table_is_said_at_the_entry_that_names_it(write_grid: WriteG
     assert "unknown label 'ugly'" in refusal(write_grid())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from tiny_grids import WriteGrid, killed_if_lora, made_up, made_up_by_process, plan_of
 
 from musclelora.benchmark.grid import load_grid
@@ -13,6 +14,7 @@ from musclelora.benchmark.runner import run_cells
 from musclelora.benchmark.store import open_store
 
 
+@pytest.mark.integration
 def test_every_cell_has_a_process_of_its_own(write_grid: WriteGrid, tmp_path: Path) -> None:
     cells = plan_of(write_grid(seeds=2))
     rows = list(local_rows(cells, workers=2, kept=tmp_path / "kept", work=made_up_by_process))
@@ -23,6 +25,7 @@ def test_every_cell_has_a_process_of_its_own(write_grid: WriteGrid, tmp_path: Pa
     assert not (tmp_path / "logs").exists()
 
 
+@pytest.mark.integration
 def test_a_process_that_the_system_kills_is_a_failed_cell(write_grid: WriteGrid, tmp_path: Path) -> None:
     cells = plan_of(write_grid(defenses=["lora", "vanilla"], seeds=2))
     rows = {

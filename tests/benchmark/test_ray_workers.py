@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import tiny_grids
 from tiny_grids import WriteGrid, made_up, plan_of, results
+from tiny_runs import LIMIT
 
 from musclelora.benchmark.cell import Row
 from musclelora.benchmark.grid import load_grid
@@ -35,7 +36,10 @@ def cluster() -> Iterator[Any]:
     """A head that runs no cells, and two nodes that run one at a time each."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    # A node that is slow to answer is not dead; one that is killed ends its connection, which counts at once.
+    patient = {"health_check_timeout_ms": 1000 * LIMIT}
+    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": patient}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
         cluster.add_node(num_cpus=1)
     yield cluster
@@ -60,6 +64,7 @@ def waiting_cell(cell: Cell, *, kept: Path, threads: int) -> Row:
     return made_up(cell)
 
 
+@pytest.mark.integration
 def test_the_cluster_finds_what_this_machine_does(
     cluster: Any, write_grid: WriteGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +75,7 @@ def test_the_cluster_finds_what_this_machine_does(
     pd.testing.assert_frame_equal(results(tmp_path / "ray"), results(tmp_path / "local"))
 
 
+@pytest.mark.integration
 def test_cells_that_no_node_can_run_are_refused(
     cluster: Any, write_grid: WriteGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -79,6 +85,7 @@ def test_cells_that_no_node_can_run_are_refused(
     assert "no node of the cluster has so many" in capsys.readouterr().err
 
 
+@pytest.mark.integration
 def test_no_cell_is_lost_or_counted_twice_when_a_node_is_killed(
     cluster: Any, write_grid: WriteGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +117,7 @@ def test_no_cell_is_lost_or_counted_twice_when_a_node_is_killed(
 
 def kill_a_node_at_work(cluster: Any, begun: Path, done: str) -> None:
     """Kill the node that runs a cell which has no row yet, as soon as there is one."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + LIMIT
     while True:
         runs = [line.split() for line in begun.read_text().splitlines()]
         at_work = [(node, int(process)) for cell, node, process in runs if cell != done]
@@ -125,6 +132,7 @@ def kill_a_node_at_work(cluster: Any, begun: Path, done: str) -> None:
         os.kill(process, signal.SIGKILL)  # on this machine it outlives its node for a while
 
 
+@pytest.mark.integration
 def test_an_address_at_which_nothing_answers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

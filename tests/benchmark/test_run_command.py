@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,6 +62,7 @@ def started():
         process.communicate()
 
 
+@pytest.mark.integration
 def test_a_killed_grid_runs_what_is_left_and_ends_with_the_same_table(
     write_grid: WriteGrid, tmp_path: Path, started, cli: Cli
 ) -> None:
@@ -87,6 +89,7 @@ def test_a_killed_grid_runs_what_is_left_and_ends_with_the_same_table(
     assert f"0 cells run: {CELLS} of {CELLS} done" in out
 
 
+@pytest.mark.integration
 def test_a_second_run_is_refused_while_one_is_at_work_and_ctrl_c_ends_that_one(
     write_grid: WriteGrid, tmp_path: Path, started, cli: Cli
 ) -> None:
@@ -107,6 +110,7 @@ def test_a_second_run_is_refused_while_one_is_at_work_and_ctrl_c_ends_that_one(
     assert 1 <= len(cells_in(folder)) < 4 * CELLS
 
 
+@pytest.mark.integration
 def test_processes_of_cells_end_when_the_command_is_killed(
     write_grid: WriteGrid, tmp_path: Path, started
 ) -> None:
@@ -120,6 +124,7 @@ def test_processes_of_cells_end_when_the_command_is_killed(
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
 
+@pytest.mark.integration
 def test_a_failing_cell_is_kept_with_its_error_and_tried_again(
     write_grid: WriteGrid, tmp_path: Path, cli: Cli
 ) -> None:
@@ -136,6 +141,18 @@ def test_a_failing_cell_is_kept_with_its_error_and_tried_again(
     assert "Traceback" in json.loads(failed.read_text())["details"]
     code, out, err = cli("benchmark", "run", grid, "--output", folder)
     assert "1 cells run: 3 of 4 done, 1 failed" in out
+
+
+def test_a_grid_of_which_every_cell_fails_ends_with_a_code(
+    write_grid: WriteGrid, tmp_path: Path, cli: Cli, tiny_model: Path
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "broken")
+    (tmp_path / "broken" / "model.safetensors").write_bytes(b"nothing")
+    grid = write_grid(models=["broken"], defenses=["vanilla"])
+    code, out, err = cli("benchmark", "run", grid, "--output", tmp_path / "out")
+    assert code == 5
+    assert "2 cells run: 0 of 2 done, 2 failed" in out
+    assert "all 2 cells failed, the first with: " in err.splitlines()[-1]
 
 
 def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(

@@ -89,14 +89,14 @@ USE: dict[str, tuple[Prepare, int, str]] = {
     "unknown flag": (lambda _: ["--learning"], 2, "--learning"),
     "not a number": (lambda _: ["--epochs", "many"], 2, "--epochs"),
     "learning rate below 0": (lambda _: ["--learning-rate", "-1"], 2, "--learning-rate"),
-    "learning rate NaN": (lambda _: ["--learning-rate", "nan"], 2, "learning_rate: found nan"),
-    "epochs without end": (lambda _: ["--epochs", "inf"], 2, "num_train_epochs: found inf"),
+    "learning rate NaN": (lambda _: ["--learning-rate", "nan"], 2, "--learning-rate"),
+    "epochs without end": (lambda _: ["--epochs", "inf"], 2, "--epochs"),
     "scale factor 0": (lambda _: ["--scale-factors", "1,0"], 2, "scale_factors: found 0.0"),
     "scale factor below 0": (lambda _: ["--scale-factors", "1,-4"], 2, "scale_factors: found -4.0"),
     "scale factor NaN": (lambda _: ["--scale-factors", "nan"], 2, "scale_factors: found nan"),
     "scale factor infinite": (lambda _: ["--scale-factors", "inf"], 2, "scale_factors: found inf"),
     "scale factor of words": (lambda _: ["--scale-factors", "one"], 2, "--scale-factors"),
-    "raw ratio above 1": (lambda _: ["--max-raw-ratio", "2"], 2, "max_raw_ratio: found 2"),
+    "raw ratio above 1": (lambda _: ["--max-raw-ratio", "2"], 2, "--max-raw-ratio"),
     "unknown method": (lambda _: ["--method", "magic"], 2, "--method: found 'magic'"),
     "unknown preset": (lambda _: ["--preset", "magic"], 2, "--preset: found 'magic'"),
     "unknown selection": (lambda _: ["--select-best", "magic"], 2, "--select-best: found 'magic'"),
@@ -168,6 +168,7 @@ def test_bad_input_is_one_line_from_a_process_of_its_own(
     assert contents(run_folder) == before
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("case", ["malformed row", "unknown trusted label"])
 def test_bad_input_is_one_line_from_a_process_too(
     case: str, arguments: list[object], run_folder: Path, tmp_path: Path
@@ -190,6 +191,7 @@ def test_more_trusted_rows_than_there_are(cli: Cli, files: Path, model: Path, tm
         assert "trusted" in one_line(done.err)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "weights", [b"other weights", pytest.param(None, marks=pytest.mark.slow)], ids=["altered", "absent"]
 )
@@ -212,6 +214,7 @@ def test_an_embedded_model_that_is_not_the_known_one(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "flags",
     [pytest.param(("--model", "no-such/model"), marks=pytest.mark.slow), ("--train", "no-such/data")],
@@ -279,6 +282,7 @@ def run_limited(size: int, *arguments: object) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "size", [pytest.param(500, marks=pytest.mark.slow), pytest.param(6_000, marks=pytest.mark.slow), 20_000]
 )

@@ -33,6 +33,7 @@ def test_what_was_read_and_decided_is_shown_before_training(
     assert done.out.index("training data") < done.out.index("trusted rows") < done.out.index("preset")
 
 
+@pytest.mark.integration
 def test_the_console_of_a_process_is_tidy(arguments: list[object], files: Path, tmp_path: Path) -> None:
     code, out, err = run(*arguments, "--dev", files / "dev.csv", "--output", tmp_path / "run")
     assert code == 0, err
@@ -145,6 +146,7 @@ def test_a_finished_run_has_nothing_to_resume(cli: Cli, arguments: list[object],
     assert contents(tmp_path / "run") == before
 
 
+@pytest.mark.integration
 def test_a_loss_that_is_not_finite_stops_with_its_own_code(arguments: list[object], tmp_path: Path) -> None:
     code, _, err = run(*arguments, "--learning-rate", "1e30", "--output", tmp_path / "run")
     assert code == 5
@@ -154,6 +156,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_own_code(arguments: list[objec
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+@pytest.mark.integration
 def test_ctrl_c_ends_with_one_line_and_resume_goes_on(arguments: list[object], tmp_path: Path) -> None:
     command = [*arguments, "--epochs", 500, "--output", tmp_path / "run"]
     process = start(*command)
@@ -169,6 +172,7 @@ def test_ctrl_c_ends_with_one_line_and_resume_goes_on(arguments: list[object], t
     assert err.splitlines()[-1].startswith("musclelora: interrupted; the same command with --resume goes on")
 
 
+@pytest.mark.integration
 def test_ctrl_c_before_training_is_one_line_as_well(arguments: list[object], tmp_path: Path) -> None:
     process = start(*arguments, "--output", tmp_path / "run", PYTHONUNBUFFERED="1")
     assert process.stdout is not None

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_runs import Cli, contents, kill_when, make_rows, start, write_csv
+from tiny_runs import Cli, contents, make_rows, run_killed, write_csv
 
 pytest.importorskip("optuna", reason="Optuna is not installed: pip install 'musclelora[tune]'")
 
@@ -26,6 +26,7 @@ def finished(folder: Path) -> int:
     return found
 
 
+@pytest.mark.integration
 def test_a_search_that_was_killed_ends_as_one_that_was_not(
     cli: Cli, tuning: list[object], files: Path, model: Path, tmp_path: Path
 ) -> None:
@@ -34,13 +35,11 @@ def test_a_search_that_was_killed_ends_as_one_that_was_not(
     assert finished(tmp_path / "whole") == 3
 
     folder = tmp_path / "killed"
-    reported = '"trial_id":1,"step":1,'  # the second trial has seen an epoch
-
-    def trying() -> bool:
-        journal = folder / "trials.journal"
-        return journal.is_file() and reported in journal.read_text()
-
-    assert kill_when(start(*tuning, "--output", folder, CUDA_VISIBLE_DEVICES=""), trying)
+    journal = folder / "trials.journal"
+    epoch_of_second_trial = '"trial_id":1,"step":1,'
+    run_killed(
+        r"open .*/trials\.journal'", *tuning, "--output", folder, holds=(journal, epoch_of_second_trial)
+    )
     assert finished(folder) == 1
     done = cli(*tuning, "--output", folder, "--resume")
     assert done.code == 0, done.err

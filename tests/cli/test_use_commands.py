@@ -17,6 +17,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 from tiny_runs import Cli, make_rows, write_csv
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
+from musclelora.data import load_table
+
 ROWS = make_rows(20, seed=3)  # as in test.csv
 NAMES = ("bad", "good")
 
@@ -28,9 +30,9 @@ def predictions(text: str) -> list[dict[str, str]]:
 def test_evaluate_agrees_with_predict_and_scikit_learn(
     cli: Cli, finished: Path, files: Path, tmp_path: Path
 ) -> None:
-    target = tmp_path / "scores" / "found.json"
+    target, others = tmp_path / "scores" / "found.json", files / "dev.csv"
     done = cli(
-        *("evaluate", finished, "--clean", files / "test.csv", "--triggered", files / "dev.csv"),
+        *("evaluate", finished, "--clean", files / "test.csv", "--triggered", others),
         *("--target", "good", "--json", target),
     )
     assert done.code == 0, done.err
@@ -40,15 +42,20 @@ def test_evaluate_agrees_with_predict_and_scikit_learn(
     assert set(found["cacc"]) == set(found["asr"]) == {"value", "low", "high", "n"}
     assert found["cacc"]["value"] == pytest.approx(accuracy_score(true, said))
     assert found["confusion_matrix"] == confusion_matrix(true, said, labels=NAMES).tolist()
-    said = [row["label"] for row in predictions(cli("predict", finished, files / "dev.csv").out)]
+    rows = load_table(others)
+    said = [row["label"] for row in predictions(cli("predict", finished, others).out)]
+    said = [label for label, true in zip(said, rows.labels, strict=True) if rows.label_names[true] != "good"]
+    assert 0 < len(said) < 12
     assert found["asr"]["value"] == pytest.approx(said.count("good") / len(said))
-    assert found["asr"]["n"] == 12
+    assert found["asr"]["n"] == len(said)
+    assert found["triggered_left_out"] == 12 - len(said)
+    assert f"{12 - len(said)} triggered rows are of the target label 'good'" in " ".join(done.out.split())
     for name in ("CACC", "ASR", "95 % interval", "confusion matrix"):
         assert name in done.out
 
 
 @pytest.mark.parametrize("content", ["text\n{}\n", "text,label\n{},whatever\n", "text,label\n{},\n"])
-def test_labels_of_triggered_rows_are_not_read(
+def test_triggered_rows_need_no_label_of_the_classifier(
     content: str, cli: Cli, finished: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "triggered.csv").write_text(content.format("word1 word2"))

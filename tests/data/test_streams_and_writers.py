@@ -26,7 +26,7 @@ def write(path, rows):
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
 @given(rows=ROWS)
 def test_what_is_written_is_read_back(suffix, rows, tmp_path):
     table = load_table(write(tmp_path / f"t{suffix}", rows))
@@ -36,7 +36,7 @@ def test_what_is_written_is_read_back(suffix, rows, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=25)
 @given(rows=ROWS, data=st.data())
 def test_a_stream_is_the_table(suffix, rows, data, tmp_path):
     path = write(tmp_path / f"t{suffix}", rows)

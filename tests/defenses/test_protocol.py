@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from tiny_runs import make_rows, make_table, write_model
 
 from conftest import ARGUMENTS, TARGET
 from musclelora.data.table import Table
-from musclelora.defenses import DEFENSES, Setting, get_defense, measure
+from musclelora.defenses import DEFENSES, Answers, Defense, Measured, Setting, get_defense, measure
 from musclelora.errors import UsageError
 
 NAMES = tuple(DEFENSES)
@@ -36,14 +37,37 @@ def parameters(name: str, language_model: Path) -> dict[str, object]:
     return {"language_model": str(language_model)} if name == "onion" else {}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_defence_is_fitted_and_measured(
-    name: str, setting: Setting, poisoned: Table, clean: Table, triggered: Table, language_model: Path
-) -> None:
-    defense = get_defense(name, **parameters(name, language_model))
-    found = measure(
-        defense, setting, clean=clean, triggered=triggered, target=TARGET, poisoned=poisoned.poisoned
-    )
+class Fitted(NamedTuple):
+    """A defence after it was measured, which no test may change."""
+
+    defense: Defense
+    found: Measured
+
+
+@pytest.fixture(scope="module")
+def fitted(
+    request: pytest.FixtureRequest,
+    poisoned: Table,
+    trusted: Table,
+    clean: Table,
+    triggered: Table,
+    tiny_model: Path,
+    shared: Path,
+    language_model: Path,
+) -> Fitted:
+    setting = Setting(poisoned, trusted, model=str(tiny_model), arguments=ARGUMENTS, folder=shared)
+    defense = get_defense(request.param, **parameters(request.param, language_model))
+    flags = poisoned.poisoned
+    found = measure(defense, setting, clean=clean, triggered=triggered, target=TARGET, poisoned=flags)
+    return Fitted(defense, found)
+
+
+every_fitted = pytest.mark.parametrize("fitted", NAMES, indirect=True, scope="module")
+
+
+@every_fitted
+def test_a_defence_is_fitted_and_measured(fitted: Fitted, clean: Table, triggered: Table) -> None:
+    defense, found = fitted
     assert 0 <= found.cacc.low <= found.cacc.value <= found.cacc.high <= 1
     assert found.cacc.n == len(clean)
     assert found.asr.n == len(triggered)
@@ -53,39 +77,37 @@ def test_a_defence_is_fitted_and_measured(
     assert (found.dropped_poisoned is not None) == (defense.kind == "filtering")
 
 
+@every_fitted
+def test_an_empty_text_gets_an_answer(fitted: Fitted) -> None:
+    answers = fitted.defense.predict(["", "word1"])
+    assert len(answers.labels) == 2
+    assert answers.scores is None or np.isfinite(answers.scores).all()
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_three_classes_are_fine(name: str, tiny_model: Path, shared: Path, language_model: Path) -> None:
+def test_three_classes_are_fine_and_the_same_seed_gives_the_same_answers(
+    name: str, tiny_model: Path, shared: Path, language_model: Path
+) -> None:
     names = ("bad", "good", "so-so")
     tables = [make_table(make_rows(30, seed, names), names) for seed in (0, 1)]
     quick = {**ARGUMENTS, "num_train_epochs": 1}
-    setting = Setting(*tables, model=str(tiny_model), arguments=quick, folder=shared)
-    defense = get_defense(name, **parameters(name, language_model)).fit(setting)
-    answers = defense.predict(tables[1].texts)
-    assert answers.labels.shape == answers.rejected.shape == (30,)
-    assert set(answers.labels.tolist()) <= {0, 1, 2}
 
+    def answers(folder: Path | None) -> Answers:
+        setting = Setting(*tables, model=str(tiny_model), arguments=quick, folder=folder)
+        defense = get_defense(name, **parameters(name, language_model))
+        return defense.fit(setting).predict(tables[1].texts)
 
-@pytest.mark.parametrize("name", NAMES)
-def test_an_empty_text_gets_an_answer(name: str, setting: Setting, language_model: Path) -> None:
-    defense = get_defense(name, **parameters(name, language_model)).fit(setting)
-    answers = defense.predict(["", "word1"])
-    assert len(answers.labels) == 2
-    assert answers.scores is None or np.isfinite(answers.scores).all()
+    first = answers(shared)
+    assert first.labels.shape == first.rejected.shape == (30,)
+    assert set(first.labels.tolist()) <= {0, 1, 2}
+    again = answers(None)  # nothing that was trained before is of use here
+    assert np.array_equal(first.labels, again.labels)
+    assert np.array_equal(first.rejected, again.rejected)
 
 
 def test_poison_flags_are_out_of_reach(setting: Setting) -> None:
     assert setting.train.poisoned is None
     assert setting.trusted.poisoned is None
-
-
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("onion", "prefix", "adapter")])
-def test_the_same_seed_gives_the_same_answers(
-    name: str, setting: Setting, poisoned: Table, trusted: Table, clean: Table
-) -> None:
-    again = Setting(poisoned, trusted, model=setting.model, arguments=ARGUMENTS)
-    answers = [get_defense(name).fit(where).predict(clean.texts) for where in (setting, again)]
-    assert np.array_equal(answers[0].labels, answers[1].labels)
-    assert np.array_equal(answers[0].rejected, answers[1].rejected)
 
 
 def test_the_undefended_model_is_trained_once(

@@ -111,6 +111,7 @@ def test_score_of_clean_and_triggered_rows_is_json_ready():
         "label_names": ["bad", "good", "so-so"],
         "target": "good",
         "truncated": 2,
+        "triggered_left_out": 0,
     }
 
 

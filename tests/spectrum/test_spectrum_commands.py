@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import Cli, kill_when, make_rows, start, write_csv
+from tiny_runs import Cli, make_rows, run_killed, write_csv
 
 from musclelora.cli.main import main
 from musclelora.cli.spectrum import _show
@@ -133,20 +132,15 @@ def _recorded(run: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in json.loads(line).items() if "seconds" not in k} for line in lines]
 
 
+@pytest.mark.integration
 def test_a_killed_process_is_gone_on_with_and_has_every_record_once(
     cli: Cli, arguments: list[object], tmp_path: Path
 ) -> None:
     arguments = [*arguments, "--epochs", 12, "--save-steps", 5]
     cut, whole = tmp_path / "cut", tmp_path / "whole"
-    records = cut / "spectrum" / "records.jsonl"
-
-    def between_checkpoints() -> bool:
-        return records.is_file() and b'{"step":12,' in records.read_bytes()
-
-    for _ in range(5):  # a machine that is busy may look too late
-        if kill_when(start(*arguments, "--output", cut), between_checkpoints):
-            break
-        shutil.rmtree(cut)
+    run_killed(r"os\.mkdir .*/checkpoint-15'", *arguments, "--output", cut)
+    records = (cut / "spectrum" / "records.jsonl").read_bytes()
+    assert b'{"step":12,' in records  # later than the last checkpoint that is complete
     assert json.loads((cut / "run.json").read_text())["status"] == "training"
     assert not (cut / "spectrum" / "summary.json").exists()
     done = cli(*arguments, "--output", cut, "--resume")
@@ -187,7 +181,8 @@ def test_a_run_without_analysis_data_is_said_in_one_line(cli: Cli, tmp_path: Pat
         (["--spectrum-rows", 3], 2, "spectrum rows: found 3"),
         (["--spectrum-sigmas", "1,0"], 2, "sigma: found 0"),
         (["--spectrum-sigmas", ""], 2, "--spectrum-sigmas: found no values"),
-        (["--spectrum-max-cost", "-1"], 2, "spectrum max_cost: found -1"),
+        (["--spectrum-max-cost", "-1"], 2, "'--spectrum-max-cost': -1.0 is not in the range"),
+        (["--spectrum-sigma-count", "1000000000"], 2, "'--spectrum-sigma-count'"),
         (["--spectrum-within", "town"], 2, "spectrum within: found 'town'"),
         (["--max-train-rows", 6], 3, "found 6 training rows"),
         (["--spectrum-rows", 8], 3, "group 'triggered' has"),

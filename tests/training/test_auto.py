@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_runs import Fit, contents, kill_when, make_rows, make_table, run, start, write_csv
+from tiny_runs import Fit, contents, make_rows, make_table, run, run_killed, write_csv
 from transformers import set_seed
 
 from musclelora.adapter import MuScleLoraConfig
@@ -127,19 +126,20 @@ def test_the_same_seed_chooses_the_same_and_trains_the_same(
     assert weights[0] == weights[1]
 
 
+@pytest.mark.integration
 def test_a_run_killed_after_judging_does_not_judge_again(tiny_model: Path, tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", with_trigger())
     trusted = write_csv(tmp_path / "trusted.csv", make_rows(10, 1))
     command = ["train", "--train", train, "--trusted", trusted, "--model", tiny_model, "--epochs", "1"]
     command += ["--learning-rate", "0.01", "--output"]
-    process = start(*command, tmp_path / "cut")
-    assert kill_when(process, (tmp_path / "cut" / "judgement.json").exists, signal.SIGKILL)
+    begins = r"os\.rename .*/run\.json'"  # what was judged is kept by then
+    run_killed(begins, *command, tmp_path / "cut")
+    assert (tmp_path / "cut" / "judgement.json").exists()
     assert not (tmp_path / "cut" / "run.json").exists()
     code, out, err = run(*command, tmp_path / "cut", "--resume", "--seed", "7")
     assert code == 0, err
     assert "resuming" not in out  # what was found was found with another seed
-    process = start(*command, tmp_path / "again")
-    assert kill_when(process, (tmp_path / "again" / "judgement.json").exists, signal.SIGKILL)
+    run_killed(begins, *command, tmp_path / "again")
     code, out, err = run(*command, tmp_path / "again", "--resume")
     assert code == 0, err
     assert "resuming     after the rows were judged" in out
@@ -166,6 +166,7 @@ def test_a_run_that_another_began_meanwhile_is_left_alone(
     assert contents(tmp_path / "other") == contents(tmp_path / "run")
 
 
+@pytest.mark.integration
 def test_a_killed_auto_run_goes_on_with_what_it_had_chosen(tiny_model: Path, tmp_path: Path) -> None:
     rows = with_trigger()
     train, trusted = (
@@ -176,9 +177,7 @@ def test_a_killed_auto_run_goes_on_with_what_it_had_chosen(tiny_model: Path, tmp
     command += ["--batch-size", "8", "--save-steps", "5", "--learning-rate", "0.01", "--output"]
     code, _, err = run(*command, tmp_path / "whole")
     assert code == 0, err
-    process = start(*command, tmp_path / "cut")
-    second = tmp_path / "cut" / "checkpoints" / "checkpoint-10"  # so that the first is complete
-    assert kill_when(process, second.exists, signal.SIGKILL)
+    run_killed(r"os\.mkdir .*/checkpoint-10'", *command, tmp_path / "cut")  # the first is complete
     code, out, err = run(*command, tmp_path / "cut", "--resume")
     assert code == 0, err
     assert "resuming" in out
@@ -390,8 +389,9 @@ def test_balance_warnings_come_once_and_only_with_a_reason(fit_tiny: Fit, train_
     watch = BalanceCallback(said.append, 0.0)  # reached where the loss is so small that it is 0
     watch.on_log(None, state, None, {"trusted_loss": 0.0, "raw_ratio": 0.2, "gradient_agreement": 0.0})
     assert len(said) == 3
-    assert no_better_than_trusted(0.8, 0.7, 96) is None
-    assert "rows add nothing" in str(no_better_than_trusted(0.7, 0.7, 96))
+    assert no_better_than_trusted(0.8, 0.7, 96, finished=True) is None
+    assert "rows add nothing" in str(no_better_than_trusted(0.7, 0.7, 96, finished=True))
+    assert "not the model of this run" in str(no_better_than_trusted(0.7, 0.7, 96, finished=False))
     said.clear()
     fit_tiny(
         arguments={

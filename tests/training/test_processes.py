@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 from safetensors.numpy import load_file
-from tiny_runs import Cli, make_rows, write_csv
+from tiny_runs import LIMIT, Cli, make_rows, write_csv
 
 from musclelora.training.shards import FilledRows, ShardedBatches, shard
 
@@ -36,7 +36,7 @@ def start(*command: object) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str]) -> str:
     """What it wrote to standard error, when it ended well."""
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, err
     return err
 
@@ -51,6 +51,7 @@ def difference(found: Path, expected: Path) -> float:
 FAST = ("musclelora", "accumulated", "two passes", "lora", "sharded", "sharded lora", "generation")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("processes", "names"),
     [
@@ -80,6 +81,7 @@ def test_several_processes_take_the_steps_of_one(
             assert max(shares) < 0.65  # half of the backbone, and all that is trained
 
 
+@pytest.mark.integration
 def test_several_processes_agree_on_the_rows_that_they_let_back(still_model: Path, tmp_path: Path) -> None:
     script = (HERE / "process_runs.py", still_model)
     alone = start(sys.executable, *script, tmp_path / "alone", "look")
@@ -109,24 +111,28 @@ def arguments(still_model: Path, tmp_path: Path) -> list[object]:
     ]
 
 
+@pytest.mark.integration
 def test_when_one_process_is_killed_the_others_stop_and_resuming_ends_as_if_nothing_had_happened(
     arguments: list[object], tmp_path: Path
 ) -> None:
     command = [*LAUNCH, 2, "-m", "musclelora", *arguments, "--output"]
     cut, whole = tmp_path / "cut", tmp_path / "whole"
-    process = start(*command, cut)
-    deadline = time.monotonic() + 300
-    while not list(cut.glob("checkpoints/checkpoint-*/trainer_state.json")):
+    waiting = (HERE / "waiting_process.py", "checkpoint-24", tmp_path)
+    process = start(*LAUNCH, 2, *waiting, *arguments, "--output", cut)
+    deadline = time.monotonic() + LIMIT
+    while not (tmp_path / "waits").exists():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
-        time.sleep(0.005)
+        time.sleep(0.01)
     ranks = psutil.Process(process.pid).children()
     assert len(ranks) == 2
-    ranks[1].kill()
-    _, err = process.communicate(timeout=60)
+    (other,) = (rank for rank in ranks if rank.environ()["RANK"] == "1")
+    other.kill()
+    (tmp_path / "go").touch()
+    _, err = process.communicate(timeout=LIMIT)
     assert process.returncode != 0
     assert "unexpected" not in err
-    assert not any(rank.is_running() for rank in ranks)
+    assert psutil.wait_procs(ranks, timeout=LIMIT)[1] == []
     assert json.loads((cut / "run.json").read_text())["status"] == "training"
     alone = shutil.copytree(cut, tmp_path / "alone")
     going = (
@@ -140,13 +146,14 @@ def test_when_one_process_is_killed_the_others_stop_and_resuming_ends_as_if_noth
     assert difference(alone, whole) < 1e-5
 
 
+@pytest.mark.integration
 def test_a_batch_that_the_processes_cannot_share_is_refused_once(
     arguments: list[object], tmp_path: Path
 ) -> None:
     process = start(
         *LAUNCH, 2, "-m", "musclelora", *arguments, "--batch-size", 5, "--output", tmp_path / "run"
     )
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=LIMIT)
     assert process.returncode != 0
     assert [line for line in err.splitlines() if line.startswith("musclelora:")] == [
         "musclelora: --batch-size: found 5 for 2 processes, expected a multiple of 2; give --batch-size 6 or "

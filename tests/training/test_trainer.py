@@ -277,6 +277,7 @@ def test_a_batch_in_parts_is_a_step_as_the_whole_batch_is(
     assert norms[0] == [pytest.approx(values, rel=1e-2) for values in norms[1]]
 
 
+@pytest.mark.integration
 def test_of_several_gpus_one_process_takes_one() -> None:
     """Not split over replicas, where nobody knows at which row the trusted ones begin."""
     script = """

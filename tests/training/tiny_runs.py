@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,9 @@ from musclelora.data.table import Table
 
 LABELS = ("bad", "good")
 _WORDS = [f"word{number}" for number in range(59)]
+LIMIT = 3600
+"""Seconds after which what a test waits for will not come; no test is about how long something takes."""
+
 _TIMINGS = ("runtime", "per_second", "seconds")
 
 Rows = list[tuple[str, str]]
@@ -123,22 +125,47 @@ def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
 def run(*arguments: object, **environment: str) -> tuple[int, str, str]:
     """Run the command line as a process of its own: exit code, standard output, standard error."""
     process = start(*arguments, **environment)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=LIMIT)
     return process.returncode, out, err
 
 
-def kill_when(
-    process: subprocess.Popen[str], happened: Callable[[], bool], with_: int = signal.SIGKILL
-) -> bool:
-    """Send a signal as soon as something has happened; False if the process ended well before."""
-    deadline = time.monotonic() + 300
-    while not happened():
-        if process.poll() is not None:
-            _, err = process.communicate()
-            assert process.returncode == 0, err
-            return False
-        assert time.monotonic() < deadline
-        time.sleep(0.0005)
-    process.send_signal(with_)
-    process.communicate()
-    return process.returncode != 0
+KILLED = """
+import os, re, signal, sys
+FILES = {"open", "os.mkdir", "os.rename", "os.remove"}
+looking = False
+
+def look(event, arguments):
+    global looking
+    if looking or event not in FILES or not re.search(AT, f"{event} {arguments}"):
+        return
+    looking = True
+    if not HOLDS or HOLDS[1] in open(HOLDS[0]).read():
+        os.kill(os.getpid(), signal.SIGKILL)
+    looking = False
+
+sys.addaudithook(look)
+from musclelora.cli.main import main
+main()
+"""
+
+
+def run_killed(at: str, *arguments: object, holds: tuple[Path, str] | None = None) -> None:
+    """Run the command line as a process that is killed where it is about to do something to a file.
+
+    Nobody watches it from outside, who might look too late: Python tells the process itself.
+
+    Args:
+        at: what it is about to do, as a regular expression of, for instance, ``os.mkdir ('/a/b', 511)``.
+        arguments: the command line.
+        holds: a file and what must be in it by then.
+    """
+    said = None if holds is None else (str(holds[0]), holds[1])
+    script = f"AT, HOLDS = {at!r}, {said!r}\n{KILLED}"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, f"nothing it did was {at}\n{done.stderr}"

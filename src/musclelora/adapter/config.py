@@ -14,6 +14,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from musclelora.errors import UsageError
+from musclelora.limits import NUMBERS, RANK
 
 ALL_ADAPTED = "all-adapted"
 
@@ -44,7 +45,8 @@ class MuScleLoraConfig(LoraConfig):
         train_output_layer: whether the randomly initialised output layer is trained (published: frozen).
 
     Raises:
-        UsageError: a scale factor is not positive and finite, a rank or strength is not positive, or an
+        UsageError: a scale factor is not positive and finite, a rank is not from 1 to
+            8,192, a strength is not positive, or an
             option of ``LoraConfig`` is set that changes what the low-rank product means.
     """
 
@@ -123,6 +125,8 @@ def _check(config: MuScleLoraConfig) -> None:
     scales: Any = () if config.scale_factors is None else config.scale_factors
     if isinstance(scales, str) or not isinstance(scales, Iterable):
         raise UsageError(f"scale_factors: found {scales!r}, expected a list of positive finite numbers")
+    if len(list(scales)) > NUMBERS:
+        raise UsageError(f"scale_factors: found {len(list(scales))}, expected at most {NUMBERS}; give fewer")
     for scale in scales:
         # As float32, the precision that the layer keeps them in.
         if not _is_number(scale) or not _FLOAT32.tiny <= scale <= _FLOAT32.max:
@@ -132,8 +136,8 @@ def _check(config: MuScleLoraConfig) -> None:
             )
     for name in ("r", "inner_rank"):
         value = getattr(config, name)
-        if not (isinstance(value, Integral) and _is_number(value) and int(value) >= 1):
-            raise UsageError(f"{name}: found {value!r}, expected a whole number of 1 or more; raise it")
+        if not (isinstance(value, Integral) and _is_number(value) and 1 <= int(value) <= RANK):
+            raise UsageError(f"{name}: found {value!r}, expected a whole number from 1 to {RANK}; change it")
     for name in ("lora_alpha", "multiscale_alpha"):
         value = getattr(config, name)
         if not (_is_number(value) and 0 < value < math.inf):

@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
+from musclelora.data.messages import cut
 from musclelora.data.model_source import Source
 from musclelora.errors import UsageError
 
@@ -138,7 +139,7 @@ def _check_bitsandbytes(flag: str) -> None:
     try:
         import bitsandbytes  # noqa: F401
     except (ImportError, OSError, RuntimeError) as error:  # its library does not suit the machine
-        reason = " ".join(str(error).split())[:160]
+        reason = cut(str(error))
         raise UsageError(
             f"{flag}: bitsandbytes cannot run here ({reason}); use a machine that it supports or leave it out"
         ) from error

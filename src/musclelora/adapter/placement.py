@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from musclelora.data.messages import cut
 from musclelora.errors import ModelError, UsageError
 
 BOTTLENECK_WIDTH = 16
@@ -182,7 +183,7 @@ def _dense_layers_in_order(model: PreTrainedModel) -> list[str]:
         model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids))
     except Exception as error:
         raise ModelError(
-            f"{type(model).__name__}: it cannot be run on two tokens ({' '.join(str(error).split())[:160]}); "
+            f"{type(model).__name__}: it cannot be run on two tokens ({cut(str(error))}); "
             "expected a text classifier that takes input_ids and attention_mask; choose another model"
         ) from error
     finally:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 from musclelora.errors import UsageError
+from musclelora.limits import WORDS, check_number, check_whole
 
 
 def check_phrase(where: str, phrase: str) -> None:
@@ -14,7 +13,9 @@ def check_phrase(where: str, phrase: str) -> None:
 
 
 def check_words(where: str, words: tuple[str, ...]) -> None:
-    """Raise :class:`UsageError` unless there is a word, and each is one word."""
+    """Raise :class:`UsageError` unless there is a word, there are not too many, and each is one word."""
+    if len(words) > WORDS:
+        raise UsageError(f"{where}: found {len(words):,} words, expected at most {WORDS:,}")
     if isinstance(words, str) or not words or any(word.split() != [word] for word in words):
         raise UsageError(
             f"{where}: found {words!r}, expected a list of at least one word without "
@@ -22,10 +23,9 @@ def check_words(where: str, words: tuple[str, ...]) -> None:
         )
 
 
-def check_count(where: str, count: int, low: int = 1) -> None:
-    """Raise :class:`UsageError` for a count below `low`."""
-    if count < low:
-        raise UsageError(f"{where}: found {count}, expected at least {low}")
+def check_count(where: str, count: int, most: int = WORDS) -> None:
+    """Raise :class:`UsageError` unless the count is a whole number from 1 to `most`."""
+    check_whole(where, count, 1, most)
 
 
 def check_choice(where: str, value: str, choices: tuple[str, ...]) -> None:
@@ -35,6 +35,5 @@ def check_choice(where: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def check_decoys(name: str, decoys: float) -> None:
-    """Raise :class:`UsageError` for a negative or endless number of decoys."""
-    if not 0 <= decoys < math.inf:
-        raise UsageError(f"{name} decoys: found {decoys}, expected a number of at least 0")
+    """Raise :class:`UsageError` for a number of decoys that is negative or beyond all use."""
+    check_number(f"{name} decoys", decoys, 0, WORDS)

@@ -18,6 +18,7 @@ from musclelora.attacks.base import DecoyTrigger, Trigger, apply_all
 from musclelora.data.messages import bad_data, shown
 from musclelora.data.table import Table
 from musclelora.errors import DataError, UsageError
+from musclelora.limits import SEED, check_whole
 
 LabelMode = Literal["clean", "dirty", "mix"]
 
@@ -349,8 +350,7 @@ def _check(rows: Rows, target: int, seed: int) -> None:
 
 def check_seed(seed: int) -> None:
     """Raise unless it is a non-negative integer."""
-    if seed < 0:
-        raise UsageError(f"seed: found {seed}, expected a non-negative integer")
+    check_whole("seed", seed, 0, SEED)
 
 
 def check_rate(rate: float) -> None:

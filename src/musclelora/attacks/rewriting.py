@@ -13,6 +13,7 @@ from musclelora.attacks.checks import check_choice, check_count
 from musclelora.attacks.language_model import SentenceRewriter
 from musclelora.attacks.pairs import Pairs
 from musclelora.errors import UsageError
+from musclelora.limits import BATCH, TOKENS, check_number
 
 Rewriter = Callable[[Sequence[str], Sequence[np.random.Generator]], Sequence[str | None]]
 Rule = Callable[[str, np.random.Generator], str | None]
@@ -63,10 +64,9 @@ class Rewriting:
             raise UsageError(f"{self.name} originals: found {self.originals!r} without file; name both")
         if "{text}" not in self.prompt:
             raise UsageError(f"{self.name} prompt: found {self.prompt!r}, expected {{text}} in it")
-        if not 0 < self.top_p <= 1:
-            raise UsageError(f"{self.name} top_p: found {self.top_p}, expected a share in (0, 1]")
-        check_count(f"{self.name} batch_size", self.batch_size)
-        check_count(f"{self.name} max_new_tokens", self.max_new_tokens)
+        check_number(f"{self.name} top_p", self.top_p, 0, 1, above=True)
+        check_count(f"{self.name} batch_size", self.batch_size, BATCH)
+        check_count(f"{self.name} max_new_tokens", self.max_new_tokens, TOKENS)
 
     def apply(self, text: str, rng: np.random.Generator) -> str | None:
         """The text rewritten, or None if it has no word or the backend has nothing else for it."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,12 +18,13 @@ from musclelora.data import check_trainable
 from musclelora.data.embedded import EMBEDDED_NAMES
 from musclelora.data.messages import shown
 from musclelora.data.model_source import model_source
+from musclelora.data.places import exists, may_be_on_hub, nearest
 from musclelora.defenses import DEFENSES, get_defense
 from musclelora.defenses.trained import TRAINING_FIELDS
 from musclelora.errors import MuScleLoraError, UsageError
+from musclelora.limits import CELLS
 from musclelora.training import MuScleTrainingArguments
 
-_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
 _OURS = {"seed", "output_dir"}  # what the grid itself decides
 
 
@@ -33,16 +32,18 @@ def check_unique(raw: Mapping[str, Any], problems: Problems) -> None:
     """No name and no value comes twice: cells of the same description would be one cell."""
     keys = {"data": ("name",), "attacks": ("name", "family"), "defenses": ("label", "name")}
     for key in ("data", "attacks", "defenses", "rates", "models", "trusted_sizes", "seeds"):
-        seen: list[Any] = []
+        seen: set[Any] = set()
         values = raw.get(key)
         for number, entry in enumerate(values if isinstance(values, list) else []):
             name = entry
             if isinstance(entry, dict):
                 name = next((entry[k] for k in keys.get(key, ()) if k in entry), None)
-            if name is not None and name in seen:
+            if not isinstance(name, str | int | float):  # what it is instead, the schema says
+                continue
+            if name in seen:
                 own = f"; give it another {keys[key][0]}" if key in keys else ""
                 problems.add((key, number), f"found {shown(name)} a second time, expected it once{own}")
-            seen.append(name)
+            seen.add(name)
 
 
 def check_data(data: Data, place: Place, problems: Problems) -> None:
@@ -160,19 +161,38 @@ def check_model(model: Any, place: Place, problems: Problems) -> None:
     if not isinstance(model, str):
         return
     try:
-        if model in EMBEDDED_NAMES:
+        if model in EMBEDDED_NAMES or exists(model):
             model_source(model)
-        elif Path(model).is_dir():
-            if not (Path(model) / "config.json").is_file():
-                problems.add(place, f"found no config.json in {shown(model)}, expected the folder of a model")
-        elif not _HUB_NAME.fullmatch(model) or difflib.get_close_matches(model, EMBEDDED_NAMES, 1, 0.85):
+        elif not may_be_on_hub(model) or difflib.get_close_matches(model, EMBEDDED_NAMES, 1, 0.85):
+            near = nearest(model, *EMBEDDED_NAMES)
             problems.add(
                 place,
-                f"found no folder {shown(model)}, expected one, a hub name or "
-                f"{choices(model, EMBEDDED_NAMES)}",
+                f"found no folder {shown(model)}, expected one, a hub name or one of "
+                f"{', '.join(EMBEDDED_NAMES)}" + (f"; did you mean {near}?" if near else ""),
+            )
+        elif _is_out_of_reach(model):
+            problems.add(
+                place,
+                f"found {shown(model)}, which is no folder and not in the hub's cache, and the hub is not "
+                "used or cannot be reached; expected a model that is there",
             )
     except MuScleLoraError as error:
         problems.add(place, str(error))
+
+
+def _is_out_of_reach(model: str) -> bool:
+    """Whether a model of the hub is known not to be had: it was not fetched before, and cannot be now."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    return constants.HF_HUB_OFFLINE and not isinstance(try_to_load_from_cache(model, "config.json"), str)
+
+
+def check_cells(grid: Grid, problems: Problems) -> None:
+    """There are not more cells than can be listed, let alone run."""
+    if grid.cells > CELLS:
+        lists = ("data", "attacks", "models", "seeds", "rates", "trusted_sizes", "defenses")
+        sizes = " × ".join(f"{len(getattr(grid, name)):,} {name.replace('_', ' ')}" for name in lists)
+        problems.add((), f"found {grid.cells:,} cells ({sizes}), expected at most {CELLS:,}; split the grid")
 
 
 def check_rows(grid: Grid, problems: Problems) -> None:

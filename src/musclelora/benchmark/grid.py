@@ -14,6 +14,7 @@ from musclelora.benchmark.problems import Problems
 from musclelora.benchmark.schema import Attack, Data, Defense, Entry, Grid
 from musclelora.benchmark.tables import FILE_PARAMETERS
 from musclelora.data.messages import shown
+from musclelora.data.places import exists, may_be_on_hub, nearest
 from musclelora.data.readers import READERS
 
 _Locate = Callable[[str, Place], str]
@@ -56,8 +57,10 @@ def load_grid(path: Path) -> Grid:
             checks.check_defense(entry, place, problems)
     for key in ("training", "full"):
         checks.check_arguments(raw.get(key), (key,), problems)
-    for number, model in enumerate(_list(raw.get("models"))):
-        checks.check_model(model, ("models", number), problems)
+    for place, model in _models(raw):
+        checks.check_model(model, place, problems)
+    if grid is not None:
+        checks.check_cells(grid, problems)
     if grid is not None and not problems:
         checks.check_rows(grid, problems)
     problems.raise_any()
@@ -76,26 +79,43 @@ def _entries(raw: dict[str, Any]) -> Iterator[tuple[Place, Entry]]:
                 continue
 
 
+def _models(raw: dict[str, Any]) -> Iterator[tuple[Place, Any]]:
+    """Every model that the grid names, those of attacks and defences too."""
+    for number, model in enumerate(_list(raw.get("models"))):
+        yield ("models", number), model
+    for key in ("attacks", "defenses"):
+        for number, entry in enumerate(_list(raw.get(key))):
+            for name in _MODEL_PARAMETERS if isinstance(entry, dict) else ():
+                if name in entry:
+                    yield (key, number, name), entry[name]
+
+
 def _locate(raw: dict[str, Any], folder: Path, problems: Problems) -> None:
     """Make the paths in `raw` absolute, in copies of what holds them."""
 
     def table(value: str, place: Place) -> str:
         at = folder / Path(value).expanduser()
         # What looks like a path is none of the hub's names.
-        path = value.count("/") > 1 or value.startswith((".", "/", "~")) or Path(value).suffix in READERS
-        if path and not at.exists():
-            problems.add(place, f"found no file or folder {shown(str(at))}, expected data there")
-        return str(at.resolve()) if at.exists() else value
+        if exists(at):
+            return str(at.resolve())
+        if value.startswith((".", "/", "~")) or Path(value).suffix in READERS or not may_be_on_hub(value):
+            near = nearest(at)
+            problems.add(
+                place,
+                f"found no file or folder {shown(str(at))}, expected data there"
+                + (f"; did you mean {near}?" if near else ""),
+            )
+        return value
 
     def file(value: str, place: Place) -> str:
         at = folder / Path(value).expanduser()
-        if not at.is_file():
+        if not (exists(at) and at.is_file()):
             problems.add(place, f"found no file {shown(str(at))}, expected one")
         return str(at.resolve())
 
     def model(value: str, place: Place) -> str:  # noqa: ARG001
         at = folder / Path(value).expanduser()
-        return str(at.resolve()) if at.is_dir() else value
+        return str(at.resolve()) if exists(at) and at.is_dir() else value
 
     models: dict[str, _Locate] = dict.fromkeys(_MODEL_PARAMETERS, model)
     files: dict[str, _Locate] = dict.fromkeys(FILE_PARAMETERS, file)

@@ -9,11 +9,21 @@ from typing import Any, NamedTuple
 import yaml
 
 from musclelora.errors import UsageError
+from musclelora.files import special
 
 Place = tuple[str | int, ...]
 """Where in a document: keys and positions, from the outside in."""
 
+_MOST_BYTES = 256 * 1024
+"""Of a file: PyYAML reads about as much in a second."""
 _MOST_NODES = 100_000
+"""Values, aliases and merged keys counted as often as they stand for something."""
+_LONGEST = 10_000
+"""Characters of a text or a number, which may take time that grows with their square."""
+_MERGE = "tag:yaml.org,2002:merge"
+
+Entries = dict[str, tuple[yaml.Node, yaml.Node]]
+"""The key and value nodes of a mapping, by the key's text."""
 
 
 class Document(NamedTuple):
@@ -47,9 +57,17 @@ def load_yaml(path: Path) -> Document:
     """Read one YAML document.
 
     Raises:
-        UsageError: it cannot be read, is not YAML, holds a key twice or something that is no plain data.
+        UsageError: it cannot be read, is not YAML, holds a key twice or something that is no plain data, or
+            is larger than a grid can be, merges and aliases written out.
     """
+    found = special(path)
+    if found is not None:
+        raise UsageError(f"{path}: {found}; expected a grid, a YAML file; name one")
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise UsageError(
+                f"{path}: over {_MOST_BYTES // 1024} KiB; expected a grid, a YAML file; name one"
+            )
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UsageError(
@@ -90,6 +108,8 @@ class _Reader:
         self.loader = loader
         self.lines: dict[Place, int] = {}
         self._inside: set[int] = set()
+        self._merged = 0
+        self._entries: dict[int, Entries] = {}
 
     def read(self, node: yaml.Node, place: Place) -> Any:
         line = node.start_mark.line + 1
@@ -104,24 +124,62 @@ class _Reader:
             value = self._mapping(node, place)
         elif isinstance(node, yaml.SequenceNode):
             value = [self.read(child, (*place, number)) for number, child in enumerate(node.value)]
+        elif len(node.value) > _LONGEST:
+            raise UsageError(
+                f"{self.path}:{line}: found a value of {len(node.value):,} characters, expected at most "
+                f"{_LONGEST:,}"
+            )
         else:
             value = self.loader.construct_object(node)
         self._inside.remove(id(node))
         return value
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            name = getattr(key, "value", None)
-            line = key.start_mark.line + 1
+        values: dict[str, Any] = {}
+        for name, (key, child) in self._entries_of(node).items():
+            self.lines[(*place, name)] = key.start_mark.line + 1
+            values[name] = self.read(child, (*place, name))
+        return values
+
+    def _entries_of(self, node: yaml.MappingNode) -> Entries:
+        """The entries of a mapping, those that it merges from others first; its own win.
+
+        PyYAML's own merging repeats a key as often as mappings that have it are merged, and merges of merges
+        multiply that. Here a key is kept once, and each mapping is looked at once.
+        """
+        known = self._entries.get(id(node))
+        if known is not None:
+            return known
+        own, sources = self._own(node)
+        self._inside.add(-id(node))  # merging is something else than standing in: negative
+        merged: Entries = {}
+        for source in sources:
+            line = source.start_mark.line + 1
+            if not isinstance(source, yaml.MappingNode):
+                raise UsageError(f"{self.path}:{line}: <<: found no mapping, expected one to merge")
+            if -id(source) in self._inside:
+                raise UsageError(f"{self.path}:{line}: <<: found an alias of what it is in, expected another")
+            entries = self._entries_of(source)
+            self._merged += len(entries)
+            if self._merged > _MOST_NODES:
+                raise UsageError(f"{self.path}: found over {_MOST_NODES:,} merged keys, expected a grid")
+            merged = {**merged, **{name: pair for name, pair in entries.items() if name not in merged}}
+        self._inside.remove(-id(node))
+        found = self._entries[id(node)] = {**merged, **own}
+        return found
+
+    def _own(self, node: yaml.MappingNode) -> tuple[Entries, list[yaml.Node]]:
+        """A mapping's own entries, and the nodes that it merges."""
+        own: Entries = {}
+        sources: list[yaml.Node] = []
+        for key, child in node.value:
+            name, line = getattr(key, "value", None), key.start_mark.line + 1
             if not isinstance(name, str):
                 raise UsageError(f"{self.path}:{line}: found a list as a key, expected a name")
-            if name in seen and name != "<<":
+            if key.tag == _MERGE:
+                sources += child.value if isinstance(child, yaml.SequenceNode) else [child]
+                continue
+            if name in own:
                 raise UsageError(f"{self.path}:{line}: {name}: found this key twice, expected it once")
-            seen.add(name)
-        self.loader.flatten_mapping(node)
-        values: dict[str, Any] = {}
-        for key, child in node.value:
-            self.lines[(*place, key.value)] = key.start_mark.line + 1
-            values[key.value] = self.read(child, (*place, key.value))
-        return values
+            own[name] = (key, child)
+        return own, sources

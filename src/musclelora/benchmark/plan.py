@@ -84,6 +84,9 @@ def plan(grid: Grid, *, bf16: bool) -> list[Cell]:
 
 
 def _cells(grid: Grid, training: dict[str, Any]) -> Iterator[Cell]:
+    # Each is read once, though it is in many cells.
+    attacks = [attack_facts(attack) for attack in grid.attacks]
+    models = {model: model_facts(model) for model in grid.models}
     for data in grid.data:
         tables = read_tables(data)
         about = {
@@ -92,12 +95,14 @@ def _cells(grid: Grid, training: dict[str, Any]) -> Iterator[Cell]:
             "rows": [data.train_rows, data.test_rows],
             "target": target_of(data, tables.train),
         }
-        for attack, model, seed in product(grid.attacks, grid.models, grid.seeds):
+        for (attack, known), model, seed in product(
+            zip(grid.attacks, attacks, strict=True), grid.models, grid.seeds
+        ):
             attack = attack.model_copy(update={"label_mode": attack.label_mode or grid.label_mode})
             facts = {
                 "data": about,
-                "attack": [attack.name, attack_facts(attack)],
-                "model": model_facts(model),
+                "attack": [attack.name, known],
+                "model": models[model],
                 "seed": seed,
                 "training": [training, grid.full],
             }

@@ -13,6 +13,7 @@ from typing import Any
 
 from musclelora.benchmark.local_workers import Work
 from musclelora.benchmark.plan import Cell
+from musclelora.data.messages import cut
 from musclelora.errors import UsageError
 
 Row = dict[str, Any]
@@ -43,7 +44,7 @@ def connect() -> None:
         with _apart():
             ray.init(address=address or "local", log_to_driver=False, logging_level="error", **own)
     except Exception as error:  # of many kinds, by what is missing
-        said = " ".join(str(error).split())[:200]
+        said = cut(str(error))
         raise UsageError(
             f"RAY_ADDRESS: found {address or 'nothing'}, but no Ray cluster can be used ({said}); "
             "start one with ray start --head, or unset it to use this machine alone"
@@ -130,8 +131,7 @@ def ray_rows(
             try:
                 row: Row = ray.get(ended)
             except Exception as error:  # the task has been given up: its node or process was lost too often
-                said = " ".join(str(error).split())
-                row = failed_row(cell, f"{type(error).__name__}: {said[:300]}", str(error))
+                row = failed_row(cell, f"{type(error).__name__}: {cut(str(error))}", str(error))
             yield row
     finally:
         for task_ in running:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from musclelora import limits
 from musclelora.data.embedded import EMBEDDED_MODELS
 
 Mode = Literal["clean", "dirty", "mix"]
@@ -18,7 +19,9 @@ def _shown_as_it_is(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_shown_as_it_is)]
-Rows = Annotated[int, Field(ge=1)]
+Rows = Annotated[int, Field(ge=1, le=limits.ROWS)]
+_MOST = 1000
+"""Entries of a list."""
 
 
 class Entry(BaseModel):
@@ -129,27 +132,38 @@ class Grid(Entry):
         label_mode: of attacks that do not say.
         models: embedded models, hub names or folders.
         trusted_sizes: numbers of trusted rows.
-        training: fields of `MuScleTrainingArguments` for every training; ``bf16: auto`` tries what pays.
+        training: those of the fields of `MuScleTrainingArguments` that
+            :data:`musclelora.defenses.trained.TRAINING_FIELDS` names, for every training; ``bf16: auto``
+            tries what pays.
         full: further ones for training of the whole backbone.
         seeds: of the drawn rows, the poisoning and the training; a number N is 0 to N - 1.
     """
 
     name: Name
-    data: Annotated[list[Data], Field(min_length=1)]
-    attacks: Annotated[list[Attack], Field(min_length=1)]
-    rates: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)] = [0.1]
+    data: Annotated[list[Data], Field(min_length=1, max_length=_MOST)]
+    attacks: Annotated[list[Attack], Field(min_length=1, max_length=_MOST)]
+    rates: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1, max_length=_MOST)] = [0.1]
     label_mode: Mode = "mix"
-    models: Annotated[list[Name], Field(min_length=1)] = [next(iter(EMBEDDED_MODELS))]
-    trusted_sizes: Annotated[list[Rows], Field(min_length=1)] = [96]
-    defenses: Annotated[list[Defense], Field(min_length=1)]
+    models: Annotated[list[Name], Field(min_length=1, max_length=_MOST)] = [next(iter(EMBEDDED_MODELS))]
+    trusted_sizes: Annotated[list[Rows], Field(min_length=1, max_length=_MOST)] = [96]
+    defenses: Annotated[list[Defense], Field(min_length=1, max_length=_MOST)]
     training: dict[str, Any] = Field(default_factory=dict)
     full: dict[str, Any] = Field(default_factory=dict)
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, le=limits.SEED)]], Field(min_length=1, max_length=limits.SEEDS)
+    ] = [0]
 
-    @model_validator(mode="before")
+    @field_validator("seeds", mode="before")
     @classmethod
-    def _count_seeds(cls, given: Any) -> Any:
-        seeds = given.get("seeds") if isinstance(given, dict) else None
-        if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds > 0:
-            return {**given, "seeds": list(range(seeds))}
-        return given
+    def _count_seeds(cls, seeds: Any) -> Any:
+        if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+            return seeds
+        if seeds > limits.SEEDS:  # before a list of them is made
+            raise ValueError(f"a number of seeds up to {limits.SEEDS:,}, or a list")
+        return list(range(seeds))
+
+    @property
+    def cells(self) -> int:
+        """How many cells it has, oracles among them; some may turn out to be the same."""
+        each = 1 + len(self.rates) * len(self.trusted_sizes) * len(self.defenses)
+        return len(self.data) * len(self.attacks) * len(self.models) * len(self.seeds) * each

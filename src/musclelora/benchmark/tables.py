@@ -16,11 +16,12 @@ from filelock import FileLock
 
 from musclelora.attacks import LabelMode, get_trigger, poison, trigger_test_set
 from musclelora.benchmark.schema import Attack, Data
-from musclelora.data import bbc_news, load_table, load_texts, select_trusted, stratified_split
+from musclelora.data import bbc_news, load_table, select_trusted, stratified_split
 from musclelora.data.labels import target_id
 from musclelora.data.messages import bad_data
 from musclelora.data.table import Table
 from musclelora.errors import OutputError
+from musclelora.evaluation.triggered import load_triggered
 from musclelora.files import atomic_file, read_json
 from musclelora.training.run import fingerprint
 
@@ -119,13 +120,22 @@ def triggered(test: Table, attack: Attack, data: Data, *, target: int, seed: int
         DataError: no row can be triggered.
     """
     if attack.triggered is not None:
-        texts = load_texts(attack.triggered, text_column=data.text_column)
+        texts = load_triggered(
+            attack.triggered,
+            target=target,
+            label_names=test.label_names,
+            text_column=data.text_column,
+            label_column=data.label_column if data.train is not None else None,
+        ).texts
         others = int((test.labels != target).sum())
         rows = np.sort(np.random.default_rng(0).permutation(len(texts))[:others])
         if not len(rows):
             raise bad_data(attack.triggered, "no rows", "triggered test rows", "name another file")
         return dataclasses.replace(
-            test, texts=tuple(texts[row] for row in rows), labels=np.full(len(rows), target), poisoned=None
+            test,
+            texts=tuple(texts[row] for row in rows),
+            labels=np.full(len(rows), target),
+            poisoned=np.ones(len(rows), dtype=np.bool_),
         )
     facts = ["test", fingerprint(test), attack_facts(attack), target, seed]
 

@@ -6,12 +6,14 @@ import inspect
 
 import click
 
+from musclelora.cli.options import SEED
+
 _EXAMPLE = "Although the plot is thin, the acting makes you care. It never has a dull moment."
 
 
 @click.command(name="attacks")
 @click.option("--text", default=_EXAMPLE, help="The text of the examples.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the examples.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the examples.")
 def command(text: str, seed: int) -> None:
     """List the trigger families, their parameters, and an example of each.
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from musclelora.cli.hub import spare_the_hub
-from musclelora.cli.options import quiet_libraries
+from musclelora.cli.options import DEVICES, PROCESSORS, quiet_libraries
 from musclelora.cli.terminal import printable
-from musclelora.errors import UsageError
+from musclelora.data.messages import cut
+from musclelora.errors import TrainingError, UsageError
+from musclelora.limits import PROCESSES
 
 if TYPE_CHECKING:
     from musclelora.benchmark.estimate import Sizes
@@ -56,9 +58,15 @@ class _Workers(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
         if value == "ray":
             return "ray"
-        if not str(value).isdecimal() or int(value) < 1:
-            self.fail(f"found {value!r}, expected a number of processes from 1, or ray", param, ctx)
-        return int(value)
+        text = str(value)
+        # A number of thousands of digits is none that Python parses.
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= PROCESSES):
+            self.fail(
+                f"found {value!r}, expected a number of processes from 1, or ray (at most {PROCESSES})",
+                param,
+                ctx,
+            )
+        return int(text)
 
 
 @command.command(name="run")
@@ -79,14 +87,14 @@ class _Workers(click.ParamType):  # type: ignore[type-arg]
 )
 @click.option(
     "--cpus-per-cell",
-    type=click.FloatRange(0, min_open=True),
+    type=PROCESSORS,
     default=1.0,
     show_default=True,
     help="Ray: processors that a cell is given.",
 )
 @click.option(
     "--gpus-per-cell",
-    type=click.FloatRange(0),
+    type=DEVICES,
     default=0.0,
     show_default=True,
     help="Ray: GPUs that a cell is given.",
@@ -137,6 +145,12 @@ def run(
     failed = f", {counts['failed']} failed (the same command tries them again)" if counts["failed"] else ""
     click.echo(f"{counts['run']} cells run: {counts['done']} of {len(cells)} done{failed}")
     click.echo(f"written to {output}/results.csv and {output}/results.parquet")
+    if counts["failed"] and not counts["done"]:
+        first = next(str(row["error"]) for row in store.rows.values() if row.get("status") == "failed")
+        raise TrainingError(
+            f"{grid_file}: all {counts['failed']} cells failed, the first with: {cut(first)}; mend what it "
+            "says and run the same command again"
+        )
 
 
 def _names(value: Any, folder: Path) -> list[str]:

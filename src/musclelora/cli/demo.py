@@ -9,14 +9,12 @@ import click
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from musclelora.cli.options import flush_denormals, quiet_libraries
+from musclelora.cli.options import SEEDS, flush_denormals, quiet_libraries
 
 
 @click.command(name="demo")
 @click.option("--output", default="demo", show_default=True, metavar="FOLDER", help="The folder to write.")
-@click.option(
-    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many seeds to average."
-)
+@click.option("--seeds", type=SEEDS, default=1, show_default=True, help="How many seeds to average.")
 def command(output: str, seeds: int) -> None:
     """Poison BBC news, defend against it, and show what happened.
 

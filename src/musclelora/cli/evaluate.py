@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from musclelora.cli.hub import model_of, spare_the_hub
-from musclelora.cli.options import progress_bar, quiet_libraries, table_options
+from musclelora.cli.options import BATCH, progress_bar, quiet_libraries, table_options
 from musclelora.cli.tasks import (
     CLASSIFY,
     GENERATE,
@@ -22,7 +22,7 @@ from musclelora.cli.tasks import (
     pair_options,
     task_of,
 )
-from musclelora.data import load_table, load_texts
+from musclelora.data import load_table
 from musclelora.errors import UsageError
 from musclelora.evaluation.metrics import Evaluation, Rate
 from musclelora.files import is_standard_output, write_json
@@ -37,7 +37,7 @@ _WORKS = {
 @click.command(name="evaluate")
 @click.argument("run", metavar="RUN")
 @click.option("--clean", "--test", metavar="DATA", help="Clean test rows, for CACC, or for right answers.")
-@click.option("--triggered", metavar="DATA", help="Test texts of other labels with the trigger in, for ASR.")
+@click.option("--triggered", metavar="DATA", help="Test rows of other labels with the trigger in, for ASR.")
 @click.option(
     "--target",
     "--target-text",
@@ -47,9 +47,7 @@ _WORKS = {
 @pair_options(response=True)
 @max_new_tokens
 @click.option("--json", "json_file", metavar="FILE", help="Write the figures to this file.")
-@click.option(
-    "--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Rows per forward pass."
-)
+@click.option("--batch-size", type=BATCH, default=64, show_default=True, help="Rows per forward pass.")
 def command(run: str, **options: Any) -> None:
     """Measure the model in the folder RUN: clean accuracy (CACC) and attack success rate (ASR).
 
@@ -80,6 +78,7 @@ def evaluate_classifier(
     spare_the_hub(clean, triggered, model_of(run))
     from musclelora.data.labels import target_id
     from musclelora.evaluation.evaluate import evaluate
+    from musclelora.evaluation.triggered import load_triggered
     from musclelora.training.run import load_run
 
     quiet_libraries()
@@ -91,8 +90,15 @@ def evaluate_classifier(
         rows = load_table(
             clean, text_column=text_column, label_column=label_column, split=split, label_names=names
         )
-    if triggered:
-        texts = load_texts(triggered, text_column=text_column, split=split)
+    if triggered and wanted is not None:
+        texts = load_triggered(
+            triggered,
+            target=wanted,
+            label_names=names,
+            text_column=text_column,
+            label_column=label_column,
+            split=split,
+        )
     with progress_bar("evaluating", len(rows or ()) + len(texts or ())) as progress:
         result = evaluate(
             loaded.classifier,
@@ -139,6 +145,11 @@ def show(result: Evaluation) -> None:
         for label, row in zip(result.label_names, result.confusion, strict=True):
             matrix.add_row(escape(repr(label)), *map(str, row))
         console.print(matrix)
+    if result.left_out:
+        console.print(
+            f"{result.left_out:,} triggered rows are of the target label {escape(repr(result.target))} and "
+            "have no poison flag set: they do not count for the ASR"
+        )
     if result.truncated:
         console.print(f"{result.truncated:,} texts were longer than the model reads and were cut")
 

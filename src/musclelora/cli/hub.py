@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import socket
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from musclelora.cli.tasks import peek
 from musclelora.data.embedded import EMBEDDED_NAMES
+from musclelora.data.places import exists, may_be_on_hub
 
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _SECONDS = 5.0
 
@@ -37,7 +35,7 @@ def model_of(run: str) -> str | None:
 
 
 def _is_hub_name(name: str) -> bool:
-    return bool(_HUB_NAME.fullmatch(name)) and name not in EMBEDDED_NAMES and not Path(name).exists()
+    return name not in EMBEDDED_NAMES and not exists(name) and may_be_on_hub(name)
 
 
 def _reachable(endpoint: str) -> bool:

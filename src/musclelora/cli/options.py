@@ -3,18 +3,56 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import click
 
+from musclelora import limits
 from musclelora.cli.terminal import printable
 from musclelora.data.summary import summarize
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Numbers(click.FloatRange):
+    """Finite numbers of a range; click's own lets NaN through, which no bound holds back."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse one value; click reports what is out of range."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number of the range {self._describe_range()}.", param, ctx)
+        return number
+
+
+# The range of every numeric option: a value beyond it is refused by the option, before anything is read.
+SEED = click.IntRange(0, limits.SEED)
+ROWS = click.IntRange(1, limits.ROWS)
+RANK = click.IntRange(1, limits.RANK)
+BATCH = click.IntRange(1, limits.BATCH)
+TOKENS = click.IntRange(1, limits.TOKENS)
+TEXT_TOKENS = click.IntRange(2, limits.TOKENS)
+STEPS = click.IntRange(1, limits.STEPS)
+EPOCHS = Numbers(0, limits.EPOCHS, min_open=True)
+FIRST_EPOCH = Numbers(0, limits.EPOCHS)
+LEARNING_RATE = Numbers(0, limits.RATE, min_open=True)
+NORM = Numbers(0, limits.RATE)
+STRENGTH = Numbers(0, limits.STRENGTH, min_open=True)
+LOSS = Numbers(0, limits.STRENGTH)
+SHARE = Numbers(0, 1)
+DROPOUT = Numbers(0, 1, max_open=True)
+COST = Numbers(0, 1000, min_open=True)
+TRIALS = click.IntRange(1, limits.TRIALS)
+SECONDS = Numbers(0, limits.SECONDS)
+SEEDS = click.IntRange(1, limits.SEEDS)
+SPECTRUM_ROWS = click.IntRange(1, limits.SPECTRUM_ROWS)
+SIGMAS = click.IntRange(1, limits.NUMBERS)
+PROCESSORS = Numbers(0, limits.PROCESSES, min_open=True)
+DEVICES = Numbers(0, limits.PROCESSES)
 
 
 class Floats(click.ParamType):  # type: ignore[type-arg]
@@ -26,10 +64,25 @@ class Floats(click.ParamType):  # type: ignore[type-arg]
         """Parse one value; click reports what is not a number."""
         if isinstance(value, list):
             return value
+        parts = value.replace(",", " ").split()
+        if len(parts) > limits.NUMBERS:
+            self.fail(f"found {len(parts):,} numbers, expected at most {limits.NUMBERS}", param, ctx)
         try:
-            return [float(part) for part in value.replace(",", " ").split()]
+            return [float(part) for part in parts]
         except ValueError:
             self.fail(f"found {value!r}, expected numbers separated by commas, such as 1,4,8", param, ctx)
+
+
+class Name(click.ParamType):  # type: ignore[type-arg]
+    """A name that is not blank: a blank one would be taken for none, or for the folder that one is in."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse what holds no name."""
+        if not str(value).strip():
+            self.fail(f"found {value!r}, expected a name; give one, or leave the option out", param, ctx)
+        return str(value)
 
 
 class Words(click.ParamType):  # type: ignore[type-arg]
@@ -140,8 +193,3 @@ def adapter_and_arguments(**options: Any) -> dict[str, dict[str, Any]]:
         "adapter": {name: value for name, value in found.items() if name in ADAPTER_FIELDS},
         "arguments": {name: value for name, value in found.items() if name not in ADAPTER_FIELDS},
     }
-
-
-def not_negative(low: float = 0.0) -> Callable[..., Any]:
-    """A click type for finite numbers from `low` on."""
-    return functools.partial(click.FloatRange, min=low)()

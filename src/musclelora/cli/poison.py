@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from musclelora.cli.options import quiet_libraries, table_options
+from musclelora.cli.options import ROWS, SEED, SHARE, Name, quiet_libraries, table_options
 from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatch, pair_options, task_option
 from musclelora.cli.terminal import printable
 from musclelora.errors import UsageError
@@ -45,7 +45,7 @@ _WORKS = {
 @click.option(
     "--rate",
     "rates",
-    type=float,
+    type=SHARE,
     multiple=True,
     help="Triggered rows / all rows; for several attacks one for each, or one that they share evenly.",
 )
@@ -67,7 +67,7 @@ _WORKS = {
     multiple=True,
     help="clean: rows of the target label only. dirty: of other labels only. mix: any.  [default: mix]",
 )
-@click.option("--seed", type=click.IntRange(0), default=42, show_default=True, help="Of everything random.")
+@click.option("--seed", type=SEED, default=42, show_default=True, help="Of everything random.")
 @click.option(
     "--for-asr", is_flag=True, help="Make a test set: trigger every row that is not of the target already."
 )
@@ -89,11 +89,14 @@ _WORKS = {
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option(
-    "--perplexity-model", metavar="NAME", help="Causal language model for the perplexity of the texts."
+    "--perplexity-model",
+    metavar="NAME",
+    type=Name(),
+    help="Causal language model for the perplexity of the texts.",
 )
 @click.option(
     "--perplexity-rows",
-    type=click.IntRange(1),
+    type=ROWS,
     default=256,
     show_default=True,
     help="Measure it on the first so many triggered rows.",

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import click
 
 from musclelora.cli.hub import model_of, spare_the_hub
-from musclelora.cli.options import at_most_one, progress_bar, quiet_libraries
+from musclelora.cli.options import BATCH, at_most_one, progress_bar, quiet_libraries
 from musclelora.cli.tasks import CLASSIFY, GENERATE, Work, dispatch, max_new_tokens, pair_options, task_of
 from musclelora.cli.terminal import printable
 from musclelora.data import load_texts
@@ -35,9 +35,7 @@ _WORKS = {
 @max_new_tokens
 @click.option("--split", help="Split of a folder or hub data set.")
 @click.option("--output", metavar="FILE", help="Write CSV to this file, not to standard output.")
-@click.option(
-    "--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Rows per forward pass."
-)
+@click.option("--batch-size", type=BATCH, default=64, show_default=True, help="Rows per forward pass.")
 def command(run: str, data: str | None, texts: tuple[str, ...], **options: Any) -> None:
     """Predict the labels of the texts in DATA, or answer its prompts, with the model in the folder RUN.
 

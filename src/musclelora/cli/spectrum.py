@@ -7,26 +7,26 @@ from typing import Any
 
 import click
 
-from musclelora.cli.options import Command, Floats, given
+from musclelora.cli.options import COST, SEED, SIGMAS, SPECTRUM_ROWS, STEPS, Command, Floats, given
 from musclelora.cli.terminal import printable
 from musclelora.cli.train import train_model, train_options
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
 
 _OPTIONS = (
-    click.option("--spectrum-rows", type=click.IntRange(1), help="Rows of the sample.  [default: 1000]"),
+    click.option("--spectrum-rows", type=SPECTRUM_ROWS, help="Rows of the sample.  [default: 1000]"),
     click.option(
         "--spectrum-every",
-        type=click.IntRange(1),
+        type=STEPS,
         help="Record every so many steps.  [default: as often as the cost bound allows]",
     ),
     click.option(
         "--spectrum-max-cost",
-        type=float,
+        type=COST,
         help="Add at most this share of the training time.  [default: 0.1; with --spectrum-every none]",
     ),
     click.option("--spectrum-sigmas", type=Floats(), help="Filter widths.  [default: from the distances]"),
-    click.option("--spectrum-sigma-count", type=click.IntRange(1), help="How many widths.  [default: 25]"),
+    click.option("--spectrum-sigma-count", type=SIGMAS, help="How many widths.  [default: 25]"),
     click.option("--spectrum-distance", help="squared or plain.  [default: squared]"),
     click.option(
         "--spectrum-within", help="Smooth over the row's own group or the sample.  [default: group]"
@@ -37,7 +37,7 @@ _OPTIONS = (
         help="Name groups by the data's poison flags, where it has them.  [default: yes]",
     ),
     click.option("--spectrum-double", is_flag=True, default=None, help="Compute in float64."),
-    click.option("--spectrum-seed", type=click.IntRange(0), help="Of the sample.  [default: 0]"),
+    click.option("--spectrum-seed", type=SEED, help="Of the sample.  [default: 0]"),
 )
 
 

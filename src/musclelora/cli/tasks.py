@@ -13,7 +13,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from musclelora.cli.options import Command
+from musclelora.cli.options import TOKENS, Command
 from musclelora.errors import UsageError
 
 CLASSIFY, GENERATE = "classify", "generate"
@@ -78,7 +78,7 @@ def max_new_tokens(command: Command) -> Command:
     """``--max-new-tokens``, for the commands that answer prompts."""
     return click.option(
         "--max-new-tokens",
-        type=click.IntRange(1),
+        type=TOKENS,
         default=64,
         show_default=True,
         help="generate: tokens of an answer, beyond which it is cut.",

@@ -9,9 +9,23 @@ import click
 
 from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import (
+    BATCH,
+    DROPOUT,
+    EPOCHS,
+    FIRST_EPOCH,
+    LEARNING_RATE,
+    LOSS,
     MODEL_OPTIONS,
+    NORM,
+    RANK,
+    SEED,
+    SHARE,
+    STEPS,
+    STRENGTH,
+    TEXT_TOKENS,
     Command,
     Floats,
+    Name,
     Words,
     at_most_one,
     flush_denormals,
@@ -39,6 +53,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--model",
+        type=Name(),
         help="Embedded model, hub name or folder.  [default: all-minilm-l6-v2; to generate "
         "smollm2-135m-instruct]",
     ),
@@ -63,48 +78,34 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--output", required=True, metavar="FOLDER", help="The run folder to write."),
     click.option("--resume", is_flag=True, help="Go on with the run in the output folder, if there is one."),
     click.option("--overwrite", is_flag=True, help="Replace the run in the output folder."),
-    click.option("--rank", "r", type=click.IntRange(1), help="Adapter: rank of the LoRA layers."),
-    click.option("--lora-alpha", type=float, help="Adapter: strength of the LoRA layers."),
-    click.option(
-        "--lora-dropout", type=click.FloatRange(0, 1), help="Adapter: dropout before the LoRA layers."
-    ),
+    click.option("--rank", "r", type=RANK, help="Adapter: rank of the LoRA layers."),
+    click.option("--lora-alpha", type=STRENGTH, help="Adapter: strength of the LoRA layers."),
+    click.option("--lora-dropout", type=DROPOUT, help="Adapter: dropout before the LoRA layers."),
     click.option(
         "--target-modules", type=Words(), help="Adapter: layers that get LoRA, by the end of their names."
     ),
     click.option("--scale-factors", type=Floats(), help="Adapter: radial scale factors, such as 1,4,8."),
-    click.option("--inner-rank", type=click.IntRange(1), help="Adapter: rank per scale factor."),
-    click.option("--multiscale-alpha", type=float, help="Adapter: strength of the multi-scale layer."),
+    click.option("--inner-rank", type=RANK, help="Adapter: rank per scale factor."),
+    click.option("--multiscale-alpha", type=STRENGTH, help="Adapter: strength of the multi-scale layer."),
     click.option(
         "--multiscale-modules", type=Words(), help="Adapter: layers that get it, by name, or all-adapted."
     ),
     click.option(
         "--train-output-layer/--freeze-output-layer", default=None, help="Adapter: the output layer."
     ),
-    click.option(
-        "--epochs", "num_train_epochs", type=click.FloatRange(0, min_open=True), help="Passes over the data."
-    ),
-    click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Peak learning rate."),
-    click.option(
-        "--batch-size", "per_device_train_batch_size", type=click.IntRange(1), help="Rows per step."
-    ),
-    click.option("--gradient-accumulation-steps", type=click.IntRange(1), help="Batches per update."),
-    click.option(
-        "--max-grad-norm", type=click.FloatRange(0), help="Clip gradients to this norm.  [default: 1]"
-    ),
-    click.option(
-        "--max-length", type=click.IntRange(2), help="Tokens per text.  [default: the model's limit]"
-    ),
+    click.option("--epochs", "num_train_epochs", type=EPOCHS, help="Passes over the data."),
+    click.option("--learning-rate", type=LEARNING_RATE, help="Peak learning rate."),
+    click.option("--batch-size", "per_device_train_batch_size", type=BATCH, help="Rows per step."),
+    click.option("--gradient-accumulation-steps", type=BATCH, help="Batches per update."),
+    click.option("--max-grad-norm", type=NORM, help="Clip gradients to this norm.  [default: 1]"),
+    click.option("--max-length", type=TEXT_TOKENS, help="Tokens per text.  [default: the model's limit]"),
     click.option(
         "--early-stopping",
-        type=click.IntRange(1),
+        type=STEPS,
         help="Stop after so many evaluations without a better one.",
     ),
-    click.option(
-        "--save-steps", type=click.IntRange(1), help="Evaluate and save every so many steps, not epochs."
-    ),
-    click.option(
-        "--seed", type=click.IntRange(0), default=42, show_default=True, help="Of everything random."
-    ),
+    click.option("--save-steps", type=STEPS, help="Evaluate and save every so many steps, not epochs."),
+    click.option("--seed", type=SEED, default=42, show_default=True, help="Of everything random."),
     *MODEL_OPTIONS,
     click.option(
         "--shard-backbone",
@@ -119,13 +120,13 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Alignment: project on the trusted gradient, as published, or take away what conflicts with it.",
     ),
     click.option(
-        "--max-raw-ratio", type=float, help="Alignment: the share of the raw gradient that ρ climbs to."
+        "--max-raw-ratio", type=SHARE, help="Alignment: the share of the raw gradient that ρ climbs to."
     ),
-    click.option("--mix-from-epoch", type=float, help="Alignment: the epoch from which ρ rises."),
+    click.option("--mix-from-epoch", type=FIRST_EPOCH, help="Alignment: the epoch from which ρ rises."),
     click.option(
-        "--min-trusted-loss", type=float, help="Alignment: ρ is 0 while the trusted loss is above this."
+        "--min-trusted-loss", type=LOSS, help="Alignment: ρ is 0 while the trusted loss is above this."
     ),
-    click.option("--trusted-batch-size", type=click.IntRange(1), help="Alignment: trusted rows per step."),
+    click.option("--trusted-batch-size", type=BATCH, help="Alignment: trusted rows per step."),
     click.option(
         "--gradient-passes", type=click.Choice(["auto", "one", "two"]), help="Alignment: passes per step."
     ),

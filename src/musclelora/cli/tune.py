@@ -9,9 +9,19 @@ import click
 
 from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import (
+    BATCH,
+    EPOCHS,
+    LEARNING_RATE,
     MODEL_OPTIONS,
+    RANK,
+    SECONDS,
+    SEED,
+    STRENGTH,
+    TEXT_TOKENS,
+    TRIALS,
     Command,
     Floats,
+    Name,
     adapter_and_arguments,
     at_most_one,
     flush_denormals,
@@ -23,36 +33,34 @@ from musclelora.cli.terminal import printable
 _OPTIONS = (
     *ROW_OPTIONS,
     click.option(
-        "--model", default="all-minilm-l6-v2", show_default=True, help="Embedded model, hub name or folder."
+        "--model",
+        type=Name(),
+        default="all-minilm-l6-v2",
+        show_default=True,
+        help="Embedded model, hub name or folder.",
     ),
     click.option("--output", required=True, metavar="FOLDER", help="The folder to keep the search in."),
     click.option("--resume", is_flag=True, help="Go on with the search in the folder, if there is one."),
     click.option("--overwrite", is_flag=True, help="Replace the search in the folder."),
-    click.option("--trials", type=int, default=50, show_default=True, help="Settings to try, in all."),
-    click.option("--timeout", type=float, metavar="SECONDS", help="Begin no other trial after so long."),
-    click.option(
-        "--learning-rate", type=click.FloatRange(0, min_open=True), help="Do not search it, but take this."
-    ),
+    click.option("--trials", type=TRIALS, default=50, show_default=True, help="Settings to try, in all."),
+    click.option("--timeout", type=SECONDS, metavar="SECONDS", help="Begin no other trial after so long."),
+    click.option("--learning-rate", type=LEARNING_RATE, help="Do not search it, but take this."),
     click.option("--scale-factors", type=Floats(), help="Do not search them, but take these."),
-    click.option("--inner-rank", type=click.IntRange(1), help="Do not search it, but take this."),
-    click.option("--multiscale-alpha", type=float, help="Do not search it, but take this."),
-    click.option("--rank", "r", type=click.IntRange(1), help="Do not search it, but take this."),
-    click.option("--lora-alpha", type=float, help="Take this.  [default: in proportion to a searched rank]"),
+    click.option("--inner-rank", type=RANK, help="Do not search it, but take this."),
+    click.option("--multiscale-alpha", type=STRENGTH, help="Do not search it, but take this."),
+    click.option("--rank", "r", type=RANK, help="Do not search it, but take this."),
+    click.option(
+        "--lora-alpha", type=STRENGTH, help="Take this.  [default: in proportion to a searched rank]"
+    ),
     click.option(
         "--epochs",
         "num_train_epochs",
-        type=click.FloatRange(0, min_open=True),
+        type=EPOCHS,
         help="Do not search them, but take so many.",
     ),
-    click.option(
-        "--batch-size", "per_device_train_batch_size", type=click.IntRange(1), help="Rows per step."
-    ),
-    click.option(
-        "--max-length", type=click.IntRange(2), help="Tokens per text.  [default: the model's limit]"
-    ),
-    click.option(
-        "--seed", type=click.IntRange(0), default=42, show_default=True, help="Of everything random."
-    ),
+    click.option("--batch-size", "per_device_train_batch_size", type=BATCH, help="Rows per step."),
+    click.option("--max-length", type=TEXT_TOKENS, help="Tokens per text.  [default: the model's limit]"),
+    click.option("--seed", type=SEED, default=42, show_default=True, help="Of everything random."),
     *MODEL_OPTIONS,
 )
 

@@ -36,7 +36,7 @@ def parse_chat(value: object, place: str) -> Chat:
     if isinstance(value, str):  # what a CSV can hold of it
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the second of lists in lists without end
             raise _no_chat(place, f"a text that is not JSON ({shown(value)})") from error
     if not isinstance(value, list) or not value:
         raise _no_chat(place, "no messages" if value == [] else f"a {type(value).__name__}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from musclelora.data.messages import bad_data, listed, one_line
+from musclelora.data.places import nearest
 from musclelora.data.raw import Cells, RawTable
 
 _SAVED = ("dataset_dict.json", "dataset_info.json", "state.json")
@@ -62,9 +63,11 @@ def read_hub(name: str, split: str | None) -> RawTable:
     try:
         loaded = datasets.load_dataset(name, split=split or "train")
     except Exception as error:  # network, hub, builder and parser errors have no common base
+        near = nearest(name)
+        meant = f"no such file or folder; did you mean {near}? It is " if near else ""
         raise bad_data(
             name,
-            f"neither an existing file or folder nor a reachable hub data set ({one_line(error)})",
+            f"{meant}neither an existing file or folder nor a reachable hub data set ({one_line(error)})",
             "a path, or the name of a data set on the Hugging Face hub",
             "check the spelling and the network",
         ) from error

@@ -72,6 +72,8 @@ def _is_unicode(value: object) -> bool:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return False
+    except RecursionError:  # none of it is a text or a label
+        return True
     return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -69,15 +70,42 @@ def infer_names(labels: Sequence[Label]) -> tuple[str, ...]:
     return tuple(str(value) for value in sorted(integers))
 
 
+def check_label_names(names: Sequence[object], source: str) -> None:
+    """Refuse class names of which one could not be told from another.
+
+    Raises:
+        DataError: one is no text, or comes twice.
+    """
+    odd = [name for name in names if not isinstance(name, str)]
+    if odd:
+        raise bad_data(source, f"label names {listed(odd)} that are no text", "texts", "write them as texts")
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)  # type: ignore[type-var]
+    if twice:
+        raise bad_data(
+            source,
+            f"label names {listed(twice)} more than once",
+            "a name for each class",
+            "rename the classes",
+        )
+
+
 class LabelMap:
     """Finds the id of a label in given class names.
 
     A label is found by its name, then by its integer written plainly ("1.0" is "1"). Where the names are
     words, an integer that is no name is a class id; where they are integers it is unknown.
+
+    Args:
+        names: the C class names; index = label id.
+        source: what has them, for messages.
+
+    Raises:
+        DataError: a name comes twice, or is no text.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], source: str = "label names") -> None:
         self.names = tuple(names)
+        check_label_names(self.names, source)
         self._ids = {name: index for index, name in enumerate(self.names)}
         self._words = not all(_INTEGER.fullmatch(name) for name in self.names)
 

@@ -101,5 +101,5 @@ def language_model_errors(name: str, kind: str) -> Iterator[None]:
     except Exception as error:  # a malformed folder makes from_pretrained raise nearly anything
         raise ModelError(
             f"{name}: cannot be loaded as a {kind} model with safetensors weights and no code of its own "
-            f"({one_line(error)[:200]}); check the name and the connection"
+            f"({one_line(error)}); check the name and the connection"
         ) from error

@@ -15,6 +15,8 @@ from musclelora.data.embedded import (
     embedded_model_path,
 )
 from musclelora.data.export_hashes import check_hashes
+from musclelora.data.messages import cut
+from musclelora.data.places import exists, files_below, may_be_on_hub, missing, nearest
 from musclelora.errors import ModelError, UsageError
 from musclelora.files import special
 
@@ -61,10 +63,20 @@ def model_source(name: str) -> Source:
         return Source(str(file.parent), file.name)
     if name in EMBEDDED_MODELS:
         return Source(str(embedded_model_path(name)))
+    if not name.strip():
+        raise ModelError(
+            f"model: found the name {name!r}, expected an embedded model, a hub name or a folder"
+        )
     folder = Path(name)
-    if not folder.exists():
+    if not exists(folder):
+        if not may_be_on_hub(name):
+            raise ModelError(
+                f"{name}: {missing(name, *EMBEDDED_NAMES)}; expected a model's folder, a hub name, or one of "
+                f"{', '.join(EMBEDDED_NAMES)}; check the spelling"
+            )
         return Source(name)
-    _check_files(folder)
+    _refuse_special(folder)
+    _refuse_large(folder)
     if not (folder / "config.json").is_file():
         raise ModelError(
             f"{folder}: no config.json in it; expected a Hugging Face model folder; "
@@ -81,17 +93,26 @@ def model_source(name: str) -> Source:
     return Source(name)
 
 
-def _check_files(folder: Path) -> None:
-    """Check that reading the files of a folder comes to an end.
+def _refuse_special(folder: Path) -> None:
+    """Refuse a folder that has a file which may never end, or never begin: some library would open it."""
+    found = special(folder)
+    try:
+        if found is None and folder.is_dir():
+            for _ in files_below(folder):
+                pass
+    except (ValueError, OSError) as error:
+        found = str(error)
+    if found is not None:
+        raise ModelError(
+            f"{folder}: {found}; expected a Hugging Face model folder of regular files; copy the files that "
+            "the model needs into a folder of their own"
+        )
 
-    Raises:
-        ModelError: one does not, such as a FIFO, or has no size that a model's JSON has.
-    """
-    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        found = special(file)
-        if found is not None:
-            raise ModelError(f"{file}: found {found}, expected a file of a model; name another folder")
-        if file.suffix == ".json" and file.is_file() and file.stat().st_size > _LARGEST_JSON:
+
+def _refuse_large(folder: Path) -> None:
+    """Refuse a folder with a JSON file of a size that no model's settings have."""
+    for file in sorted(folder.glob("*.json")):
+        if file.is_file() and file.stat().st_size > _LARGEST_JSON:
             raise ModelError(
                 f"{file}: found over {_LARGEST_JSON // 2**20} MiB, expected a file of a model's settings; "
                 "restore it"
@@ -113,18 +134,20 @@ def model_errors(name: str) -> Iterator[None]:
 
 
 def _cannot_load(name: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())
+    reason = " ".join(str(error).split()) or type(error).__name__
     if "custom code" in reason:
         return f"{name}: it needs code of its own to load, which is never run; choose another model"
-    if "safetensors" in reason and not Path(name).exists():
+    if "safetensors" in reason and not exists(name):
         return (
             f"{name}: it has no safetensors weights, and pickled ones are refused, as unpickling can run "
             "code; choose another model, or where you trust it convert it with save_pretrained()"
         )
     known = ", ".join(EMBEDDED_NAMES)
-    if not Path(name).exists() and name not in EMBEDDED_NAMES:
+    if not exists(name) and name not in EMBEDDED_NAMES:
+        near = nearest(name, *EMBEDDED_NAMES)
         return (
             f"{name}: not an embedded model ({known}), not a folder, and the hub did not give it; "
-            f"check the name and the connection ({reason[:160]})"
+            f"{f'did you mean {near}? ' if near else ''}"
+            f"check the name and the connection ({cut(reason)})"
         )
-    return f"{name}: cannot be loaded as a text classifier: {reason[:300]}"
+    return f"{name}: cannot be loaded as a text classifier: {cut(reason)}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from musclelora.data.delimited import read_csv
 from musclelora.data.messages import bad_data, listed
+from musclelora.data.places import files_below
 from musclelora.data.raw import RawTable
 from musclelora.data.table import Table
 from musclelora.data.writers import write_csv
@@ -19,8 +20,19 @@ _SPLIT = re.compile(r"(train|dev|test)-(clean|poison|detect)")
 
 
 def find_splits(folder: Path) -> dict[str, Path]:
-    """The splits in `folder`, by name: ``test-clean``, ``mix/0.1/train-poison``; empty if it has none."""
-    files = (file for file in folder.rglob("*.csv") if _SPLIT.fullmatch(file.stem))
+    """The splits in `folder`, by name: ``test-clean``, ``mix/0.1/train-poison``; empty if it has none.
+
+    Raises:
+        DataError: a file in it is none that can be read, or there are too many.
+    """
+    try:
+        files = [
+            file for file in files_below(folder) if file.suffix == ".csv" and _SPLIT.fullmatch(file.stem)
+        ]
+    except ValueError as error:
+        raise bad_data(
+            str(folder), str(error), "a folder of data files", "name another folder, or a file in it"
+        ) from error
     return {file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(files)}
 
 

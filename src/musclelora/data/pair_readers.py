@@ -13,7 +13,7 @@ from musclelora.data.chats import Chat, Message, parse_chat
 from musclelora.data.messages import bad_data, listed
 from musclelora.data.pairs import Pairs
 from musclelora.data.raw import RawTable
-from musclelora.data.readers import FLAG_COLUMN, choose, open_raw, parse_flag, parse_text
+from musclelora.data.readers import FLAG_COLUMN, choose, open_raw, parse_flag, parse_text, refuse_same
 from musclelora.errors import UsageError
 
 _MESSAGES = ("messages",)
@@ -60,6 +60,7 @@ def load_pairs(
     wanted = columns.names
     if not chats:
         wanted = (*wanted, choose(raw, response_column, _RESPONSES, "--response-column"))
+        refuse_same(wanted[0], wanted[-1], "--prompt-column", "--response-column")
     flagged = FLAG_COLUMN in raw.columns and FLAG_COLUMN not in wanted
     prompts: list[Chat] = []
     responses: list[str] = []

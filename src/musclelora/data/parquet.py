@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from musclelora.data.messages import bad_data, one_line
+from musclelora.data.places import refuse_special
 from musclelora.data.raw import Cells, RawTable, check_columns, class_label_names, read_errors
 from musclelora.errors import DataError
 
@@ -40,6 +41,7 @@ def read_parquet(path: Path) -> RawTable:
         except (ArrowException, OSError, UnicodeDecodeError) as error:
             raise unreadable(error) from error
 
+    refuse_special(path)
     with read_errors(str(path)):
         if not path.stat().st_size:
             raise bad_data(str(path), "empty file", "a table with at least one row", "name another file")
@@ -56,6 +58,6 @@ def _features(schema: Any) -> dict[str, Any]:
     """The feature descriptions that `datasets` leaves in a schema; empty where there are none."""
     try:
         features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, RecursionError):
         return {}
     return features if isinstance(features, dict) else {}

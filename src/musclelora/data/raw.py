@@ -67,5 +67,10 @@ def class_label_names(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]
     return {
         column: tuple(feature["names"])
         for column, feature in features.items()
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and _names(feature.get("names"))
     }
+
+
+def _names(value: Any) -> bool:
+    """Whether a value, which whoever wrote the file chose, is a list of names."""
+    return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)

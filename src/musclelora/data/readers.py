@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,7 +17,8 @@ from musclelora.data.jsonl import read_jsonl
 from musclelora.data.labels import Label, LabelMap, infer_names, parse_label, unknown_label
 from musclelora.data.messages import bad_data, listed, shown
 from musclelora.data.parquet import read_parquet
-from musclelora.data.raw import RawTable
+from musclelora.data.places import may_be_on_hub, missing, refuse_blank, refuse_special
+from musclelora.data.raw import RawTable, read_errors
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
 
@@ -37,7 +37,6 @@ _LABEL_COLUMNS = ("label", "labels", "category", "class", "target")
 FLAG_COLUMN = "poisoned"
 """The column of the poison flag, where a table has one."""
 _FLAGS = {"0": False, "1": True, "false": False, "true": True, "0.0": False, "1.0": True}
-_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
 
 
 def load_table(
@@ -68,7 +67,8 @@ def load_table(
 
     Raises:
         DataError: the source, a column or a row cannot be used; the message names it.
-        UsageError: `max_rows` is below 1, or `split` is given with a single file.
+        UsageError: `max_rows` is below 1, `split` is given with a single file, or the text and the label are
+            the same column.
     """
     if max_rows is not None and max_rows < 1:
         raise UsageError(f"max_rows is {max_rows}; expected at least 1; leave it out to read every row")
@@ -88,7 +88,7 @@ def load_table(
             flags.append(parse_flag(cells[2], raw.place(position, flag)))
     if not texts:
         raise bad_data(raw.source, "no rows", "at least one row after the header", "name another file")
-    label_map = LabelMap(label_names or names or infer_names(labels))
+    label_map = LabelMap(label_names or names or infer_names(labels), raw.source)
     return Table(
         texts=tuple(texts),
         labels=_number(raw, label, labels, positions, label_map),
@@ -103,21 +103,24 @@ def load_texts(
 ) -> tuple[str, ...]:
     """Read the texts of a table that needs no labels; arguments and errors as for :func:`load_table`."""
     raw = open_raw(os.fspath(source), split)
-    own = openbackdoor.COLUMNS[1:2] if raw.columns == openbackdoor.COLUMNS else _TEXT_COLUMNS
-    column = choose(raw, text_column, own, "--text-column")
+    column = choose_text(raw, text_column)
     return tuple(parse_text(value, raw.place(at, column)) for at, (value,) in raw.rows((column,)))
 
 
 def open_raw(source: str, split: str | None) -> RawTable:
     """The table of any kind that `source` names, before columns are chosen."""
+    refuse_blank(source, "data")
     path = Path(source)
-    if path.is_dir():
+    with read_errors(source):
+        found, folder = path.exists(), path.is_dir()
+    if folder:
         splits = openbackdoor.find_splits(path)
         return (
             openbackdoor.read_split(path, splits, split) if splits else huggingface.read_folder(path, split)
         )
     reader = READERS.get(path.suffix.lower())
-    if path.exists():
+    if found:
+        refuse_special(path)
         if reader is None:
             raise bad_data(
                 source, f"unknown format {path.suffix!r}", f"one of {', '.join(READERS)}", "convert the file"
@@ -125,21 +128,54 @@ def open_raw(source: str, split: str | None) -> RawTable:
         if split is not None:
             raise UsageError(f"split {split!r} was given with the single file {source}; name one of the two")
         return reader(path)
-    if reader is not None or not _HUB_NAME.fullmatch(source):
-        raise bad_data(source, "no such file or folder", "an existing path", "check the spelling")
+    if reader is not None or not may_be_on_hub(source):
+        raise bad_data(source, missing(source), "an existing path", "check the spelling")
     return huggingface.read_hub(source, split)
 
 
 def choose_columns(raw: RawTable, text: str | None, label: str | None) -> tuple[str, str, str | None]:
-    """The text, label and flag columns of a table."""
-    if raw.columns == openbackdoor.COLUMNS:
-        _, own_text, own_label, flag = openbackdoor.COLUMNS
-        text, label = text or own_text, label or own_label
-    else:
-        flag = FLAG_COLUMN
-    text = choose(raw, text, _TEXT_COLUMNS, "--text-column")
-    label = choose(raw, label, _LABEL_COLUMNS, "--label-column")
-    return text, label, flag if flag in raw.columns and flag not in (text, label) else None
+    """The text, label and flag columns of a table.
+
+    Raises:
+        DataError: it has none of the columns.
+        UsageError: the text and the label would be the same column.
+    """
+    found, names = choose_text(raw, text), choose_label(raw, label)
+    assert names is not None  # noqa: S101  # it is not optional here
+    refuse_same(found, names, "--text-column", "--label-column")
+    return found, names, flag_column(raw, found, names)
+
+
+def choose_text(raw: RawTable, named: str | None) -> str:
+    """The column of the texts; an OpenBackdoor file has its own."""
+    own = openbackdoor.COLUMNS[1:2] if raw.columns == openbackdoor.COLUMNS else _TEXT_COLUMNS
+    return choose(raw, named, own, "--text-column")
+
+
+def choose_label(raw: RawTable, named: str | None, *, optional: bool = False) -> str | None:
+    """The column of the labels; None where `optional`, none is named, and there is none."""
+    own = openbackdoor.COLUMNS[2:3] if raw.columns == openbackdoor.COLUMNS else _LABEL_COLUMNS
+    if optional and named is None and not any(column in raw.columns for column in own):
+        return None
+    return choose(raw, named, own, "--label-column")
+
+
+def flag_column(raw: RawTable, *taken: str) -> str | None:
+    """The column of the poison flag, where there is one that is not `taken` for something else."""
+    flag = openbackdoor.COLUMNS[3] if raw.columns == openbackdoor.COLUMNS else FLAG_COLUMN
+    return flag if flag in raw.columns and flag not in taken else None
+
+
+def refuse_same(one: str, other: str, *options: str) -> None:
+    """Refuse one column as both of two things.
+
+    Raises:
+        UsageError: the two are the same; `options` name them.
+    """
+    if one == other:
+        raise UsageError(
+            f"{' and '.join(options)}: found column {shown(one)} for both, expected two columns; name another"
+        )
 
 
 def choose(raw: RawTable, named: str | None, defaults: Sequence[str], option: str) -> str:

@@ -118,7 +118,7 @@ def open_stream(
             flags.append(parse_flag(cells[1], raw.place(position, flag)))
     if not codes:
         raise bad_data(raw.source, "no rows", "at least one row after the header", "name another file")
-    names = LabelMap(label_names or own or infer_names(list(kinds)))
+    names = LabelMap(label_names or own or infer_names(list(kinds)), raw.source)
     ids = np.empty(len(kinds), dtype=np.int64)
     for kind, code in kinds.items():
         found = names.id_of(kind)

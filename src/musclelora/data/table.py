@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from musclelora.data.labels import check_label_names
 from musclelora.errors import DataError
 
 
@@ -21,7 +22,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """Texts with integer labels and the names those integers stand for.
+    """Texts with integer labels and the names those integers stand for, no two of which are the same.
 
     Attributes:
         texts: N texts, in the order of the source.
@@ -40,6 +41,7 @@ class Table:
     def __post_init__(self) -> None:
         if len(self.texts) != len(self.labels):
             raise DataError(f"{self.source}: {len(self.texts)} texts but {len(self.labels)} labels")
+        check_label_names(self.label_names, self.source)
 
     def __len__(self) -> int:
         return len(self.texts)

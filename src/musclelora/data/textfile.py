@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from musclelora.data.messages import bad_data
+from musclelora.data.places import refuse_special
 from musclelora.data.raw import read_errors
 from musclelora.errors import DataError
 
@@ -44,8 +45,9 @@ def open_text(path: Path, *, newline: str) -> Iterator[TextIO]:
         newline: as in :func:`open`: ``""`` to keep every line ending, ``"\n"`` to split at that one only.
 
     Raises:
-        DataError: the file is unreadable, empty or binary, or (while it is read) not UTF-8.
+        DataError: the file is unreadable, no regular file, empty or binary, or (while it is read) not UTF-8.
     """
+    refuse_special(path)
     with read_errors(str(path)):
         with path.open("rb") as binary:
             head = binary.read(_HEAD_BYTES)

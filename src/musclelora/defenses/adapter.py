@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from musclelora.adapter import Backbone
 from musclelora.adapter.placement import ends_of_sublayers, find_placement
 from musclelora.defenses.peft_training import Efficient
-from musclelora.errors import UsageError
+from musclelora.limits import RANK, check_whole
 
 
 class Adapter(Efficient):
@@ -30,8 +30,7 @@ class Adapter(Efficient):
     name: ClassVar[str] = "adapter"
 
     def __init__(self, bottleneck: int = 24, learning_rate: float | None = None, **arguments: Any) -> None:
-        if bottleneck < 1:
-            raise UsageError(f"adapter bottleneck: found {bottleneck}, expected at least 1")
+        check_whole("adapter bottleneck", bottleneck, 1, RANK)
         super().__init__(learning_rate=learning_rate, **arguments)
         self.bottleneck = bottleneck
 

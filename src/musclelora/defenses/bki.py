@@ -12,7 +12,7 @@ from musclelora.defenses.base import Flags
 from musclelora.defenses.filtering import Filter
 from musclelora.defenses.hidden import features, without_each_word
 from musclelora.defenses.setting import Setting
-from musclelora.errors import UsageError
+from musclelora.limits import TOKENS, check_whole
 
 _CHUNK = 256
 
@@ -41,8 +41,7 @@ class BKI(Filter):
 
     def __init__(self, per_text: int = 5, keywords: int = 5, max_words: int = 128) -> None:
         for parameter, value in (("per_text", per_text), ("keywords", keywords), ("max_words", max_words)):
-            if value < 1:
-                raise UsageError(f"bki {parameter}: found {value}, expected at least 1")
+            check_whole(f"bki {parameter}", value, 1, TOKENS)
         self.per_text = per_text
         self.keywords = keywords
         self.max_words = max_words

@@ -13,7 +13,7 @@ from musclelora.defenses.base import Flags
 from musclelora.defenses.filtering import Filter
 from musclelora.defenses.hidden import features
 from musclelora.defenses.setting import Setting
-from musclelora.errors import UsageError
+from musclelora.limits import EPOCHS, RANK, check_number, check_whole
 
 
 class CUBE(Filter):
@@ -37,12 +37,9 @@ class CUBE(Filter):
     name: ClassVar[str] = "cube"
 
     def __init__(self, components: int = 10, min_cluster: float = 0.05, epochs: float = 1) -> None:
-        if components < 1:
-            raise UsageError(f"cube components: found {components}, expected at least 1")
-        if not 0 < min_cluster <= 0.5:
-            raise UsageError(f"cube min_cluster: found {min_cluster}, expected a share in (0, 0.5]")
-        if not epochs > 0:
-            raise UsageError(f"cube epochs: found {epochs}, expected a number above 0")
+        check_whole("cube components", components, 1, RANK)
+        check_number("cube min_cluster", min_cluster, 0, 0.5, above=True)
+        check_number("cube epochs", epochs, 0, EPOCHS, above=True)
         self.components = components
         self.min_cluster = min_cluster
         self.epochs = epochs

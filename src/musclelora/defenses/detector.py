@@ -10,7 +10,7 @@ import numpy as np
 
 from musclelora.defenses.base import Answers, Defense, Scores
 from musclelora.defenses.setting import Setting
-from musclelora.errors import UsageError
+from musclelora.limits import check_number
 
 
 class Detector(Defense):
@@ -30,8 +30,7 @@ class Detector(Defense):
     kind: ClassVar[str] = "inference"
 
     def __init__(self, frr: float = 0.01) -> None:
-        if not 0 <= frr <= 1:
-            raise UsageError(f"{self.name} frr: found {frr}, expected a share in [0, 1]")
+        check_number(f"{self.name} frr", frr, 0, 1)
         self.frr = frr
 
     def fit(self, setting: Setting) -> Self:

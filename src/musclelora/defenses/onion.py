@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from musclelora.defenses.base import Answers, Defense
 from musclelora.defenses.perplexity import WordDrops
 from musclelora.defenses.setting import Setting
-from musclelora.errors import UsageError
+from musclelora.limits import BATCH, TOKENS, check_number, check_whole
 
 
 class ONION(Defense):
@@ -49,11 +49,9 @@ class ONION(Defense):
         max_words: int = 128,
         batch_size: int = 64,
     ) -> None:
-        if not 0 <= max_drop <= 1:
-            raise UsageError(f"onion max_drop: found {max_drop}, expected a share in [0, 1]")
-        for parameter, value in (("max_words", max_words), ("batch_size", batch_size)):
-            if value < 1:
-                raise UsageError(f"onion {parameter}: found {value}, expected at least 1")
+        check_number("onion max_drop", max_drop, 0, 1)
+        check_whole("onion max_words", max_words, 1, TOKENS)
+        check_whole("onion batch_size", batch_size, 1, BATCH)
         self.language_model = language_model
         self.max_drop = max_drop
         self.max_words = max_words

@@ -17,6 +17,7 @@ from musclelora.defenses.base import Defense
 from musclelora.defenses.setting import Setting
 from musclelora.defenses.trained import OWN_FIELDS, TRAINING_FIELDS
 from musclelora.errors import UsageError
+from musclelora.limits import RATE, check_number
 from musclelora.training import Classifier, MuScleTrainingArguments
 from musclelora.training.batches import TokenizedTable
 
@@ -41,8 +42,7 @@ class Efficient(Defense):
     def __init__(self, **arguments: Any) -> None:
         self.arguments = {name: value for name, value in arguments.items() if value is not None}
         rate = self.arguments.get("learning_rate", 1.0)
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
-            raise UsageError(f"{self.name} learning_rate: found {rate!r}, expected a number above 0")
+        check_number(f"{self.name} learning_rate", rate, 0, RATE, above=True)
         try:  # the class checks its values; what it makes is not needed here
             MuScleTrainingArguments(output_dir="", **self.arguments)
         except (TypeError, ValueError) as error:

@@ -12,6 +12,7 @@ from musclelora.adapter.backbone import length_limit
 from musclelora.data.messages import one_line
 from musclelora.defenses.peft_training import Efficient
 from musclelora.errors import ModelError, UsageError
+from musclelora.limits import TOKENS, check_whole
 
 
 class Prefix(Efficient):
@@ -31,8 +32,7 @@ class Prefix(Efficient):
     name: ClassVar[str] = "prefix"
 
     def __init__(self, num_virtual_tokens: int = 16, learning_rate: float = 1e-2, **arguments: Any) -> None:
-        if num_virtual_tokens < 1:
-            raise UsageError(f"prefix num_virtual_tokens: found {num_virtual_tokens}, expected at least 1")
+        check_whole("prefix num_virtual_tokens", num_virtual_tokens, 1, TOKENS)
         super().__init__(learning_rate=learning_rate, **arguments)
         self.num_virtual_tokens = self.reserved = num_virtual_tokens
 
@@ -57,7 +57,7 @@ class Prefix(Efficient):
                 model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids))
         except Exception as error:  # PEFT says in many ways that it does not know a model
             raise ModelError(
-                f"{type(backbone.model).__name__}: it takes no prefix ({one_line(error)[:160]}); "
+                f"{type(backbone.model).__name__}: it takes no prefix ({one_line(error)}); "
                 "expected a model that takes keys and values of earlier tokens, such as BERT, RoBERTa, GPT-2 "
                 "or Llama; choose another model or defence"
             ) from error

@@ -15,6 +15,7 @@ from musclelora.defenses.base import Scores
 from musclelora.defenses.detector import Detector
 from musclelora.defenses.setting import Setting
 from musclelora.errors import DataError, UsageError
+from musclelora.limits import EPOCHS, RATE, check_number, check_whole
 
 _BATCH = 32
 
@@ -55,10 +56,8 @@ class RAP(Detector):
         super().__init__(frr)
         if not 0 < low < high <= 1:
             raise UsageError(f"rap low, high: found {low} and {high}, expected 0 < low < high ≤ 1")
-        if epochs < 1 or not learning_rate > 0:
-            raise UsageError(
-                f"rap epochs, learning_rate: found {epochs} and {learning_rate}, expected both above 0"
-            )
+        check_whole("rap epochs", epochs, 1, EPOCHS)
+        check_number("rap learning_rate", learning_rate, 0, RATE, above=True)
         self.low, self.high = low, high
         self.epochs = epochs
         self.learning_rate = learning_rate

@@ -12,7 +12,7 @@ from musclelora.defenses.base import Scores
 from musclelora.defenses.detector import Detector
 from musclelora.defenses.hidden import entropy
 from musclelora.defenses.setting import Setting
-from musclelora.errors import UsageError
+from musclelora.limits import WORDS, check_number, check_whole
 
 
 class STRIP(Detector):
@@ -35,10 +35,8 @@ class STRIP(Detector):
 
     def __init__(self, repeat: int = 5, swap_ratio: float = 0.25, frr: float = 0.01) -> None:
         super().__init__(frr)
-        if repeat < 1:
-            raise UsageError(f"strip repeat: found {repeat}, expected at least 1")
-        if not 0 < swap_ratio <= 1:
-            raise UsageError(f"strip swap_ratio: found {swap_ratio}, expected a share in (0, 1]")
+        check_whole("strip repeat", repeat, 1, WORDS)
+        check_number("strip swap_ratio", swap_ratio, 0, 1, above=True)
         self.repeat = repeat
         self.swap_ratio = swap_ratio
 

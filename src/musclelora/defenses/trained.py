@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any, ClassVar, Self
 
 from musclelora.adapter import MuScleLoraConfig
@@ -15,7 +14,21 @@ from musclelora.training.run import ADAPTER_FIELDS
 OWN_FIELDS = frozenset({"seed", "output_dir"})
 """What the setting decides."""
 
-TRAINING_FIELDS = tuple(field.name for field in fields(MuScleTrainingArguments) if field.init)
+# fmt: off
+TRAINING_FIELDS = (
+    "learning_rate", "num_train_epochs", "max_steps", "lr_scheduler_type", "warmup_steps", "weight_decay",
+    "optim", "adam_beta1", "adam_beta2", "adam_epsilon", "label_smoothing_factor", "max_grad_norm",
+    "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "max_length",
+    "alignment", "alignment_rule", "max_raw_ratio", "mix_from_epoch", "min_trusted_loss",
+    "trusted_batch_size", "gradient_passes", "bf16", "dtype", "quantize", "attn_implementation",
+    "activation_checkpointing", "gradient_checkpointing", "use_cpu", "disable_tqdm", "logging_steps",
+)
+# fmt: on
+"""The training arguments that a defence may be given: those that say how a model is trained.
+
+Others say where it is saved, who is told and where it is uploaded, which is no part of a comparison, and
+nothing that a grid from elsewhere may decide.
+"""
 
 
 class Trained(Defense):

@@ -16,16 +16,19 @@ from musclelora.evaluation.metrics import (
     score,
     wilson_interval,
 )
+from musclelora.evaluation.triggered import Triggered, load_triggered
 
 __all__ = [
     "Evaluation",
     "Rate",
+    "Triggered",
     "asr",
     "cacc",
     "cacc_gap",
     "confusion_matrix",
     "evaluate",
     "excess_asr",
+    "load_triggered",
     "per_class_accuracy",
     "score",
     "target_id",

@@ -156,6 +156,7 @@ class Evaluation:
         label_names: the C class names; index = label id.
         target: the target label's name, or None.
         truncated: texts that were cut to the model's limit.
+        left_out: triggered rows of the target label, which do not count.
     """
 
     cacc: Rate | None
@@ -165,6 +166,7 @@ class Evaluation:
     label_names: tuple[str, ...] = ()
     target: str | None = None
     truncated: int = 0
+    left_out: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON ready; a rate that was not measured is None."""
@@ -176,6 +178,7 @@ class Evaluation:
             "label_names": list(self.label_names),
             "target": self.target,
             "truncated": self.truncated,
+            "triggered_left_out": self.left_out,
         }
 
 
@@ -186,6 +189,7 @@ def score(
     triggered_predictions: Labels | None = None,
     target: int | None = None,
     truncated: int = 0,
+    left_out: int = 0,
 ) -> Evaluation:
     """Everything there is to say about a model's predictions.
 
@@ -195,6 +199,7 @@ def score(
         triggered_predictions: shape (M,), of triggered rows whose true label is not the target.
         target: the target label id; needed with `triggered_predictions`.
         truncated: texts that were cut to the model's limit, for the record.
+        left_out: triggered rows of the target label, for the record.
 
     Raises:
         DataError: there are predictions to score, but of no row.
@@ -219,6 +224,7 @@ def score(
         label_names=tuple(label_names),
         target=None if target is None else label_names[target],
         truncated=truncated,
+        left_out=left_out,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from musclelora.errors import UsageError
+from musclelora.limits import NUMBERS, SEED, SPECTRUM_ROWS, STEPS, check_whole
 from musclelora.spectrum.distances import check_sigmas
 
 MIN_ROWS = 4
@@ -51,14 +52,11 @@ class SpectrumSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.rows < 2 * MIN_ROWS:
-            raise UsageError(f"spectrum rows: found {self.rows}, expected at least {2 * MIN_ROWS}")
-        for name in ("every", "sigma_count"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"spectrum {name}: found {value}, expected at least 1")
-        if self.seed < 0:
-            raise UsageError(f"spectrum seed: found {self.seed}, expected at least 0")
+        check_whole("spectrum rows", self.rows, 2 * MIN_ROWS, SPECTRUM_ROWS)
+        if self.every is not None:
+            check_whole("spectrum every", self.every, 1, STEPS)
+        check_whole("spectrum sigma_count", self.sigma_count, 1, NUMBERS)
+        check_whole("spectrum seed", self.seed, 0, SEED)
         if self.max_cost is not None and not (0 < self.max_cost < math.inf):
             raise UsageError(
                 f"spectrum max_cost: found {self.max_cost}, expected a share above 0, such as 0.1"

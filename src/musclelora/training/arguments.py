@@ -16,8 +16,27 @@ from musclelora.adapter.presets import Preset
 from musclelora.alignment import ALIGNMENT_RULES
 from musclelora.errors import UsageError
 from musclelora.launched import process_count
+from musclelora.limits import BATCH, EPOCHS, RATE, SEED, STEPS, STRENGTH, TOKENS
 
 GRADIENT_PASSES = ("auto", "one", "two")
+
+
+_MOST = {
+    "learning_rate": RATE,
+    "num_train_epochs": EPOCHS,
+    "mix_from_epoch": EPOCHS,
+    "min_trusted_loss": STRENGTH,
+    "max_grad_norm": RATE,
+}
+_WHOLE = {
+    "per_device_train_batch_size": (1, BATCH),
+    "per_device_eval_batch_size": (1, BATCH),
+    "trusted_batch_size": (1, BATCH),
+    "gradient_accumulation_steps": (1, BATCH),
+    "max_length": (1, TOKENS),
+    "max_steps": (-1, STEPS),
+    "seed": (0, SEED),
+}
 
 
 @dataclass
@@ -73,16 +92,10 @@ class MuScleTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         _in_range("max_raw_ratio", self.max_raw_ratio, 0.0, 1.0)
-        for name in (
-            "learning_rate",
-            "num_train_epochs",
-            "mix_from_epoch",
-            "min_trusted_loss",
-            "max_grad_norm",
-        ):
-            _in_range(name, getattr(self, name), 0.0, math.inf)
-        for name in ("per_device_train_batch_size", "trusted_batch_size", "max_length"):
-            _in_range(name, getattr(self, name), 1, math.inf, whole=True)
+        for name, high in _MOST.items():
+            _in_range(name, getattr(self, name), 0.0, high)
+        for name, (low, high) in _WHOLE.items():
+            _in_range(name, getattr(self, name), low, high, whole=True)
         for name, known in (("gradient_passes", GRADIENT_PASSES), ("alignment_rule", ALIGNMENT_RULES)):
             if getattr(self, name) not in known:
                 raise UsageError(f"{name}: found {getattr(self, name)!r}, expected one of {', '.join(known)}")
@@ -134,8 +147,13 @@ class MuScleTrainingArguments(TrainingArguments):
 def _in_range(name: str, value: float | None, low: float, high: float, *, whole: bool = False) -> None:
     if value is None:
         return
-    number = isinstance(value, Real) and math.isfinite(value) and not (whole and value != int(value))
+    number = (
+        isinstance(value, Real)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and not (whole and value != int(value))
+    )
     if not (number and low <= value <= high):
         kind = "whole" if whole else "finite"
-        upper = "" if math.isinf(high) else f" to {high:g}"
-        raise UsageError(f"{name}: found {value!r}, expected a {kind} number from {low:g}{upper}")
+        upper = f"{high:,}" if isinstance(high, int) else f"{high:g}"
+        raise UsageError(f"{name}: found {value!r}, expected a {kind} number from {low:g} to {upper}")

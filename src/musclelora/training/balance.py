@@ -66,19 +66,32 @@ class BalanceCallback(TrainerCallback):
             self._say(f"warning: step {step}: {text}")
 
 
-def no_better_than_trusted(accuracy: float | None, trusted_only: float, rows: int) -> str | None:
-    """A warning, if the training rows are no better to learn from than the trusted rows alone.
+def no_better_than_trusted(
+    accuracy: float | None, trusted_only: float, rows: int, *, finished: bool
+) -> str | None:
+    """A warning, if a model of the training rows is no better on the trusted rows than models of these alone.
 
     Args:
-        accuracy: of a model of the training rows, on the trusted rows; None: not known.
+        accuracy: of the model of the training rows, on the trusted rows; None: not known.
         trusted_only: of models of folds of the trusted rows, each on the rows that were held out from it.
         rows: how many trusted rows there are.
+        finished: whether the model is the one that was trained and is kept. If not, it is the one that was
+            trained for a while before, to judge rows with, and says less.
     """
     if accuracy is None or accuracy > trusted_only:
         return None
+    measured = (
+        f"is right in {accuracy:.3f} of the {rows} trusted rows, models of trusted rows alone in "
+        f"{trusted_only:.3f} of those that they had not seen"
+    )
+    if finished:
+        return (
+            f"warning: the model of the training rows {measured}: the training rows add nothing to what the "
+            "trusted rows teach, or were learned too briefly; train longer (--epochs), look at them, trust "
+            "more rows, or take --method trusted-only"
+        )
     return (
-        f"warning: a model of the training rows is right in {accuracy:.3f} of the {rows} trusted rows, "
-        f"models of trusted rows alone in {trusted_only:.3f} of those that they had not seen: the training "
-        "rows add nothing, or were learned too briefly; train longer (--epochs), look at them, trust more "
-        "rows, or take --method trusted-only"
+        f"warning: a model that was trained for a while, to judge the training rows, {measured}: the "
+        "training rows may add nothing. It is not the model of this run, which was trained longer; measure "
+        "that on clean rows (musclelora evaluate --clean), beside one of --method trusted-only"
     )

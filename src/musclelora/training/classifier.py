@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from musclelora.adapter.tokens import tokenize
+from musclelora.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,23 @@ class Predictions:
         """The most probable label of each text, shape (N,)."""
         labels: NDArray[np.int64] = self.probabilities.argmax(axis=1).astype(np.int64)
         return labels
+
+
+def check_texts(texts: object) -> None:
+    """Refuse what would be taken for a list of texts: a text is one of its characters.
+
+    Raises:
+        UsageError: it is one text, or holds what is no text.
+    """
+    if isinstance(texts, str | bytes):
+        raise UsageError("texts: found one text, expected a list of texts; pass [text]")
+    odd = (
+        next((text for text in texts if not isinstance(text, str)), None)
+        if isinstance(texts, Sequence)
+        else None
+    )
+    if odd is not None:
+        raise UsageError(f"texts: found a {type(odd).__name__} in the list, expected texts; pass str(value)")
 
 
 @dataclass(frozen=True)
@@ -61,7 +79,11 @@ class Classifier:
             texts: N texts; an empty one is fine.
             batch_size: rows per forward pass.
             progress: called after each batch with the number of rows it held.
+
+        Raises:
+            UsageError: `texts` is one text, or holds what is no text.
         """
+        check_texts(texts)
         probabilities = np.zeros((len(texts), len(self.label_names)), dtype=np.float32)
         truncated = 0
         with self.evaluating():

@@ -257,7 +257,9 @@ def fit(
             right = (
                 outcome["result"]["best_accuracy"] if select_best == "trusted" else judgement.look_accuracy
             )
-            warning = no_better_than_trusted(right, judgement.trusted_accuracy, len(trusted))
+            warning = no_better_than_trusted(
+                right, judgement.trusted_accuracy, len(trusted), finished=select_best == "trusted"
+            )
             if warning:
                 say(warning)
         on_first(lambda: place.finish({**info, "status": "finished", **outcome}))
