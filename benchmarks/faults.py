@@ -102,7 +102,7 @@ def of_run(folder: Path) -> Result:
     if info["status"] != "finished":
         raise ValueError(f"its status is {info['status']}")
     return {
-        "weights": tensors(folder / "out" / "musclelora.safetensors"),
+        "weights": tensors(folder / "out" / info.get("weights", {}).get("file", "musclelora.safetensors")),
         "history": [_timeless(log) for log in info["history"]],
         "result": _timeless(info["result"]),
         "adapter": info["adapter"],
@@ -488,7 +488,7 @@ def inspect(outcome: Outcome, task: Task, known: Reference, home: Path, place: P
 
 def go_on(outcome: Outcome, task: Task, known: Reference, home: Path, place: Path) -> None:
     """Run the same command to its end, and compare what it wrote with the reference."""
-    code, said = run(f"{task.command.replace('OUT', 'out')} {task.resume}", home, place)
+    code, said = run(again(outcome, task, place), home, place)
     if code:
         outcome.lost = outcome.lost or f"it cannot be gone on with: {code}, {_short(said)}"
         return
@@ -499,6 +499,13 @@ def go_on(outcome: Outcome, task: Task, known: Reference, home: Path, place: Pat
         return
     if result != known.result:
         outcome.changed = outcome.changed or difference(known.result, result)
+
+
+def again(outcome: Outcome, task: Task, place: Path) -> str:
+    """The command that goes on; where a run is begun that replaces another, every other time with --resume."""
+    command = f"{task.command.replace('OUT', 'out')} {task.resume}"
+    begun = (place / "out" / ".next" / "run.json").exists()
+    return command.replace("--overwrite", "--resume") if begun and outcome.number % 2 else command
 
 
 def difference(expected: Result, found: Result) -> str:

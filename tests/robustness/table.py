@@ -70,7 +70,7 @@ class Case:
         code: the exit code, or those that are allowed.
         bad: what is changed before the command runs.
         says: what the line on standard error holds.
-        makes: what the command may write if it ends with 0: glob patterns.
+        makes: what the command may write, if it ends with 0 or late: glob patterns.
         late: whether it is refused only after it has begun to work, which shows its progress.
     """
 

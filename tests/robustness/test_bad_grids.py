@@ -109,7 +109,7 @@ def of_keys() -> Iterator[Case]:
         for what, value in ODD.items():
             if (key, what) not in FINE:
                 yield Case(f"{key}: {what}", f"{RUN} --dry-run", (2, 3, 4), having(**{key: value}))
-        if key in ("name", "data", "attacks", "defenses"):
+        if key in ("data", "attacks", "defenses"):
             yield Case(f"no {key}", f"{RUN} --dry-run", 2, having(**{key: None}))
 
 
