@@ -2,9 +2,9 @@
 
 Every task is a command on tiny data that takes some seconds. It runs once undisturbed: the reference.
 Then, N times in all and the tasks in turn, it is started as a process, and the process with all of its
-children is killed (SIGKILL) at a random moment: uniform over the time that the reference took, of every four
-moments three in the part of it in which files are written, for the rest is the start of Python. The command
-then goes on (with --resume, where it has that) to its end. A fault is
+children is killed (SIGKILL) at a random moment: uniform over the processor time that the reference took, which
+load does not stretch; of every four moments three are in the part in which files are written, as the rest is
+the start of Python. The command then goes on (with --resume, where it has that) to its end. A fault is
 
   lost       an earlier whole result is gone or cannot be read, or the command cannot be gone on with
   changed    the result is not bit for bit that of the reference: weights, what run.json has of the training,
@@ -271,41 +271,82 @@ def _write_model(folder: Path, kind: str, architecture: str, **more: Any) -> Non
 # ---- running commands -----------------------------------------------------------------------------------
 
 
-def start(command: str, home: Path, folder: Path, **limits: int) -> subprocess.Popen[str]:
-    """Start a command in `folder`, as the first of a group of processes."""
+class Running:
+    """A command as the first of a group of processes.
 
-    def limit() -> None:
-        for name, value in limits.items():
-            resource.setrlimit(getattr(resource, name), (value, value))
+    Args:
+        command: the words after ``musclelora``; {home} stands for the folder `home`.
+        home: the folder of the data.
+        folder: what the command runs in.
+        **limits: of the command, such as ``RLIMIT_FSIZE``.
+    """
 
-    return subprocess.Popen(
-        [sys.executable, "-m", "musclelora", *command.replace("{home}", str(home)).split()],
-        cwd=folder,
-        env={**os.environ, **CALM},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=limit if limits else None,
-    )
+    def __init__(self, command: str, home: Path, folder: Path, **limits: int) -> None:
+        def limit() -> None:
+            for name, value in limits.items():
+                resource.setrlimit(getattr(resource, name), (value, value))
+
+        self._began = time.monotonic()
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "musclelora", *command.replace("{home}", str(home)).split()],
+            cwd=folder,
+            env={**os.environ, **CALM},
+            stdout=subprocess.DEVNULL,
+            stderr=self._errors,
+            start_new_session=True,
+            preexec_fn=limit if limits else None,
+        )
+
+    def spent(self) -> float:
+        """Processor seconds of the group so far: unlike those of a clock they say how far a command has come.
+
+        Where the system does not tell them they are those of a clock.
+        """
+        if not Path("/proc/self/stat").exists():
+            return time.monotonic() - self._began
+        ticks = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                fields = stat.read_text().rpartition(")")[2].split()
+                if int(fields[2]) == self.process.pid:
+                    ticks += sum(
+                        map(int, fields[11:15])
+                    )  # its own, and of children that ended
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def until(self, spent: float) -> bool:
+        """Wait until it has spent so many seconds; whether it still runs then."""
+        while self.process.poll() is None:
+            if self.spent() >= spent:
+                return True
+            if time.monotonic() - self._began > PATIENCE:
+                self.kill()
+                raise TimeoutError(f"no end after {PATIENCE} s")
+            time.sleep(0.005)
+        return False
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end: its exit code and what it said on standard error."""
+        try:
+            self.process.wait(max(1.0, PATIENCE - (time.monotonic() - self._began)))
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return -1, f"no end after {PATIENCE} s"
+        self._errors.seek(0)
+        with self._errors:
+            return self.process.returncode, self._errors.read()
+
+    def kill(self) -> None:
+        """Kill all of the group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 def run(command: str, home: Path, folder: Path, **limits: int) -> tuple[int, str]:
     """Run a command to its end: its exit code and what it said on standard error."""
-    process = start(command, home, folder, **limits)
-    try:
-        _, said = process.communicate(timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        kill(process)
-        return -1, f"no end after {PATIENCE} s"
-    return process.returncode, said
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    """Kill a process and all of its group."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    return Running(command, home, folder, **limits).end()
 
 
 # ---- references -----------------------------------------------------------------------------------------
@@ -317,8 +358,8 @@ class Reference:
 
     Attributes:
         result: what it wrote.
-        seconds: how long it took.
-        wrote: seconds after which the first file was written.
+        seconds: processor seconds that it took (see :meth:`Running.spent`).
+        wrote: those that it had spent when the first file was written.
         size: bytes of all that was there at most, and of the largest file.
         before: the result that it replaced, and its answers; None where there was none.
         answers: of the run that it wrote; None for what is no run.
@@ -342,36 +383,20 @@ def reference(task: Task, home: Path, folder: Path) -> Reference:
             raise SystemExit(f"{task.before}\nended with {code}: {said}")
         before = (task.result(folder / "before"), answers(task, home, folder / "before"))
     place = laid_out(folder, "reference")
-    first, began = picture(place), time.monotonic()
-    process, wrote, most = start(task.command.replace("OUT", "out"), home, place), None, (0, 0)
-    threading.Thread(target=_deadline, args=(process,), daemon=True).start()
-    reader = threading.Thread(target=process.stderr.read if process.stderr else print, daemon=True)
-    reader.start()
-    while process.poll() is None:
-        now = picture(place)
+    first, wrote, spent, most = picture(place), None, 0.0, (0, 0)
+    running = Running(task.command.replace("OUT", "out"), home, place)
+    while running.until(0.0):
+        now, spent = picture(place), max(spent, running.spent())
         if wrote is None and now != first:
-            wrote = time.monotonic() - began
+            wrote = spent
         sizes = [size for size, _ in now.values()]
         most = max(most, (sum(sizes), max(sizes, default=0)))
-        time.sleep(0.01)
-    seconds = time.monotonic() - began
-    if process.returncode:
-        raise SystemExit(f"{task.command}\nended with {process.returncode} undisturbed")
-    return Reference(
-        task.result(place),
-        seconds,
-        seconds if wrote is None else wrote,
-        most,
-        before,
-        answers(task, home, place),
-    )
-
-
-def _deadline(process: subprocess.Popen[str]) -> None:
-    try:
-        process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        kill(process)
+        time.sleep(0.005)
+    code, said = running.end()
+    if code:
+        raise SystemExit(f"{task.command}\nended with {code} undisturbed: {said}")
+    wrote = spent if wrote is None else wrote
+    return Reference(task.result(place), spent, wrote, most, before, answers(task, home, place))
 
 
 def laid_out(folder: Path, name: str, place: Path | None = None) -> Path:
@@ -425,7 +450,7 @@ class Outcome:
     Attributes:
         number: of the fault, from 0; the same for the same seed and tasks.
         task, fault: what was disturbed, and how.
-        moment, seconds: when the command was killed, and how long it takes undisturbed.
+        moment, seconds: when the command was killed, and how long it takes undisturbed, in processor seconds.
         found: what was there after it: nothing, "unfinished", "earlier" or "new".
         lost, changed, unsaid: what is wrong, in words; empty where nothing is.
     """
@@ -449,12 +474,11 @@ def killed(number: int, name: str, known: Reference, home: Path, folder: Path, s
     moment = draw.uniform(early, known.seconds)
     outcome = Outcome(number, name, "kill", round(moment, 3), round(known.seconds, 3))
     place = laid_out(folder, f"kill-{number}")
-    process = start(task.command.replace("OUT", "out"), home, place)
-    try:
-        process.communicate(timeout=moment)
-    except subprocess.TimeoutExpired:
-        kill(process)
-    outcome.code = process.returncode
+    running = Running(task.command.replace("OUT", "out"), home, place)
+    if running.until(moment):
+        time.sleep(draw.random() / os.sysconf("SC_CLK_TCK"))  # between two of the system's ticks
+        running.kill()
+    outcome.code, _ = running.end()
     inspect(outcome, task, known, home, place)
     go_on(outcome, task, known, home, place)
     if not (outcome.lost or outcome.changed):
@@ -586,22 +610,16 @@ def small_files(
 def no_memory(outcome: Outcome, task: Task, known: Reference, home: Path, folder: Path, share: float) -> None:
     """Give the command no more memory from the middle of its work on; then as much as it likes."""
     place = laid_out(folder, f"fault-{outcome.number}")
-    process = start(task.command.replace("OUT", "out"), home, place)
     moment = known.wrote + share * (known.seconds - known.wrote)
-    try:
-        _, said = process.communicate(timeout=moment)
-    except subprocess.TimeoutExpired:
+    running = Running(task.command.replace("OUT", "out"), home, place)
+    if running.until(moment):
         with contextlib.suppress(OSError, ValueError):
-            pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0])
+            pages = int(Path(f"/proc/{running.process.pid}/statm").read_text().split()[0])
             most = pages * resource.getpagesize() + 2**20
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (most, most))
-        try:
-            _, said = process.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            kill(process)
-            said = f"no end after {PATIENCE} s"
+            resource.prlimit(running.process.pid, resource.RLIMIT_AS, (most, most))
+    code, said = running.end()
     outcome.moment, outcome.seconds = round(moment, 3), round(known.seconds, 3)
-    judge(outcome, process.returncode, said)
+    judge(outcome, code, said)
     inspect(outcome, task, known, home, place)
     go_on(outcome, task, known, home, place)
 
