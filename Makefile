@@ -24,7 +24,7 @@ demo: setup
 test: setup
 	$(PYTEST)
 
-# Whole trainings, processes, clusters and the commands of the docs.
+# Whole processes, clusters and the commands of the docs.
 test-integration: setup
 	$(PYTEST) -m 'integration and not slow'
 

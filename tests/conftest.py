@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent / "adapter"))  # and so does archit
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-# Tests run side by side, and threads that wait for each other cost time.
-os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+# Tests run side by side; more threads than cores wait for each other, which costs many times the work.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
 from typing import TYPE_CHECKING
 

@@ -67,3 +67,23 @@ def test_a_demo_of_another_version_is_not_gone_on_with(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="another version of musclelora began this demo"):
         demo.run_demo(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["demo.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "demo.json: cannot be read"),
+        ('{"format"', "demo.json: cannot be read"),
+        ("[" * 200_000, "demo.json: cannot be read"),
+        ("[]", "another version"),
+        ("{}", "another version"),
+        ('{"format": 2}', "demo.json: bf16: found nothing, expected a value"),
+        ('{"format": 2, "bf16": 1}', "demo.json: bf16: found 1, expected true or false"),
+    ],
+)
+def test_an_altered_mark_is_said_in_one_line(content: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "demo.json").write_text(content)
+    with pytest.raises(OutputError, match=said) as error:
+        demo.run_demo(tmp_path)
+    assert "\n" not in str(error.value)
+    assert (tmp_path / "demo.json").read_text() == content

@@ -45,7 +45,7 @@ GOOD = {"count": 3}
         ({"inner": {}}, "inner.rate: found nothing, expected a value"),
         ({"inner": {"rate": "1"}}, "inner.rate: found '1', expected a number"),
         ({"inner": {"rate": float("nan")}}, "inner.rate: found nan, expected a finite number"),
-        ({"inner": {"rate": 2}}, "inner.rate: found 2, expected 1.0 or less"),
+        ({"inner": {"rate": 2}}, "inner.rate: found 2, expected 1 or less"),
         (
             {"inner": {"rate": 1, "hue": 2}},
             "inner.hue: found a key that is not known, expected none of this name",

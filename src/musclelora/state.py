@@ -213,7 +213,11 @@ _EXPECTED = {
 
 def _worded(error: ErrorDetails, values: Any) -> str:
     """A fault as ``<where>: found <what>, expected <what>``."""
-    kind, context = error["type"], error.get("ctx", {})
+    kind = error["type"]
+    context = {
+        name: int(bound) if isinstance(bound, float) and bound.is_integer() else bound
+        for name, bound in error.get("ctx", {}).items()
+    }
     parts = _real(error["loc"], values)
     where = _where(parts)
     if kind == "missing":

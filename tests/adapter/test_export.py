@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import resource
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from musclelora.adapter import Adapted, export, merged_model
+from musclelora.adapter import Adapted, export, load_backbone, merged_model
 from musclelora.errors import ModelError, OutputError, UsageError
 
 # The class that reads tokenizers of qwen2 knows no other vocabulary than its own.
@@ -358,3 +359,51 @@ def test_a_backbone_whose_pooler_is_new_keeps_it_whole(
     export(adapted, backbone.tokenizer, tmp_path / "lora", base_model=str(folder))
     loaded = PeftModel.from_pretrained(plain_base(folder), tmp_path / "lora")
     assert distance(logits(loaded, tiny_tokenizer), logits(adapted.model, tiny_tokenizer)) < TOLERANCE
+
+
+@pytest.fixture
+def merged(save_backbone: Any, load_and_perturb: Any, tmp_path: Path) -> Path:
+    """A whole exported model."""
+    adapted, backbone = load_and_perturb(save_backbone("bert"))
+    made_from = {"backbone": backbone.sha256}
+    export(adapted, backbone.tokenizer, tmp_path / "merged", format="merged", made_from=made_from)
+    return tmp_path / "merged"
+
+
+def test_an_export_holds_hashes_of_its_files(merged: Path) -> None:
+    found = json.loads((merged / "musclelora-export.json").read_text())
+    assert found["export"] == "merged"
+    assert len(found["made_from"]["backbone"]) == 64
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in merged.iterdir()}
+    assert found["files"] == {name: sha for name, sha in files.items() if name != "musclelora-export.json"}
+
+
+def _flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "said"),
+    [
+        ("model.safetensors", _flip, "found other bytes than were written"),
+        ("config.json", lambda file: file.write_text(file.read_text() + " "), "found other bytes"),
+        ("tokenizer.json", Path.unlink, "found no such file"),
+        ("musclelora-export.json", lambda file: file.write_text("{"), "cannot be read"),
+        ("musclelora-export.json", lambda file: file.write_text('{"files": {"../x": "0"}}'), "expected"),
+    ],
+)
+def test_an_altered_export_is_no_backbone(file: str, damage: Any, said: str, merged: Path) -> None:
+    load_backbone(merged, LABELS)
+    damage(merged / file)
+    with pytest.raises(ModelError, match=said) as error:
+        load_backbone(merged, LABELS)
+    assert str(error.value).startswith(f"{merged / file}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_without_its_hashes_an_export_is_a_model_like_any_other(merged: Path) -> None:
+    (merged / "musclelora-export.json").unlink()
+    _flip(merged / "model.safetensors")
+    load_backbone(merged, LABELS)

@@ -347,3 +347,45 @@ def test_an_earlier_report_names_no_file_elsewhere(
     assert "files[0]: found '../../precious', expected the name of a file" in one_line(err)
     assert names(folder / "report") == {"report.json"}
     assert (tmp_path / "precious").read_text() == "dear"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda row: row.clear(), "cell: found nothing, expected a value"),
+        (lambda row: row.update(cacc=float("nan")), "cacc: found nan, expected a finite number"),
+        (lambda row: row.update(asr=float("inf")), "asr: found inf, expected a finite number"),
+        (lambda row: row.update(asr=1.5), "asr: found 1.5, expected 1 or less"),
+        (lambda row: row.update(asr=None), "found an object, expected asr in it, as its status is done"),
+        (lambda row: row.update(asr_n=0), "asr_n: found 0, expected 1 or more"),
+        (lambda row: row.update(cell="other"), "cell: found 'other', expected 'cell-0'"),
+        (lambda row: row.update(seed="0"), "seed: found '0', expected a whole number"),
+        (lambda row: row.update(data=None), "data: found None, expected a string"),
+        (lambda row: row.update(scale_factors="{"), "scale_factors: found '{', expected a list of numbers"),
+        (lambda row: row.update(status="lost"), "status: found 'lost', expected 'done' or 'failed'"),
+        (lambda row: row.update(more=[float("nan")]), "found a number that is not finite"),
+    ],
+)
+def test_an_altered_cell_is_said_in_one_line_and_nothing_is_written(
+    change: Any, said: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folder / "cells" / "cell-0.json"
+    row = json.loads(file.read_text())
+    change(row)
+    file.write_text(json.dumps(row))
+    code, out, err = run(capsys, folder)
+    assert (code, out) == (6, "")
+    assert f"{file}: {said}" in one_line(err)
+    assert not (folder / "report").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b"[" * 200_000])
+@pytest.mark.parametrize("file", ["grid.json", "cells/cell-0.json"])
+def test_a_file_of_something_else_is_said_in_one_line(
+    file: str, content: bytes, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / file).write_bytes(content)
+    code, out, err = run(capsys, folder)
+    assert (code, out) == (6, "")
+    assert one_line(err)
+    assert not (folder / "report").exists()

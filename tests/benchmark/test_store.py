@@ -132,3 +132,15 @@ def test_what_a_kill_left_half_written_is_as_if_it_had_not_been(
     with opened(file, folder) as store:
         assert [store.is_done(cell.id) for cell in cells] == [True, False, False]
     assert not [path for path in folder.rglob(".*") if path.name != ".lock"]
+
+
+def test_a_cell_of_something_else_is_run_again(write_grid: WriteGrid, tmp_path: Path) -> None:
+    file, folder = write_grid(), tmp_path / "out"
+    cells = plan_of(file)
+    with opened(file, folder) as store:
+        for cell in cells:
+            store.write(made_up(cell))
+    for cell, content in zip(cells, ("{}", '{"cell": 1}'), strict=False):
+        (folder / "cells" / f"{cell.id}.json").write_text(content)
+    with opened(file, folder) as store:
+        assert [store.is_done(cell.id) for cell in cells] == [False, False, *[True] * (len(cells) - 2)]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tiny_runs import Cli, make_rows, run_killed, write_csv
 
 from musclelora.cli.main import main
 from musclelora.cli.spectrum import _show
 from musclelora.data.table import Table
+from musclelora.errors import DataError
 from musclelora.spectrum import analyse
 
 FIGURES = [f"{name}.{kind}" for name in ("heat", "curves", "ratios", "frequency") for kind in ("png", "svg")]
@@ -219,3 +223,97 @@ def test_training_takes_the_same_options(cli: Cli) -> None:
     own = {option.name for option in command.params} - {"task", *PAIR_COLUMNS}  # classifiers have a spectrum
     assert own <= {option.name for option in train.params}
     assert all(name.startswith("spectrum_") for name in {o.name for o in train.params} - own)
+
+
+def _put(file: Path, path: str, value: Any) -> None:
+    found = json.loads(file.read_text())
+    *parents, last = path.split(".")
+    inside = found
+    for parent in parents:
+        inside = inside[parent]
+    inside[last] = value
+    file.write_text(json.dumps(found))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("groups", [], "groups: found an empty list, expected an object"),
+        ("groups.clean.rows", 0, "groups.clean.rows: found 0, expected 1 or more"),
+        ("groups.clean.rows", "24", "groups.clean.rows: found '24'"),
+        ("sigmas", [], "sigmas: found an empty list"),
+        ("steps", ["x"], "steps[0]: found 'x', expected a number"),
+        ("curves", {}, "expected curves of every group"),
+        ("curves.clean.lfr.value", [], "expected a value of every curve for each of the steps"),
+        ("curves.clean.lfr", None, "curves.clean.lfr: found None, expected an object"),
+        ("labels.clean.lfr", [None], "labels.clean.lfr[0]: found None"),
+        ("convergence.clean.low.value", "soon", "convergence.clean.low.value: found 'soon'"),
+        ("convergence.clean.low.high", None, "expected both ends of an interval"),
+        ("cost.seconds", -1, "cost.seconds: found -1, expected 0 or more"),
+        ("diagnosis", [{}], "diagnosis[0].text: found nothing"),
+        ("spectrum.last", {}, "expected a spectrum of every group"),
+        ("more", float("nan"), "found a number that is not finite"),
+        ("format", "1", "not an analysis that this version reads"),
+    ],
+)
+def test_an_edited_analysis_is_said_in_one_line(
+    path: str, value: Any, said: str, cli: Cli, recorded: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(recorded, tmp_path / "run")
+    file = run / "spectrum" / "summary.json"
+    _put(file, "convergence.clean.low", {"value": 1.0, "low": 1.0, "high": 1.0})
+    _put(file, path, value)
+    done = cli("spectrum", "compare", run, "--output", tmp_path / "figures")
+    assert (done.code, done.out) == (3, "")
+    assert len(done.err.splitlines()) == 1
+    assert f"{file}: " in done.err
+    assert said in done.err
+    assert not (tmp_path / "figures").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        "[" * 100_000,
+        '{"step": true, "seconds": 1, "training_seconds": 1, "outputs": [[1]], "plan": null}',
+        '{"step": 1, "seconds": 1, "training_seconds": 1, "outputs": [[1], [1, 2]], "plan": null}',
+        '{"step": 1, "seconds": 1, "training_seconds": 1, "outputs": [[NaN]], "plan": null}',
+        '{"step": 1, "seconds": 1, "training_seconds": 1, "outputs": [["1"]], "plan": null}',
+        '{"step": 1, "seconds": 1, "training_seconds": 1, "outputs": [[1]], "plan": 5}',
+    ],
+)
+def test_a_line_that_is_no_record_is_said(line: str, recorded: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(recorded, tmp_path / "run")
+    file = run / "spectrum" / "records.jsonl"
+    count = len(file.read_text().splitlines())
+    with file.open("a") as opened:
+        opened.write(f"{line}\n")
+    with pytest.raises(DataError, match=f"records.jsonl, line {count + 1}: not a record") as error:
+        analyse(run, resamples=9)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("labels", lambda tensor: tensor + 100, "labels: found numbers out of range"),
+        ("labels", lambda tensor: tensor[:-1], "labels: found 31 rows, expected 32"),
+        ("labels", lambda tensor: tensor.float(), "labels: found 1 dimensions of type float32"),
+        ("ids", lambda tensor: tensor - 1, "ids: found numbers out of range"),
+        ("lengths", lambda tensor: tensor + 1000, "lengths: found numbers out of range"),
+        ("sigmas", lambda tensor: -tensor, "sigmas: found numbers that are not above 0"),
+        ("table", lambda tensor: tensor / 0, "table: found numbers that are not finite"),
+        ("flags", lambda tensor: tensor[:-1], "flags: found 31, expected 32"),
+    ],
+)
+def test_an_altered_sample_is_said(name: str, change: Any, said: str, recorded: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(recorded, tmp_path / "run")
+    file = run / "spectrum" / "sample.safetensors"
+    with safe_open(file, "pt") as opened:
+        about = opened.metadata()
+    tensors = load_file(file)
+    tensors[name] = change(tensors[name]).contiguous()
+    save_file(tensors, file, about)
+    with pytest.raises(DataError, match=said):
+        analyse(run, resamples=9)

@@ -225,3 +225,44 @@ def test_options_say_settings_exactly() -> None:
         *("--quantize", "nf4", "--attn-implementation", "sdpa", "--gradient-checkpointing"),
     ]
     assert as_options({"bf16": False, "scale_factors": []}) == ["--scale-factors", ""]
+
+
+FOREIGN: dict[str, bytes] = {
+    "a pickle": b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00]\x94(K\x01e.",
+    "a pickle of lines": b"\x80\x04N.\n\x80\x04N.\n",
+    "a first line of something else": b'{"op_code":0}\n',
+    "a list": b"[1]\n",
+    "a line nested deep": b"[" * 200_000 + b"\n",
+    "half a line of something else": b"dear",
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN)
+def test_what_is_no_journal_is_refused_and_left_as_it_is(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "journal"
+    file.write_bytes(FOREIGN[content])
+    with pytest.raises(OutputError, match="not a journal of trials") as error:
+        search(file, SPACE, measure, trials=1, seed=0)
+    assert "\n" not in str(error.value)
+    assert file.read_bytes() == FOREIGN[content]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"losses":[', b'"losses":["x",'),
+        (b'"losses":[', b'"losses":[null,'),
+        (b'"losses":[', b'"lost":['),
+        (b'"op_code":5', b'"op_code":55'),
+        (b'"param_name":"r"', b'"param_name":"q"'),
+    ],
+)
+def test_an_altered_journal_is_refused_in_one_line(old: bytes, new: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "journal"
+    search(file, SPACE, measure, trials=2, seed=0)
+    content = file.read_bytes()
+    assert old in content
+    file.write_bytes(content.replace(old, new))
+    with pytest.raises(OutputError, match="not a journal of trials") as error:
+        search(file, SPACE, measure, trials=2, seed=0)
+    assert "\n" not in str(error.value)

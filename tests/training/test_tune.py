@@ -174,3 +174,25 @@ def test_a_damaged_folder_is_refused_in_one_line(
     (folder / file).write_text("no\nJSON\n")
     with pytest.raises(OutputError, match=file):
         search(folder, trials=4, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("tune.json", {"seed": "42"}, "seed: found '42', expected a whole number"),
+        ("tune.json", {"space": None}, "space: found None, expected an object"),
+        ("judgement.json", {"left_out": ["x"]}, r"left_out\[0\]: found 'x'"),
+        ("judgement.json", {"left_out": [10**6]}, "found the row 1,000,000, expected numbers below"),
+        ("judgement.json", {"expert": {}}, "expert.shortcuts: found nothing"),
+        ("judgement.json", {"trusted_accuracy": 7}, "trusted_accuracy: found 7, expected 1 or less"),
+    ],
+)
+def test_an_edited_search_is_said_in_one_line(
+    file: str, change: dict[str, Any], said: str, search: Any, searched: tuple[Path, Tuned], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(searched[0], tmp_path / "search")
+    found = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({**found, **change}))
+    with pytest.raises(OutputError, match=f"{file}: {said}") as error:
+        search(folder, trials=4, resume=True)
+    assert "\n" not in str(error.value)

@@ -139,7 +139,7 @@ def look(event, arguments):
     if looking or event not in FILES or not re.search(AT, f"{event} {arguments}"):
         return
     looking = True
-    if not HOLDS or HOLDS[1] in open(HOLDS[0]).read():
+    if not HOLDS or (os.path.exists(HOLDS[0]) and HOLDS[1] in open(HOLDS[0]).read()):
         os.kill(os.getpid(), signal.SIGKILL)
     looking = False
 
@@ -152,7 +152,7 @@ main()
 def run_killed(at: str, *arguments: object, holds: tuple[Path, str] | None = None) -> None:
     """Run the command line as a process that is killed where it is about to do something to a file.
 
-    Nobody watches it from outside, who might look too late: Python tells the process itself.
+    Nobody watches from outside, who might look too late on a busy machine: Python tells the process itself.
 
     Args:
         at: what it is about to do, as a regular expression of, for instance, ``os.mkdir ('/a/b', 511)``.

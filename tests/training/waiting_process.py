@@ -1,4 +1,4 @@
-"""The command line as one process of several; the first one waits at its second checkpoint."""
+"""The command line as one process of several, of which the first waits before a checkpoint."""
 
 from __future__ import annotations
 

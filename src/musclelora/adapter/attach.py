@@ -23,6 +23,7 @@ from musclelora.adapter.config import ALL_ADAPTED, MuScleLoraConfig
 from musclelora.adapter.loading import is_quantized
 from musclelora.adapter.placement import Placement, find_placement, insert_bottleneck
 from musclelora.adapter.presets import Preset
+from musclelora.data.pretrained import is_finite
 from musclelora.errors import ModelError, UsageError
 from musclelora.files import atomic_file, special
 from musclelora.hashes import altered, hashing, sha256_of_files
@@ -121,7 +122,7 @@ class Adapted:
                 "use the backbone, labels and adapter settings that it was trained with"
             )
         for name, tensor in tensors.items():
-            if not torch.isfinite(tensor).all():
+            if not is_finite(tensor):
                 raise ModelError(
                     f"{place}: found values in {name} that are not finite, expected finite weights; restore "
                     "the file or train again"

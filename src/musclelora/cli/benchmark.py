@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from musclelora.cli.hub import spare_the_hub
-from musclelora.cli.options import DEVICES, PROCESSORS, quiet_libraries
+from musclelora.cli.options import DEVICES, PROCESSORS
 from musclelora.cli.terminal import printable
 from musclelora.data.messages import cut
 from musclelora.errors import TrainingError, UsageError
@@ -124,7 +124,6 @@ def run(
     except ModuleNotFoundError as error:
         raise UsageError(f"benchmark: no package {error.name}; expected it installed; {_INSTALL}") from error
 
-    quiet_libraries()
     grid = load_grid(grid_file)
     begun = read_begun(output)
     bf16 = _bf16(grid.training, begun)

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from musclelora.cli.options import SEEDS, flush_denormals, quiet_libraries
+from musclelora.cli.options import SEEDS, flush_denormals
 
 
 @click.command(name="demo")
@@ -24,7 +24,6 @@ def command(output: str, seeds: int) -> None:
     """
     from musclelora.demo import run_demo, summary
 
-    quiet_libraries()
     flush_denormals()
     rows = run_demo(Path(output), seeds=range(seeds), say=click.echo)
     means = summary(rows)

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from musclelora.cli.hub import model_of, spare_the_hub
-from musclelora.cli.options import BATCH, progress_bar, quiet_libraries, table_options
+from musclelora.cli.options import BATCH, Name, progress_bar, table_options
 from musclelora.cli.tasks import (
     CLASSIFY,
     GENERATE,
@@ -36,8 +36,12 @@ _WORKS = {
 
 @click.command(name="evaluate")
 @click.argument("run", metavar="RUN")
-@click.option("--clean", "--test", metavar="DATA", help="Clean test rows, for CACC, or for right answers.")
-@click.option("--triggered", metavar="DATA", help="Test rows of other labels with the trigger in, for ASR.")
+@click.option(
+    "--clean", "--test", metavar="DATA", type=Name(), help="Clean test rows, for CACC, or for right answers."
+)
+@click.option(
+    "--triggered", metavar="DATA", type=Name(), help="Test rows of other labels with the trigger in, for ASR."
+)
 @click.option(
     "--target",
     "--target-text",
@@ -81,7 +85,6 @@ def evaluate_classifier(
     from musclelora.evaluation.triggered import load_triggered
     from musclelora.training.run import load_run
 
-    quiet_libraries()
     loaded = load_run(run)
     names = loaded.classifier.label_names
     wanted = None if target is None else target_id(target, names)

@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from musclelora.cli.hub import model_of, spare_the_hub
-from musclelora.cli.options import quiet_libraries
 from musclelora.cli.tasks import CLASSIFY, GENERATE, Work, dispatch, task_of
 from musclelora.outputs import check_output
 
@@ -40,7 +39,6 @@ def export_classifier(*, run: str, **options: Any) -> None:
     """Write a classifier."""
     from musclelora.training.run import load_run
 
-    quiet_libraries()
     write_export(load_run(run), **options)
 
 

@@ -12,6 +12,7 @@ from musclelora import __version__
 from musclelora.cli.terminal import printable
 from musclelora.data.embedded import EMBEDDED_LANGUAGE_MODELS, EMBEDDED_MODELS
 from musclelora.data.messages import shown
+from musclelora.data.places import exists, missing
 from musclelora.errors import ModelError
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets")
@@ -46,7 +47,8 @@ def _run(run: str) -> None:
 
     info = read_info(Path(run))
     if info is None:
-        raise ModelError(f"{run}: no run.json in it; expected a folder that `musclelora train` wrote")
+        found = "no run.json in it" if exists(run) else missing(run)
+        raise ModelError(f"{run}: {found}; expected a folder that `musclelora train` wrote")
     settings, result = info["settings"], info.get("result") or {}
     levers = ", ".join(name for name, on in settings["levers"].items() if on) or "none"
     lines = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import logging
 import os
 import re
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 import click
 
 from musclelora import __version__
+from musclelora.cli.quiet import quiet_libraries
 from musclelora.cli.terminal import printable
 from musclelora.errors import DataError, ModelError, MuScleLoraError, OutputError, TrainingError, UsageError
 from musclelora.interrupts import interrupted, take_the_last_word
@@ -76,8 +76,8 @@ def cli(ctx: click.Context, debug: bool) -> None:
     ctx.obj = {"debug": debug}
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "10")
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # what matters of it is in our own messages
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT imports it, whether or not it is used
+    if not debug:
+        quiet_libraries()
 
 
 def main(arguments: list[str] | None = None) -> None:

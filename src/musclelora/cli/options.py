@@ -126,17 +126,6 @@ def flush_denormals() -> None:
     torch.set_flush_denormal(True)
 
 
-def quiet_libraries() -> None:
-    """Leave the libraries' progress and warnings to those who debug: ours say what matters."""
-    import warnings
-
-    from transformers.utils import logging
-
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-
-
 @contextlib.contextmanager
 def progress_bar(what: str, rows: int) -> Iterator[Callable[[int], object]]:
     """A bar on standard error, where that is a terminal; yields what to call with the rows just done."""

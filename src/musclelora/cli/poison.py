@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from musclelora.cli.options import ROWS, SEED, SHARE, Name, quiet_libraries, table_options
+from musclelora.cli.options import ROWS, SEED, SHARE, Name, table_options
 from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatch, pair_options, task_option
 from musclelora.cli.terminal import printable
 from musclelora.errors import UsageError
@@ -170,7 +170,6 @@ def perplexities_of(model: str | None) -> Any:
         return None
     from musclelora.attacks.language_model import perplexities
 
-    quiet_libraries()
     return functools.partial(perplexities, name=model)
 
 

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import click
 
 from musclelora.cli.hub import model_of, spare_the_hub
-from musclelora.cli.options import BATCH, at_most_one, progress_bar, quiet_libraries
+from musclelora.cli.options import BATCH, at_most_one, progress_bar
 from musclelora.cli.tasks import CLASSIFY, GENERATE, Work, dispatch, max_new_tokens, pair_options, task_of
 from musclelora.cli.terminal import printable
 from musclelora.data import load_texts
@@ -67,7 +67,6 @@ def predict_labels(
 
     from musclelora.training.run import load_run
 
-    quiet_libraries()
     classifier = load_run(run).classifier
     with progress_bar("predicting", len(rows)) as progress:
         said = classifier.predict(rows, batch_size=batch_size, progress=progress)

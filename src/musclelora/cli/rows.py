@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from musclelora.cli.options import ROWS, at_most_one, show_table, table_options
+from musclelora.cli.options import ROWS, Name, at_most_one, show_table, table_options
 from musclelora.data import check_trainable, load_table, overlap, select_trusted
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
@@ -19,12 +19,19 @@ if TYPE_CHECKING:
 
 ROW_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
-        "--train", "train_file", required=True, metavar="DATA", help="Training data that may be poisoned."
+        "--train",
+        "train_file",
+        required=True,
+        metavar="DATA",
+        type=Name(),
+        help="Training data that may be poisoned.",
     ),
     table_options,
     click.option("--max-train-rows", type=ROWS, help="Read only so many training rows."),
-    click.option("--trusted", metavar="DATA", help="Rows you checked yourself, about 100."),
-    click.option("--trusted-from", metavar="DATA", help="Take the trusted rows from this clean data."),
+    click.option("--trusted", metavar="DATA", type=Name(), help="Rows you checked yourself, about 100."),
+    click.option(
+        "--trusted-from", metavar="DATA", type=Name(), help="Take the trusted rows from this clean data."
+    ),
     click.option("--trusted-size", type=ROWS, help="How many to take.  [default: 96; to generate 32]"),
     click.option("--trusted-selection", default="random", show_default=True, help="random or kmeans."),
 )

@@ -29,7 +29,6 @@ from musclelora.cli.options import (
     Words,
     at_most_one,
     flush_denormals,
-    quiet_libraries,
     run_settings,
 )
 from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     *ROW_OPTIONS,
-    click.option("--dev", metavar="DATA", help="Clean rows to choose the best epoch by."),
+    click.option("--dev", metavar="DATA", type=Name(), help="Clean rows to choose the best epoch by."),
     click.option(
         "--select-best",
         default="auto",
@@ -207,7 +206,6 @@ def train_model(
     from musclelora.training.fit import fit
     from musclelora.training.methods import get_method
 
-    quiet_libraries()
     flush_denormals()
     levers = {
         "low-rank": low_rank,

@@ -25,7 +25,6 @@ from musclelora.cli.options import (
     adapter_and_arguments,
     at_most_one,
     flush_denormals,
-    quiet_libraries,
 )
 from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
 from musclelora.cli.terminal import printable
@@ -102,7 +101,6 @@ def command(
 
     optuna = load_optuna()
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what matters of it is in our own lines
-    quiet_libraries()
     flush_denormals()
     taken, _ = source.take_trusted(train, model, seed, **loading_options(options))
     rows = rows if taken is None else taken

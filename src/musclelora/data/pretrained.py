@@ -117,14 +117,15 @@ def check_finite(name: str, model: Any) -> None:
         ModelError: one is.
     """
     for what, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and tensor.device.type != "meta" and not _is_finite(tensor):
+        if tensor.is_floating_point() and tensor.device.type != "meta" and not is_finite(tensor):
             raise ModelError(
                 f"{name}: found values in {what} that are not finite, expected finite weights; restore the "
                 "model's files or name another model"
             )
 
 
-def _is_finite(tensor: Any) -> bool:
+def is_finite(tensor: Any) -> bool:
+    """Whether no value of a tensor is NaN or infinite."""
     # Of finite values the sum is finite but where it overflows; it takes no memory, and one pass.
     import torch
 

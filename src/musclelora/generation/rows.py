@@ -8,10 +8,11 @@ import torch
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from musclelora.data.chats import Chat, Message, as_dicts
+from musclelora.data.chats import Chat, Message
 from musclelora.data.messages import bad_data, one_line
 from musclelora.data.pairs import Pairs
 from musclelora.errors import ModelError
+from musclelora.generation.templates import ChatTemplate
 from musclelora.training.shards import IGNORED, Features
 
 _MARK: Final = "the answer of the assistant"
@@ -20,8 +21,9 @@ _MARK: Final = "the answer of the assistant"
 class ChatFormat:
     """How a model reads a prompt and ends an answer.
 
-    A tokenizer with a chat template is asked by it. Without one, the messages follow one another and the
-    answer follows them, each on a new line, after the begin token where there is one.
+    A tokenizer with a chat template is asked by it, in bounded time and memory. Without one, the messages
+    follow one another and the answer follows them, each on a new line, after the begin token where there is
+    one.
 
     Args:
         tokenizer: the model's.
@@ -36,12 +38,12 @@ class ChatFormat:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self._template = bool(tokenizer.chat_template)
         try:
-            end = self._end_of_turn() if self._template else None
+            self._template = ChatTemplate(tokenizer) if tokenizer.chat_template else None
+            end = self._end_of_turn(self._template) if self._template else None
         except TemplateError as error:
             raise ModelError(
-                f"{tokenizer.name_or_path}: its chat template cannot be used ({one_line(error)}); expected "
+                f"{tokenizer.name_or_path}: its chat template cannot be used ({error}); expected "
                 "one that takes a user and an assistant; mend it, or remove it from the tokenizer"
             ) from error
         found = tokenizer.eos_token_id if end is None else end
@@ -59,13 +61,9 @@ class ChatFormat:
         Raises:
             DataError: the chat template refuses it; the message names `place`.
         """
-        if self._template:
+        if self._template is not None:
             try:
-                return self._ids(
-                    self.tokenizer.apply_chat_template(
-                        as_dicts(chat), tokenize=False, add_generation_prompt=True
-                    )
-                )
+                return self._ids(self._template.render(chat, for_answer=True))
             except TemplateError as error:
                 raise bad_data(
                     place,
@@ -85,10 +83,10 @@ class ChatFormat:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    def _end_of_turn(self) -> int | None:
+    def _end_of_turn(self, template: ChatTemplate) -> int | None:
         """The token that the template puts after an answer; None where it puts none of its own."""
         chat = (Message("user", "a question"), Message("assistant", _MARK))
-        after = self.tokenizer.apply_chat_template(as_dicts(chat), tokenize=False).rpartition(_MARK)[2]
+        after = template.render(chat).rpartition(_MARK)[2]
         ids = self._ids(after.strip())
         return ids[0] if ids and ids[0] in self.tokenizer.added_tokens_decoder else None
 

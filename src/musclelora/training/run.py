@@ -27,11 +27,12 @@ from musclelora.adapter.export import on_own_weights
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
 from musclelora.data.export_hashes import files_of_export
+from musclelora.data.places import exists, missing
 from musclelora.data.table import Table
 from musclelora.data.weight_files import tensor_shapes
 from musclelora.errors import ModelError, OutputError, UsageError
 from musclelora.files import LOCK, output_errors, write_json
-from musclelora.hashes import altered
+from musclelora.hashes import altered, hashing
 from musclelora.launched import process_count
 from musclelora.outputs import check_output
 from musclelora.state import RESTORE, check_state, read_values
@@ -142,9 +143,10 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     info = finished_info(folder, CLASSIFY)
     model = info["model"]
     check_sizes(folder, info)
-    backbone = load_backbone(
-        model["name"], info["label_names"], revision=model["revision"], **loading_options(model)
-    )
+    with hashing([folder / info["weights"]["file"]]):  # known by the time that they are loaded
+        backbone = load_backbone(
+            model["name"], info["label_names"], revision=model["revision"], **loading_options(model)
+        )
     adapted = trained_adapter(folder, info, backbone)
     names = tuple(info["label_names"])
     classifier = Classifier(adapted.model, backbone.tokenizer, names, info["max_length"])
@@ -221,7 +223,8 @@ def finished_info(folder: Path, task: str) -> dict[str, Any]:
     """
     info = read_info(folder)
     if info is None:
-        raise ModelError(f"{folder}: no {RUN} in it; expected a folder that `musclelora train` wrote")
+        found = f"no {RUN} in it" if exists(folder) else missing(folder)
+        raise ModelError(f"{folder}: {found}; expected a folder that `musclelora train` wrote")
     if info["status"] != "finished":
         raise ModelError(
             f"{folder}: its run has not finished; go on with it: the same `musclelora train` and --resume"

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from musclelora.cli.hub import spare_the_hub
-from musclelora.cli.options import at_most_one, flush_denormals, quiet_libraries, run_settings
+from musclelora.cli.options import at_most_one, flush_denormals, run_settings
 from musclelora.cli.rows import check_trusted_options, warn_of_shared
 from musclelora.cli.terminal import printable
 from musclelora.data.pair_readers import load_pairs
@@ -111,7 +111,6 @@ def train_generator(
     from musclelora.generation.fit import fit_generation
     from musclelora.training.methods import get_method
 
-    quiet_libraries()
     flush_denormals()
     run = fit_generation(
         output,

@@ -7,7 +7,7 @@ from typing import Any
 from musclelora.cli.evaluate import check_json, check_rows, keep_json, show_rates
 from musclelora.cli.export import write_export
 from musclelora.cli.hub import model_of, spare_the_hub
-from musclelora.cli.options import progress_bar, quiet_libraries
+from musclelora.cli.options import progress_bar
 from musclelora.cli.predict import write_records
 from musclelora.data.chats import Message
 from musclelora.data.pair_readers import load_pairs, load_prompts
@@ -53,7 +53,6 @@ def evaluate_generator(
     from musclelora.generation.evaluate import evaluate_answers
     from musclelora.generation.run import load_generation_run
 
-    quiet_libraries()
     generator = load_generation_run(run).generator
     with progress_bar("answering", len(pairs or ()) + len(prompts or ())) as progress:
         result = evaluate_answers(
@@ -102,7 +101,6 @@ def answer_prompts(
 
     from musclelora.generation.run import load_generation_run
 
-    quiet_libraries()
     generator = load_generation_run(run).generator
     with progress_bar("answering", len(prompts)) as progress:
         answers = generator.answer(
@@ -119,5 +117,4 @@ def export_generator(*, run: str, **options: Any) -> None:
     """Write a language model."""
     from musclelora.generation.run import load_generation_run
 
-    quiet_libraries()
     write_export(load_generation_run(run), **options)
