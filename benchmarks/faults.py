@@ -2,8 +2,8 @@
 
 Every task is a command on tiny data that takes some seconds. It runs once undisturbed: the reference.
 Then, N times in all and the tasks in turn, it is started as a process, and the process with all of its
-children is killed (SIGKILL) at a random moment: uniform over the processor time that the reference took, which
-load does not stretch; of every four moments three are in the part in which files are written, as the rest is
+children is killed (SIGKILL) at a random moment: uniform over the processor time that the reference took,
+which load does not stretch; of every four moments three are in the part in which files are written, as the rest is
 the start of Python. The command then goes on (with --resume, where it has that) to its end. A fault is
 
   lost       an earlier whole result is gone or cannot be read, or the command cannot be gone on with
@@ -310,9 +310,7 @@ class Running:
             with contextlib.suppress(OSError, ValueError, IndexError):
                 fields = stat.read_text().rpartition(")")[2].split()
                 if int(fields[2]) == self.process.pid:
-                    ticks += sum(
-                        map(int, fields[11:15])
-                    )  # its own, and of children that ended
+                    ticks += sum(map(int, fields[11:15]))  # its own, and of children that ended
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def until(self, spent: float) -> bool:
@@ -526,7 +524,7 @@ def go_on(outcome: Outcome, task: Task, known: Reference, home: Path, place: Pat
 
 
 def again(outcome: Outcome, task: Task, place: Path) -> str:
-    """The command that goes on; where a run is begun that replaces another, every other time with --resume."""
+    """The command that goes on; of a run that was to replace another, every other time with --resume."""
     command = f"{task.command.replace('OUT', 'out')} {task.resume}"
     begun = (place / "out" / ".next" / "run.json").exists()
     return command.replace("--overwrite", "--resume") if begun and outcome.number % 2 else command

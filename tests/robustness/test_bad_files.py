@@ -115,7 +115,9 @@ def data_cases() -> Iterator[Case]:
         for kind in ("missing", "empty", "a FIFO", "a link to a device", "binary", "nested JSON", "a run"):
             name, bad = DATA_KINDS[kind]
             named = ", ".join(f"{key}: {name}" if word.startswith(f"{key}:") else word for word in words)
-            yield Case(f"grid {key}: {kind}", "benchmark run bad.yaml --output out", (2, 3), [*bad, grid(named)])
+            yield Case(
+                f"grid {key}: {kind}", "benchmark run bad.yaml --output out", (2, 3), [*bad, grid(named)]
+            )
     for kind in ("missing", "empty", "a FIFO", "a link to a device", "binary"):
         name, bad = DATA_KINDS[kind]
         for attack in (
