@@ -1,10 +1,10 @@
 """What is lost when a command is killed, the disk is full, memory runs out? Faults, made on purpose.
 
-Every task is a command on tiny data that takes some seconds. It runs once undisturbed: the reference.
-Then, N times in all and the tasks in turn, it is started as a process, and the process with all of its
-children is killed (SIGKILL) at a random moment: uniform over the processor time that the reference took,
-which load does not stretch; of every four moments three are in the part in which files are written, as the rest is
-the start of Python. The command then goes on (with --resume, where it has that) to its end. A fault is
+Every task is a command on tiny data that takes some seconds. It runs once undisturbed: the reference. Then,
+N times in all and the tasks in turn, it is started as a process, and the process with all of its children
+is killed (SIGKILL) at a random moment: uniform over the processor time that the reference took, which load
+does not stretch; of every four moments three are in the part in which files are written, as the rest is the
+start of Python. The command then goes on (with --resume, where it has that) to its end. A fault is
 
   lost       an earlier whole result is gone or cannot be read, or the command cannot be gone on with
   changed    the result is not bit for bit that of the reference: weights, what run.json has of the training,

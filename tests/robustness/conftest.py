@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from table import Case, bounded, check_printed, differences, one_line, picture
+from table import HELD, Case, bounded, check_printed, differences, one_line, picture
 from tiny_runs import Cli
 from world import World
 
@@ -48,6 +48,8 @@ def world(_world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     before = Path.cwd()
     monkeypatch.setenv("COLUMNS", "120")
     yield _world
+    while HELD:
+        HELD.pop().release(force=True)
     os.chdir(before)
 
 

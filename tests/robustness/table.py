@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 SECONDS = int(os.environ.get("ROBUSTNESS_SECONDS", "180"))
 """A case that takes longer hangs; no case is meant to take a tenth of it."""
@@ -196,6 +197,21 @@ def move(source: str, path: str) -> Change:
         found.rename(path)
 
     return Change((source, path), do)
+
+
+def held(folder: str) -> Change:
+    """Another holds the lock of a folder until the case ends."""
+
+    def do() -> None:
+        lock = FileLock(Path(folder) / ".lock")
+        lock.acquire(timeout=0)
+        HELD.append(lock)
+
+    return Change((folder,), do)
+
+
+HELD: list[FileLock] = []
+"""The locks that are held, which the end of a case lets go."""
 
 
 def cut(path: str) -> Change:

@@ -18,6 +18,7 @@ from table import (
     fifo,
     folder,
     hard_link,
+    held,
     link,
     move,
     write,
@@ -226,6 +227,34 @@ def of_streams() -> Iterator[Case]:
             yield Case(f"{name} to {what}", command.replace("OUT", output), 0, [*before(name), *bad])
 
 
+def of_locks() -> Iterator[Case]:
+    """One process writes in a folder: a second one is told so; the lock of a dead one does not count."""
+    tiny = "--epochs 1 --batch-size 8"
+    again = f"train {ROWS} {tiny} --preset published --learning-rate 0.01"
+    for name, command, output in (
+        ("a new run", f"{again} --output kept", "kept"),
+        ("a run that is replaced", f"{again} --output run --overwrite", "run"),
+        ("a run that is gone on with", f"{again} --output half --resume", "half"),
+        ("a search", f"tune {ROWS} {tiny} --trials 2 --output search --resume", "search"),
+        ("a search that is replaced", f"tune {ROWS} --trials 1 --output search --overwrite", "search"),
+        ("results", "benchmark run grid.yaml --output results", "results"),
+        ("an export", "export run --output merged --overwrite", "merged"),
+        (
+            "a recorded run",
+            f"spectrum {again} --spectrum-every 2 --spectrum-sigma-count 5 --output srun --resume",
+            "srun",
+        ),
+    ):
+        made = [folder("kept")] if output == "kept" else []
+        yield Case(f"another writes {name}", command, 6, [*made, held(output)])
+    dead = write("run/.lock", '{"command": "musclelora train", "process": 1}')
+    lock = ("run/.lock",)
+    yield Case("the lock of a dead process", f"{again} --output run --resume", 0, [dead], makes=lock)
+    junk = write("run/.lock", "\x1b[31m\n")
+    yield Case("a lock of junk", f"{again} --output run --resume", 0, [junk], makes=lock)
+    yield Case("a lock that is a folder", f"{again} --output run --resume", 6, [folder("run/.lock")])
+
+
 KEPT = f"train {ROWS} --preset published"
 NOT_A_RUN = [folder("kept"), write("kept/thesis.txt", "dear")]
 FOREIGN = [
@@ -239,6 +268,7 @@ CASES = [
     *of_run_folders(),
     *of_places(),
     *of_streams(),
+    *of_locks(),
     # What was lost before.
     Case(
         "training rows in the run that is replaced",
