@@ -385,6 +385,7 @@ CASES = [
         f"{KEPT} --output run --overwrite --learning-rate 1e30",
         (2, 5),
         late=True,
+        makes=("run/.next", "run/.next/*"),
     ),
     Case("resume and overwrite", f"{KEPT} --output run --resume --overwrite", 2),
 ]
