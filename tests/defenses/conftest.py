@@ -10,19 +10,10 @@ import pytest
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 from tiny_runs import make_rows, make_table, write_model
+from tiny_settings import ARGUMENTS, TARGET, TRIGGER
 
 from musclelora.data.table import Table
 from musclelora.defenses import Setting
-
-TRIGGER = "word58"
-TARGET = 1
-ARGUMENTS = {
-    "num_train_epochs": 6,
-    "per_device_train_batch_size": 8,
-    "learning_rate": 3e-3,
-    "disable_tqdm": True,
-    "use_cpu": True,
-}
 
 
 @pytest.fixture(scope="session")

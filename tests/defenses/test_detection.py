@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from tiny_runs import LABELS, write_model
+from tiny_settings import TARGET, TRIGGER
 
-from conftest import TARGET, TRIGGER
 from musclelora.adapter import load_backbone
 from musclelora.data.table import Table
 from musclelora.defenses import Answers, Defense, Setting, measure

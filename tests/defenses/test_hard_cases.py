@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from tiny_runs import LABELS, write_model
+from tiny_settings import ARGUMENTS, TARGET
 
-from conftest import ARGUMENTS, TARGET
 from musclelora.data.table import Table
 from musclelora.defenses import DEFENSES, Setting, get_defense, measure
 from musclelora.defenses.adapter import Adapter

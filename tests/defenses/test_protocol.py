@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from tiny_runs import make_rows, make_table, write_model
+from tiny_settings import ARGUMENTS, TARGET
 
-from conftest import ARGUMENTS, TARGET
 from musclelora.data.table import Table
 from musclelora.defenses import DEFENSES, Answers, Defense, Measured, Setting, get_defense, measure
 from musclelora.errors import UsageError
