@@ -407,10 +407,11 @@ def laid_out(folder: Path, name: str, place: Path | None = None) -> Path:
 def picture(place: Path) -> dict[str, tuple[int, int]]:
     """Size and time of every file below a folder, as far as they hold still."""
     found = {}
-    for path in place.rglob("*"):
-        with contextlib.suppress(OSError):
-            about = path.lstat()
-            found[str(path)] = (about.st_size if path.is_file() else 0, about.st_mtime_ns)
+    for folder, folders, files in os.walk(place):  # which passes over what is gone meanwhile
+        for path in (Path(folder, name) for name in (*folders, *files)):
+            with contextlib.suppress(OSError):
+                about = path.lstat()
+                found[str(path)] = (about.st_size if path.is_file() else 0, about.st_mtime_ns)
     return found
 
 
@@ -718,13 +719,12 @@ class Kept:
         if not jobs:
             return
         make_home(home)
-        references = {}
-        for name in dict.fromkeys(name for _, name, _ in jobs):
-            references[name] = reference(TASKS[name], home, home / name.replace(" ", "-"))
-            if self.verbose:
-                known_one = references[name]
-                print(f"{name}: {known_one.seconds:.1f} s, files from {known_one.wrote:.1f} s on", flush=True)
+        wanted = list(dict.fromkeys(name for _, name, _ in jobs))
         with ThreadPoolExecutor(options.at_once) as pool:
+            found = pool.map(lambda name: reference(TASKS[name], home, home / name.replace(" ", "-")), wanted)
+            references = dict(zip(wanted, found, strict=True))
+            for name, known_one in references.items() if self.verbose else ():
+                print(f"{name}: {known_one.seconds:.1f} s, files from {known_one.wrote:.1f} s on", flush=True)
             for number, name, fault in jobs:
                 pool.submit(self._one, number, name, fault, references[name], home, options.seed)
 
