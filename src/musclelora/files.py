@@ -125,7 +125,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         return
     target = Path(path)
     if target.is_symlink():
-        target = target.resolve()
+        target = Path(os.path.realpath(target))
     with output_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with _as_unfinished(lambda: _empty_file_beside(target)) as temporary:
@@ -162,7 +162,7 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
         OutputError: `path` exists and `overwrite` is false, another process writes in it, or it cannot be
             written.
     """
-    target = Path(path).resolve() if Path(path).is_symlink() else Path(path)
+    target = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
     taken = target.exists() and (not target.is_dir() or any(entry.name != LOCK for entry in target.iterdir()))
     if taken and (not overwrite or not target.is_dir()):
         raise OutputError(f"{target} already exists; name another output or pass --overwrite")

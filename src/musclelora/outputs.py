@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,11 @@ Source = str | os.PathLike[str] | None
 
 
 def check_output(
-    path: str | os.PathLike[str], inputs: Iterable[Source] = (), *, folder: bool = False
+    path: str | os.PathLike[str],
+    inputs: Iterable[Source] = (),
+    *,
+    folder: bool = False,
+    stream: bool = True,
 ) -> None:
     """Refuse an output whose writing would destroy what cannot be had back; nothing is touched.
 
@@ -28,6 +33,7 @@ def check_output(
         path: the file or folder to write.
         inputs: what the command reads: files, folders, and names (of the hub, None) that are neither.
         folder: whether `path` is to be a folder.
+        stream: whether a file may go to a stream.
 
     Raises:
         OutputError: `path` is, links to, contains or lies inside an input; it is a file of a run, a search, a
@@ -38,12 +44,13 @@ def check_output(
         raise OutputError(f"output {os.fspath(path)!r}: no path; name an output")
     place = Path(path)
     if is_stream(place):
-        _check_stream(place, folder)
+        if folder or not stream:
+            found, wanted = special(place) or "a stream", "a folder" if folder else "a file"
+            raise OutputError(f"{place}: found {found}, expected {wanted} or nothing; name another output")
         return
     with output_errors(place):
-        target = place.resolve()
-        exists = place.exists()
-        _check_kind(place, exists=exists, folder=folder)
+        _check_kind(place, folder=folder)
+        target = Path(os.path.realpath(place))
         for source in inputs:
             if source is not None and os.fspath(source) and "\0" not in os.fspath(source):
                 _check_apart(place, target, Path(source))
@@ -57,17 +64,18 @@ def read_from(*tables: Any, model: str) -> list[str]:
     return sources if model in EMBEDDED_NAMES else [*sources, model]
 
 
-def _check_stream(place: Path, folder: bool) -> None:
-    if folder:
-        found = special(place) or "a stream"
-        raise OutputError(f"{place}: found {found}, expected a folder or nothing; name another output")
-
-
-def _check_kind(place: Path, *, exists: bool, folder: bool) -> None:
+def _check_kind(place: Path, *, folder: bool) -> None:
     wanted = "a folder" if folder else "a file"
     found = special(place)
-    if found is None and exists and place.is_dir() is not folder:
-        found = "a file" if folder else "a folder"
+    if found is None:
+        try:
+            is_folder = stat.S_ISDIR(place.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            is_folder = folder
+        except OSError as error:
+            raise OutputError(f"{place}: {error.strerror}; name another output") from error
+        if is_folder is not folder:
+            found = "a file" if folder else "a folder"
     if found is not None:
         raise OutputError(f"{place}: found {found}, expected {wanted} or nothing; name another output")
     around = next((parent for parent in place.absolute().parents if os.path.lexists(parent)), None)
@@ -77,9 +85,9 @@ def _check_kind(place: Path, *, exists: bool, folder: bool) -> None:
 
 def _check_apart(place: Path, target: Path, source: Path) -> None:
     """Raise where one of the two is the other, or in it."""
-    if not source.exists():
+    if not os.path.exists(source):  # noqa: PTH110 - Path.exists raises where a name is too long
         return
-    read = source.resolve()
+    read = Path(os.path.realpath(source))
     if target == read or (target.exists() and target.samefile(read)):
         how = "it is"
     elif read in target.parents:

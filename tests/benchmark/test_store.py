@@ -111,7 +111,11 @@ def test_a_folder_of_another_version_is_refused(
 
 def test_what_no_benchmark_wrote_is_left_alone(write_grid: WriteGrid, tmp_path: Path) -> None:
     file = write_grid()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.txt").write_text("dear")
     with pytest.raises(OutputError, match="it holds files that no benchmark wrote"):
+        opened(file, tmp_path / "folder").__enter__()
+    with pytest.raises(OutputError, match=r"it holds .*grid.yaml, which this command reads"):
         opened(file, tmp_path).__enter__()
     with pytest.raises(OutputError, match="found a file, expected a folder"):
         opened(file, file).__enter__()

@@ -416,13 +416,14 @@ def test_an_unknown_format_or_a_folder_is_refused(musclelora, data, tmp_path):
     code, _, error = musclelora("poison", data, *GOOD, "--output", "/", "--format", "csv")
     assert (code, "--output: found '/', expected a file" in error) == (2, True)
     code, _, error = musclelora("poison", data, *GOOD, "--output", tmp_path, "--format", "csv", "--overwrite")
-    assert (code, "already exists" in error) == (6, True)
+    assert (code, "found a folder, expected a file" in error) == (6, True)
 
 
-def test_data_may_be_replaced_by_itself_poisoned(musclelora, data):
-    code, _, _ = musclelora("poison", data, *GOOD, "--output", data, "--overwrite")
-    assert code == 0
-    assert load_table(data).poisoned.sum() == 4
+def test_data_is_not_replaced_by_itself_poisoned(musclelora, data):
+    before = data.read_bytes()
+    code, _, error = musclelora("poison", data, *GOOD, "--output", data, "--overwrite")
+    assert (code, "which this command reads" in error) == (6, True)
+    assert data.read_bytes() == before
 
 
 def test_every_family_is_listed_with_parameters_and_an_example(musclelora):

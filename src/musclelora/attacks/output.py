@@ -93,7 +93,7 @@ def write_poisoned(
     paths = [*layout, *([] if manifest is None else [manifest])]
     read = [source.source, *(file for attack in request.attacks for file in files_of(attack.trigger))]
     for path in paths:
-        check_output(path, read)
+        check_output(path, read, stream=path != manifest)
     _refuse_existing(paths, source, request)
     with TextSpool() as spool:
         if request.for_asr:

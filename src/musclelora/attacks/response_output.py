@@ -91,7 +91,7 @@ def write_poisoned_pairs(
         )
     manifest = manifest_beside(request.output)
     for path in (request.output, *([] if manifest is None else [manifest])):
-        check_output(path, [pairs.source, *files_of(request.attack.trigger)])
+        check_output(path, [pairs.source, *files_of(request.attack.trigger)], stream=path != manifest)
         refuse_existing(path, overwrite=request.overwrite)
     make = plan_test_prompts if request.for_asr else plan_responses
     plan = make(pairs, request.attack, seed=request.seed)

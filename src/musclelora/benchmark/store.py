@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +33,7 @@ Row = dict[str, Any]
 
 FORMAT: Final = 1
 GRID, CELLS, SHARED = "grid.json", "cells", "shared"
+_HALF_WRITTEN: Final = (".grid.json.", ".grid.yaml.", ".results.")
 _FILES: Final = ("file", "originals", "model")  # parameters of attacks that name what is read
 
 _TEXT, _REAL, _WHOLE = "str", "float64", "Int64"
@@ -110,8 +112,9 @@ def open_store(
     """
     check_output(folder, [source, *_read_by(grid)], folder=True)
     with output_errors(folder):
-        others = folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
-        if others and not (folder / GRID).exists():
+        entries = folder.iterdir() if folder.is_dir() else ()
+        others = any(entry.name != LOCK and not entry.name.startswith(_HALF_WRITTEN) for entry in entries)
+        if others and not os.path.lexists(folder / GRID):
             raise OutputError(f"{folder}: it holds files that no benchmark wrote; name another output")
     with held(folder, "musclelora benchmark run"):
         ids = [cell.id for cell in cells]
@@ -122,13 +125,16 @@ def open_store(
                 f"{folder}: it holds results of another grid ({len(missing)} of its {len(begun['cells'])} "
                 "cells are not in this one); name another output, or give the grid that it was begun with"
             )
-        (folder / CELLS).mkdir(exist_ok=True)
-        for leftover in [*folder.glob(".*.*.*"), *(folder / CELLS).glob(".*")]:  # what a kill left behind
-            leftover.unlink(missing_ok=True)
+        for leftover in [*folder.glob(".*"), *(folder / CELLS).glob(".*.json.*")]:  # what a kill left behind
+            if leftover.name.startswith(_HALF_WRITTEN) or leftover.parent != folder:
+                leftover.unlink(missing_ok=True)
+        facts = {"format": FORMAT, "musclelora": __version__, "bf16": bf16}
+        # It comes first: by it the folder is known, whatever comes next.
+        write_json(folder / GRID, {**facts, "grid": grid.model_dump(mode="json"), "cells": ids})
+        with output_errors(folder):
+            (folder / CELLS).mkdir(exist_ok=True)
         with atomic_file(folder / "grid.yaml") as temporary:
             temporary.write_bytes(source.read_bytes())
-        facts = {"format": FORMAT, "musclelora": __version__, "bf16": bf16}
-        write_json(folder / GRID, {**facts, "grid": grid.model_dump(mode="json"), "cells": ids})
         yield Store(folder, ids)
 
 

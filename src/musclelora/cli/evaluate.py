@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from musclelora.cli.hub import model_of, spare_the_hub
+from musclelora.cli.hub import model_folder_of, model_of, spare_the_hub
 from musclelora.cli.options import BATCH, Name, progress_bar, table_options
 from musclelora.cli.tasks import (
     CLASSIFY,
@@ -78,7 +78,7 @@ def evaluate_classifier(
     if triggered is not None and target is None:
         raise UsageError("--target: found nothing, expected the target label of the triggered rows; name it")
 
-    check_json(json_file, run, clean, triggered)
+    check_json(json_file, run, clean, triggered, model_folder_of(run))
     spare_the_hub(clean, triggered, model_of(run))
     from musclelora.data.labels import target_id
     from musclelora.evaluation.evaluate import evaluate

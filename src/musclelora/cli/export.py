@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from musclelora.cli.hub import model_of, spare_the_hub
+from musclelora.cli.hub import model_folder_of, model_of, spare_the_hub
 from musclelora.cli.tasks import CLASSIFY, GENERATE, Work, dispatch, task_of
 from musclelora.outputs import check_output
 
@@ -30,7 +30,7 @@ _WORKS = {
 @click.option("--overwrite", is_flag=True, help="Replace the output folder.")
 def command(run: str, format_: str, output: str, overwrite: bool) -> None:
     """Write the model in the folder RUN so that it loads without this package."""
-    check_output(output, (run, model_of(run)), folder=True)
+    check_output(output, (run, model_folder_of(run)), folder=True)
     spare_the_hub(model_of(run))
     dispatch(_WORKS, task_of(run), {"run": run, "format_": format_, "output": output, "overwrite": overwrite})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from musclelora.cli.tasks import peek
@@ -32,6 +33,12 @@ def model_of(run: str) -> str | None:
     with contextlib.suppress(LookupError, TypeError):
         return str(peek(run)["model"]["name"])
     return None
+
+
+def model_folder_of(run: str) -> str | None:
+    """The folder of the model that a run is of; None where it is of the hub, embedded or not there."""
+    name = model_of(run)
+    return name if name and (Path(name) / "config.json").is_file() else None
 
 
 def _is_hub_name(name: str) -> bool:

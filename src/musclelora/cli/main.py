@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import re
@@ -124,8 +125,12 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether a device had no room; torch, which is slow to import, is there if it says so."""
+    """Whether a device or the machine had no room; torch, which is slow to import, is there if it says so."""
     torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    if isinstance(error, ImportError) and "failed to map segment" in str(error):  # of a library
+        return True
     return torch is not None and isinstance(error, torch.OutOfMemoryError)
 
 

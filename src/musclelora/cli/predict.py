@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 import click
 
-from musclelora.cli.hub import model_of, spare_the_hub
+from musclelora.cli.hub import model_folder_of, model_of, spare_the_hub
 from musclelora.cli.options import BATCH, at_most_one, progress_bar
 from musclelora.cli.tasks import CLASSIFY, GENERATE, Work, dispatch, max_new_tokens, pair_options, task_of
 from musclelora.cli.terminal import printable
@@ -61,7 +61,7 @@ def predict_labels(
 ) -> None:
     """Predict labels, as the options of the command say."""
     if output is not None:
-        check_output(output, (run, data))
+        check_output(output, (run, data, model_folder_of(run)))
     spare_the_hub(data, model_of(run))
     rows = load_texts(data, text_column=text_column, split=split) if data else texts
 

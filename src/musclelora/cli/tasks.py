@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from click.core import ParameterSource
 
 from musclelora.cli.options import TOKENS, Command
 from musclelora.errors import UsageError
+from musclelora.files import read_json
 
 CLASSIFY, GENERATE = "classify", "generate"
 PAIR_COLUMNS = ("prompt_column", "response_column", "messages_column")
@@ -116,7 +116,7 @@ def task_of(run: str) -> str:
 def peek(run: str) -> dict[str, Any]:
     """What the ``run.json`` of a folder says, before anything is loaded; nothing where it cannot be read."""
     with contextlib.suppress(OSError, ValueError):
-        info = json.loads((Path(run) / "run.json").read_text(encoding="utf-8"))
+        info = read_json(Path(run) / "run.json")
         if isinstance(info, dict):
             return info
     return {}

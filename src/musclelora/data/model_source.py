@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,13 +52,14 @@ class Source(NamedTuple):
         return {**self.files, "quantization_config": GgufConfig(dequantize=True)}
 
 
-def model_source(name: str) -> Source:
+def model_source(name: str | os.PathLike[str]) -> Source:
     """The files of an embedded model or of a folder of the user's, checked; a hub name as it is.
 
     Raises:
         ModelError: an embedded model is absent or altered, or a folder holds no safetensors weights.
         UsageError: a package that an embedded language model needs is missing.
     """
+    name = os.fspath(name)
     if name in EMBEDDED_LANGUAGE_MODELS:
         file = embedded_language_model(name)
         return Source(str(file.parent), file.name)

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from musclelora.data.messages import one_line
 from musclelora.data.model_source import Source
-from musclelora.data.weight_files import find_file, tensor_shapes, weight_files
+from musclelora.data.weight_files import find_file, integer_tensors, tensor_shapes, weight_files
 from musclelora.errors import ModelError
 from musclelora.files import read_json
 from musclelora.hashes import hashing
@@ -174,8 +174,17 @@ def _check_built(name: str, family: Any, config: Any, files: Collection[Path]) -
     with torch.device("meta"), no_init_weights():
         model = family.from_config(config)
     held = sum(math.prod(shape) for shape in shapes.values())
+    quantized = getattr(config, "quantization_config", None) is not None
+    prefix = f"{model.base_model_prefix}."
+    learned = {end for what, _ in model.named_parameters() for end in (what, what.removeprefix(prefix))}
+    whole = sorted(learned & integer_tensors(tuple(files)))
+    if whole and not quantized:
+        raise ModelError(
+            f"{name}: found whole numbers as {len(whole):,} of its weights{_such_as(whole)}, expected "
+            "floating-point ones; restore the model's files or name another model"
+        )
     body = sum(p.numel() for what, p in model.named_parameters() if _in_body(model, what))
-    most = held * (_PACKED if getattr(config, "quantization_config", None) else 2) + _SPARE
+    most = held * (_PACKED if quantized else 2) + _SPARE
     if body > most:
         raise ModelError(
             f"{name}: {CONFIG}: found a model of {body:,} parameters with weights of {held:,}, expected as "

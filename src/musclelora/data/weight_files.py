@@ -73,6 +73,16 @@ def tensor_shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(entry["shape"]) for file in files for name, entry in _header(file).items()}
 
 
+def integer_tensors(files: Sequence[Path]) -> set[str]:
+    """The names of the tensors in safetensors files whose values are no floating-point numbers.
+
+    Raises:
+        ModelError: a header cannot be read.
+    """
+    entries = {name: entry for file in files for name, entry in _header(file).items()}
+    return {name for name, entry in entries.items() if "F" not in str(entry.get("dtype"))}
+
+
 def _regular(file: Path) -> Path:
     found = special(file)
     if found is not None:

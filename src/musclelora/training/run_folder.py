@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -89,14 +90,21 @@ class RunFolder:
 
     def keep_judgement(self, settings: Mapping[str, Any], judgement: Mapping[str, Any]) -> None:
         """Keep what was found of the rows until training begins; ``run.json`` has it from then on."""
+        self._check_unchanged()
         found = {"musclelora": __version__, "settings": settings, "judgement": judgement}
         write_json(self.work / JUDGEMENT, found)
+
+    def _check_unchanged(self) -> None:
+        """Raise where a new run's folder has come to hold another: judging takes a while."""
+        if self.work == self.path:
+            _check_begun(self.path, resume=False, overwrite=False)
 
     def begin(self, info: dict[str, Any]) -> None:
         """Say in ``run.json`` that the run is being trained; of a new one nothing earlier stays."""
         with output_errors(self.work):
             self.work.mkdir(parents=True, exist_ok=True)
             if self.info is None:
+                self._check_unchanged()
                 _empty(self.work)
             for file in [*self.work.glob(".*"), *self.work.glob(f"{CHECKPOINTS}/checkpoint-*/.*")]:
                 if file.name.startswith(_HALF_WRITTEN):
@@ -162,7 +170,7 @@ def open_run_folder(
 def _check_begun(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Raise where the folder holds what may not be touched."""
     entries = list(folder.iterdir()) if folder.is_dir() else []
-    if not any((folder / name).exists() for name in (RUN, NEXT, _DONE)):
+    if not any(os.path.lexists(folder / name) for name in (RUN, NEXT, _DONE)):
         if not all(_is_leftover(entry) for entry in entries):
             raise OutputError(f"{folder}: it holds files that no run wrote; name another output")
         return
@@ -207,7 +215,7 @@ def _claim(
         if found is not None:
             return found
         return folder, None
-    if overwrite and (folder / RUN).is_file():
+    if overwrite and os.path.lexists(folder / RUN):
         if (folder / NEXT).is_dir():
             shutil.rmtree(folder / NEXT)
         return folder / NEXT, None

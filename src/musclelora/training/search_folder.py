@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,8 +77,10 @@ def _check_begun(folder: Path, *, resume: bool, overwrite: bool) -> None:
         raise OutputError(f"{folder}: found a file, expected a folder or nothing; name another output")
     entries = list(folder.iterdir()) if folder.is_dir() else []
     foreign = next((entry for entry in sorted(entries) if not _is_written(entry)), None)
-    begun = any((folder / name).exists() for name in (SETTINGS, NEXT, _DONE))
-    if foreign is not None and not begun:
+    begun = any(os.path.lexists(folder / name) for name in (SETTINGS, NEXT, _DONE))
+    if not begun and any(
+        entry.name != LOCK and not entry.name.startswith(_HALF_WRITTEN) for entry in entries
+    ):
         raise OutputError(f"{folder}: it holds files that no search wrote; name another output")
     if begun and not resume and not overwrite:
         raise OutputError(
@@ -101,7 +104,7 @@ def _is_written(path: Path) -> bool:
 def _work(folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> Path:
     """Where to search; the folder is held."""
     _replace(folder)  # what a kill kept from ending
-    begun = (folder / SETTINGS).is_file()
+    begun = os.path.lexists(folder / SETTINGS)
     if resume:
         newer = folder / NEXT
         if (newer / SETTINGS).is_file() and _is_same(newer, settings):

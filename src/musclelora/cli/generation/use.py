@@ -6,7 +6,7 @@ from typing import Any
 
 from musclelora.cli.evaluate import check_json, check_rows, keep_json, show_rates
 from musclelora.cli.export import write_export
-from musclelora.cli.hub import model_of, spare_the_hub
+from musclelora.cli.hub import model_folder_of, model_of, spare_the_hub
 from musclelora.cli.options import progress_bar
 from musclelora.cli.predict import write_records
 from musclelora.data.chats import Message
@@ -34,7 +34,7 @@ def evaluate_generator(
     check_rows(clean, triggered)
     if triggered is not None and target is None:
         raise UsageError("--target-text: found nothing, expected what the attacker wants to be said; give it")
-    check_json(json_file, run, clean, triggered)
+    check_json(json_file, run, clean, triggered, model_folder_of(run))
     spare_the_hub(clean, triggered, model_of(run))
     pairs = prompts = None
     if clean:
@@ -90,7 +90,7 @@ def answer_prompts(
 ) -> None:
     """Answer prompts, as the options of the command say."""
     if output is not None:
-        check_output(output, (run, data))
+        check_output(output, (run, data, model_folder_of(run)))
     spare_the_hub(data, model_of(run))
     if data:
         prompts = load_prompts(
