@@ -196,11 +196,13 @@ def _readable(folder: Path) -> None:
 def _swap(made: Path, target: Path) -> None:
     """Put `made` in the place of `target`, which steps aside and is removed last: one of the two is whole."""
     earlier = made.with_name(f"{made.name}{_EARLIER}")
-    target.replace(earlier)
+    if target.exists():
+        target.replace(earlier)
     try:
         made.replace(target)
     except OSError:
-        earlier.replace(target)
+        if earlier.exists():
+            earlier.replace(target)
         raise
     for aside in target.parent.glob(f"{_prefix(target)}*{_EARLIER}"):
         shutil.rmtree(aside)

@@ -200,7 +200,8 @@ def of_checkpoints() -> Iterator[Case]:
             ("nested", write(file, nested())),
             ("with a bit turned", flip(file, 0.5)),
         ):
-            yield Case(f"checkpoint: {name} {what}", RESUME, (4, 6), [damage])
+            if (name, what) != ("musclelora.json", "gone"):  # which a kill leaves, and training goes on before
+                yield Case(f"checkpoint: {name} {what}", RESUME, (4, 6), [damage])
     yield Case(
         "checkpoint: weights of another",
         RESUME,

@@ -23,7 +23,8 @@ from musclelora.hashes import sha256_of_files
 from musclelora.training import METHODS, fit, load_run
 from musclelora.training.checkpoints import last_checkpoint
 from musclelora.training.judgement import Judgement
-from musclelora.training.run import check_sizes, finished_info, read_judgement
+from musclelora.training.run import check_sizes, finished_info
+from musclelora.training.run_folder import RunFolder
 
 WEIGHTS = "musclelora.safetensors"
 Change = Callable[[dict[str, Any]], object]
@@ -447,13 +448,14 @@ def kept_judgement(folder: Path, change: Change) -> Path:
 )
 def test_an_edited_judgement_is_said_in_one_line(path: str, value: Any, said: str, tmp_path: Path) -> None:
     folder = kept_judgement(tmp_path / "run", put(path, value))
-    message = refusal(lambda: read_judgement(folder, {"a": 1}))
+    message = refusal(lambda: RunFolder(folder, folder, None).judgement({"a": 1}))
     assert said in message
     assert message.endswith("restore it, or delete it to start anew")
 
 
 def test_a_judgement_of_other_rows_does_not_fit(tmp_path: Path) -> None:
-    found = read_judgement(kept_judgement(tmp_path / "run", lambda _: None), {"a": 1})
+    folder = kept_judgement(tmp_path / "run", lambda _: None)
+    found = RunFolder(folder, folder, None).judgement({"a": 1})
     assert found is not None
     judgement = Judgement.from_dict(found)
     assert judgement.misfit(make_table(make_rows(6, seed=0))) is None

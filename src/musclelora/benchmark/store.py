@@ -114,7 +114,7 @@ def open_store(
     with output_errors(folder):
         entries = folder.iterdir() if folder.is_dir() else ()
         others = any(entry.name != LOCK and not entry.name.startswith(_HALF_WRITTEN) for entry in entries)
-        if others and not os.path.lexists(folder / GRID):
+        if others and not os.path.exists(folder / GRID):  # noqa: PTH110 - or a link that leads nowhere raises
             raise OutputError(f"{folder}: it holds files that no benchmark wrote; name another output")
     with held(folder, "musclelora benchmark run"):
         ids = [cell.id for cell in cells]

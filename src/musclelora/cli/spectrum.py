@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def _named(runs: tuple[str, ...]) -> dict[str, str]:
         raise UsageError(
             f"RUN: found {next(r for r in runs if runs.count(r) > 1)} twice, expected other folders"
         )
-    names = [Path(run).resolve().name for run in runs]
+    names = [Path(os.path.realpath(run)).name for run in runs]
     return dict(zip(names if len(set(names)) == len(names) else runs, runs, strict=True))
 
 

@@ -95,6 +95,13 @@ def model_source(name: str | os.PathLike[str]) -> Source:
     return Source(name)
 
 
+def from_anywhere(name: str) -> str:
+    """A model's name as it is found from any folder: the full path of a folder, others as they are."""
+    if name in EMBEDDED_NAMES or not exists(name):
+        return name
+    return os.path.realpath(name)
+
+
 def _refuse_special(folder: Path) -> None:
     """Refuse a folder that has a file which may never end, or never begin: some library would open it."""
     found = special(folder)

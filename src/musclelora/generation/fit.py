@@ -11,6 +11,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
 from musclelora.adapter import DEFAULT_DECODER, MuScleLoraConfig, load_causal_backbone
 from musclelora.adapter.loading import loading_options
+from musclelora.data.model_source import from_anywhere
 from musclelora.data.pairs import Pairs
 from musclelora.errors import DataError, UsageError
 from musclelora.generation.run import GENERATE, GenerationRun, load_generation_run
@@ -79,8 +80,7 @@ def fit_generation(
         )
     select_best, dev = _selection(select_best, dev, early_stopping)
     arguments = dict(arguments or {})
-    if Path(model).is_dir():
-        model = str(Path(model).resolve())  # so that the run can be used from another folder
+    model = from_anywhere(model)  # so that the run can be used from another folder
     pairs = trusted if method.trusted_only and trusted is not None else train
 
     set_seed(int(arguments.get("seed", 42)))

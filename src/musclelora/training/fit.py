@@ -14,7 +14,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 from musclelora.adapter import DEFAULT_MODEL, MuScleLoraConfig, attach, load_backbone
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import PRESETS, Preset, preset_for
-from musclelora.data.embedded import EMBEDDED_NAMES
+from musclelora.data.model_source import from_anywhere
 from musclelora.data.splits import stratified_split
 from musclelora.data.summary import summarize
 from musclelora.data.table import Table
@@ -110,8 +110,7 @@ def fit(
             "pass --trusted FILE or --trusted-from FILE"
         )
     arguments = dict(arguments or {})
-    if Path(model).is_dir() and model not in EMBEDDED_NAMES:
-        model = str(Path(model).resolve())  # so that the run can be used from another folder
+    model = from_anywhere(model)  # so that the run can be used from another folder
     seed = int(arguments.get("seed", 42))
     stops = early_stopping is not None
     trusted, dev, select_best = _selection_rows(select_best, trusted, dev, seed, method, stops)

@@ -21,10 +21,10 @@ import numpy as np
 from transformers import TrainerCallback
 
 from musclelora import __version__
-from musclelora.adapter import DEFAULT_MODEL, MuScleLoraConfig, load_backbone
+from musclelora.adapter import DEFAULT_MODEL, MuScleLoraConfig, attach, load_backbone
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset, preset_for
-from musclelora.data.embedded import EMBEDDED_NAMES
+from musclelora.data.model_source import from_anywhere
 from musclelora.data.table import Table
 from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
 from musclelora.errors import DataError, OutputError, TrainingError, UsageError
@@ -110,8 +110,7 @@ def tune(
         )
     check_same_labels(train, trusted=trusted)
     check_trusted(train, trusted)
-    if Path(model).is_dir() and model not in EMBEDDED_NAMES:
-        model = str(Path(model).resolve())
+    model = from_anywhere(model)
     backbone = load_backbone(model, train.label_names, **loading_options(arguments))
     preset = preset_for(backbone.model.config)
     say(f"preset       {preset.name}: {preset.source}")
@@ -127,8 +126,9 @@ def tune(
         "adapter": adapter,
         "space": space.to_dict(),
     }
+    config, looking = look_settings(preset, adapter, arguments)
+    attach(backbone, config, preset)  # or its errors come once the search has begun
     with opened(folder, settings, resume=resume, overwrite=overwrite) as work:
-        config, looking = look_settings(preset, adapter, arguments)
         judgement = _found_once(
             work / JUDGEMENT,
             train,
