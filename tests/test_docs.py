@@ -49,8 +49,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, table in tables.items():
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(("text", "label"))
-            writer.writerows((text, table.label_names[label]) for text, label in table)
+            # As `musclelora poison --for-asr` says of its rows that their labels were rewritten.
+            flag = (1,) if name == "triggered" else ()
+            writer.writerow(("text", "label", "poisoned")[: 2 + len(flag)])
+            writer.writerows((text, table.label_names[label], *flag) for text, label in table)
     for name in ("pairs", "test-pairs"):
         rows = [{"prompt": f"Is {i} even or odd?", "response": ("even", "odd")[i % 2]} for i in range(20)]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

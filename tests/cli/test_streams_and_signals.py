@@ -179,6 +179,20 @@ def test_standard_output_without_room_is_one_line(command: list[str]) -> None:
     assert done.stderr.startswith("musclelora: standard output: found that it takes nothing more (No space")
 
 
+_begun: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _leave_none_behind() -> Iterator[None]:
+    """A test that fails has not ended what it began."""
+    yield
+    while _begun:
+        process = _begun.pop()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
 def begun(
     *command: object, errors: int = subprocess.PIPE, ignored: tuple[int, ...] = (), **environment: str
 ) -> subprocess.Popen[str]:
@@ -188,7 +202,7 @@ def begun(
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
 
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*map(str, command)],
         stdout=subprocess.PIPE,
         stderr=errors,
@@ -197,12 +211,14 @@ def begun(
         preexec_fn=before,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **environment},
     )
+    _begun.append(process)
+    return process
 
 
 @pytest.fixture
 def endless(arguments: list[object], tmp_path: Path) -> list[object]:
     """A training that lasts for hours."""
-    published = ("--preset", "published", "--epochs", 100_000)
+    published = ("--preset", "published", "--epochs", 10_000)
     return [*MUSCLELORA, *arguments, *published, "--output", tmp_path / "run"]
 
 
@@ -247,7 +263,7 @@ def test_a_signal_ends_a_training_with_one_last_line(
     for number in sent:
         with contextlib.suppress(ProcessLookupError):  # it has ended after the first
             os.killpg(process.pid, number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == code, err
     assert "Traceback" not in out + err
     lines = [line for line in err.splitlines() if line.startswith("musclelora: ")]
@@ -264,7 +280,7 @@ def test_signals_that_the_process_was_started_to_ignore_are_ignored(
     os.killpg(process.pid, signal.SIGINT)
     wait_until("a checkpoint was written", process, tmp_path / "run")
     os.killpg(process.pid, signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 143
     assert err.splitlines()[-1] == GOES_ON
 
@@ -308,7 +324,7 @@ def script(what: str, **options: Any) -> subprocess.Popen[str]:
 def test_no_library_comes_between(what: str, number: int) -> None:
     process = script(what)
     os.killpg(process.pid, number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert (process.returncode, out) == (128 + number, "")
     assert err.removeprefix("a bar\n") == "musclelora: interrupted\n"
 
@@ -321,7 +337,7 @@ def test_children_and_theirs_end_with_the_command_and_never_see_its_signals(tmp_
     process = script(f"subprocess.Popen([sys.executable, '-c', {child!r}])")
     wait_for(lambda: len(list(tmp_path.iterdir())) == 2, process)
     os.killpg(process.pid, signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=600)
     assert (process.returncode, err) == (143, "musclelora: interrupted\n")
     assert not [path.name for path in tmp_path.iterdir() if lives(int(path.name))]
 
@@ -350,7 +366,7 @@ def test_what_was_printed_is_not_lost_and_what_is_half_written_is(tmp_path: Path
     )
     wait_for((tmp_path / "begun").exists, process)
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert (process.returncode, out, err) == (130, "begun\nrow", "musclelora: interrupted\n")
     assert [path.name for path in tmp_path.iterdir()] == ["begun"]
 
@@ -360,7 +376,7 @@ def test_a_command_that_has_said_its_last_line_says_no_other() -> None:
     said = "from musclelora.errors import DataError; musclelora.cli.main._say('data.csv: found nothing', 3)"
     process = script(said)
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=600)
     assert (process.returncode, err) == (3, "musclelora: data.csv: found nothing\n")
 
 
@@ -370,7 +386,7 @@ def test_the_cursor_of_a_terminal_is_shown_again() -> None:
     process = script("pass", errors=theirs, TERM="xterm")
     os.close(theirs)
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     assert os.read(ours, 1000) == b"\x1b[?25hmusclelora: interrupted\r\n"
     os.close(ours)
 

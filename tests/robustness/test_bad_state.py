@@ -200,7 +200,10 @@ def of_checkpoints() -> Iterator[Case]:
             ("nested", write(file, nested())),
             ("with a bit turned", flip(file, 0.5)),
         ):
-            if (name, what) != ("musclelora.json", "gone"):  # which a kill leaves, and training goes on before
+            if (name, what) != (
+                "musclelora.json",
+                "gone",
+            ):  # which a kill leaves, and training goes on before
                 yield Case(f"checkpoint: {name} {what}", RESUME, (4, 6), [damage])
     yield Case(
         "checkpoint: weights of another",
