@@ -129,7 +129,7 @@ def test_an_interruption_ends_all_processes_and_none_of_them_prints(
     process = started("benchmark", "run", grid, "--output", folder, "--workers", 2, MARK=mark)
     # The driver, the tracker of resources, the server of processes, two cells.
     stop_when(process, lambda: len(processes_of(mark)) >= processes, how)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert processes_of(mark) == []
     assert process.returncode == code, err
     assert err.splitlines()[-1] == LAST
@@ -148,7 +148,7 @@ def test_processes_of_cells_end_when_the_command_is_killed(
     assert len(group) >= 2
     process.kill()
     process.communicate()
-    _, alive = psutil.wait_procs([p for p in group if p.pid != process.pid], timeout=60)
+    _, alive = psutil.wait_procs([p for p in group if p.pid != process.pid], timeout=600)
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
 
