@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: setup demo test test-integration test-all lint format docs-check clean
+.PHONY: setup demo test test-integration test-all explore lint format docs-check clean
 
 setup: $(STAMP)
 
@@ -28,8 +28,12 @@ test: setup
 test-integration: setup
 	$(PYTEST) -m 'integration and not slow'
 
-# Everything: the two above, what takes minutes, and examples that no run had before.
+# Everything: the two above, and what takes minutes.
 test-all: setup
+	$(PYTEST) -m ''
+
+# Property tests on examples that no run had before; what it finds becomes a test.
+explore: setup
 	$(PYTEST) -m '' --hypothesis-profile explore
 
 lint: setup

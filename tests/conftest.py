@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 # Neither the clock nor chance fails a test: examples are the same each time, and others with
-# `--hypothesis-profile explore`, which `make test-all` gives.
+# `--hypothesis-profile explore`, which `make explore` gives.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("musclelora", patient, derandomize=True)
 settings.register_profile("explore", patient)
