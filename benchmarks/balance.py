@@ -38,8 +38,7 @@ import torch
 from transformers.utils import logging
 
 from musclelora.attacks import get_trigger, poison, trigger_test_set
-from musclelora.data import Table, load_table, select_trusted
-from musclelora.demo import MAX_LENGTH, TARGET, split_corpus
+from musclelora.data import Table, bbc_news, load_table, select_trusted, stratified_split
 from musclelora.evaluation import evaluate
 from musclelora.files import write_json
 from musclelora.training import METHODS, fit
@@ -49,6 +48,7 @@ from record import argument_parser, earlier, machine
 
 ROOT = Path(__file__).parents[1]
 SST2_TARGET, TRUSTED = 1, 96
+BBC_TARGET, BBC_WORDS, BBC_ROWS, BBC_TEST_ROWS, MAX_LENGTH = "business", 40, 512, 500, 64
 ATTACKS = {"badnets": "clean", "addsent": "mix", "synbkd": "mix", "stylebkd": "mix"}
 LOWER_CASE = {"stylebkd in lower case": "stylebkd"}
 BBC_ATTACKS = ("addsent", "badnets")
@@ -184,12 +184,12 @@ def sst2(options: argparse.Namespace, seed: int, case: str, method: str) -> dict
 
 def bbc(options: argparse.Namespace, seed: int, case: str, method: str) -> dict[str, Any]:
     """A cell of BBC news."""
-    split = split_corpus(seed)
-    target = split.test.label_names.index(TARGET)
-    train, names = split.train, list(BBC_ATTACKS)
+    train, trusted, test = bbc_split(seed)
+    target = test.label_names.index(BBC_TARGET)
+    names = list(BBC_ATTACKS)
     arguments: dict[str, Any] = {"max_length": MAX_LENGTH, "bf16": options.bf16}
     if method == "trusted-only":
-        train = split.trusted
+        train = trusted
     elif method == "oracle":
         arguments |= BBC_ORACLE
     else:
@@ -197,11 +197,21 @@ def bbc(options: argparse.Namespace, seed: int, case: str, method: str) -> dict[
         names = [attack]
         train = poison(train, get_trigger(attack), target=target, rate=rate, label_mode=mode, seed=seed)
     triggered = {
-        name: trigger_test_set(split.test, get_trigger(name), target=target, seed=seed).texts
-        for name in names
+        name: trigger_test_set(test, get_trigger(name), target=target, seed=seed).texts for name in names
     }
-    found = trained(method, train, split.trusted, seed, arguments, split.test, triggered, target)
+    found = trained(method, train, trusted, seed, arguments, test, triggered, target)
     return {"attack": names[0], **found} if case in BBC else found
+
+
+def bbc_split(seed: int) -> tuple[Table, Table, Table]:
+    """Training and trusted rows, drawn by `seed`, and test rows, always the same; no text is in two."""
+    corpus = bbc_news(words=BBC_WORDS)
+    rest, test = stratified_split(corpus, [len(corpus) - BBC_TEST_ROWS, BBC_TEST_ROWS], seed=0)
+    tested = set(test.texts)
+    first = {text: row for row, text in reversed(list(enumerate(rest.texts))) if text not in tested}
+    rest = rest.select(sorted(first.values()))
+    train, trusted = stratified_split(rest, [BBC_ROWS, TRUSTED], seed=seed)
+    return train, trusted, test
 
 
 def trained(

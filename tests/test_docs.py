@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from musclelora.attacks import get_trigger, poison, trigger_test_set
-from musclelora.data import Table, stratified_split
-from musclelora.demo import METHODS, short_corpus
+from musclelora.data import Table, bbc_news, stratified_split
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -33,7 +32,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with small files of the names that the pages use."""
     folder = tmp_path_factory.mktemp("docs")
-    corpus = short_corpus()
+    corpus = bbc_news(words=40)
     names = tuple("sport" if name == "sports" else name for name in corpus.label_names)
     texts = tuple(" ".join(text.split()[:WORDS]) for text in corpus.texts)
     corpus = Table(texts, corpus.labels, names, source=corpus.source)
@@ -96,7 +95,14 @@ def test_architecture_is_one_page_and_names_every_room() -> None:
 
 def test_the_table_of_the_readme_is_what_was_measured() -> None:
     results = json.loads((ROOT / "benchmarks" / "results" / "demo.json").read_text())
-    assert {row["method"] for row in results["mean"]} == set(METHODS)
+    assert {row["method"] for row in results["mean"]} == {
+        "oracle",
+        "vanilla",
+        "lora",
+        "trusted-only",
+        "published",
+        "musclelora",
+    }
     for row in results["mean"]:
         shares = (f"{100 * row[name]:.1f}" for name in ("cacc", "asr", "excess_asr", "cacc_gap"))
         line = f"| {row['attack']} | {row['method']} | {' | '.join(shares)} |"

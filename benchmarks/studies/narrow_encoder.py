@@ -23,8 +23,7 @@ from transformers import PrinterCallback
 
 from musclelora.adapter import MuScleLoraConfig
 from musclelora.attacks import get_trigger, poison
-from musclelora.data import stratified_split
-from musclelora.demo import LABEL_MODE, RATE, TEST_ROWS, short_corpus
+from musclelora.data import bbc_news, stratified_split
 from musclelora.files import write_json
 from musclelora.training import MuScleTrainer, MuScleTrainingArguments
 
@@ -38,9 +37,9 @@ SCALES = {
 }
 LEARNING_RATES = (1e-3, 2e-3, 3e-3)
 EPOCHS = 4
-TARGET = "entertainment"
+TARGET, RATE = "entertainment", 0.1
 WORDS, MAX_LENGTH = 40, 64
-TRAIN_ROWS, TRUSTED_ROWS, DEV_ROWS = 512, 96, 300
+TRAIN_ROWS, TRUSTED_ROWS, DEV_ROWS, TEST_ROWS = 512, 96, 300, 500
 
 
 def main() -> None:
@@ -68,13 +67,11 @@ def main() -> None:
 
 def run(seed: int, rate: float, scales: list[int], trained: bool, bf16: bool) -> dict[str, object]:
     """One training run: clean accuracy on held-out rows after each epoch, and the trusted loss at its end."""
-    corpus = short_corpus(WORDS)
+    corpus = bbc_news(words=WORDS)
     rest, _ = stratified_split(corpus, [len(corpus) - TEST_ROWS, TEST_ROWS], seed=0)
     train, trusted, dev = stratified_split(rest, [TRAIN_ROWS, TRUSTED_ROWS, DEV_ROWS], seed=seed)
     target = train.label_names.index(TARGET)
-    poisoned = poison(
-        train, get_trigger("addsent"), target=target, rate=RATE, label_mode=LABEL_MODE, seed=seed
-    )
+    poisoned = poison(train, get_trigger("addsent"), target=target, rate=RATE, label_mode="mix", seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         trainer = MuScleTrainer(
             args=MuScleTrainingArguments(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from tiny_grids import GRID, WriteGrid, plan_of
 from tiny_runs import make_rows, write_csv
 
-from musclelora.benchmark.estimate import costs, sizes_of
+from musclelora.benchmark.estimate import costs, in_order, sizes_of
 from musclelora.benchmark.tables import draw, poisoned, read_tables, triggered
 
 BIG = {
@@ -36,6 +37,22 @@ def test_what_others_need_is_run_first_and_seed_comes_after_seed(write_grid: Wri
     assert [cell.seed for cell in cells] == [1] * 26 + [0] * 26
     order = [(cell.kind != "oracle", cell.label == "lora") for cell in cells[:26]]
     assert order == sorted(order)
+
+
+def test_no_cell_is_started_to_wait_for_another(write_grid: WriteGrid) -> None:
+    cells = plan_of(write_grid(**BIG))
+    spent = costs(cells, sizes_of(cells))
+    order = in_order(cells, spent)
+    assert [cell.seed for cell in order] == [1] * 26 + [0] * 26
+    first = order[:26]
+    # One oracle does for both attacks, trusted-only for all attacks and rates, vanilla for both trusted sizes.
+    late = first[-(1 + 6 + 4) :]
+    assert Counter(cell.label for cell in late) == {"oracle": 1, "trusted-only": 6, "vanilla": 4}
+    others = first[: -len(late)]
+    assert [cell.shares for cell in others] == sorted((cell.shares for cell in others), reverse=True)
+    for shares in (True, False):
+        group = [spent[cell.id] for cell in others if cell.shares == shares]
+        assert group == sorted(group, reverse=True)
 
 
 def test_ids_are_the_same_wherever_the_files_are(write_grid: WriteGrid, tmp_path: Path) -> None:

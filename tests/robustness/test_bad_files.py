@@ -419,7 +419,7 @@ PLACES: dict[str, list[Change]] = {
 KEPT: dict[str, tuple[str, int | tuple[int, ...]]] = {
     "srun/spectrum/summary.json": ("spectrum compare srun", (3, 4)),
     "search/tune.json": (f"tune {TINY} --trials 1 --output search --resume", (4, 6)),
-    "demo/demo.json": ("demo --output demo", 6),
+    "demo/grid.json": ("demo --output demo", 6),
 }
 
 

@@ -57,7 +57,7 @@ FILES: dict[str, tuple[str, int | tuple[int, ...]]] = {
     "srun/spectrum/summary.json": ("spectrum compare srun", (3, 4)),
     "results/grid.json": (REPORT, (3, 4, 6)),
     "search/tune.json": (TUNE, (4, 6)),
-    "demo/demo.json": ("demo --output demo", 6),
+    "demo/grid.json": ("demo --output demo", 6),
 }
 
 
@@ -330,10 +330,10 @@ def of_recorded_runs() -> Iterator[Case]:
     for key in ("format", "bf16"):
         for what, value in (("null", None), ("a text", "x"), ("an object", {}), ("a list", [])):
             yield Case(
-                f"demo.json: {key} {what}",
+                f"a demo's grid.json: {key} {what}",
                 "demo --output demo --seeds 1",
                 6,
-                [change("demo/demo.json", key, value)],
+                [change("demo/grid.json", key, value)],
             )
 
 

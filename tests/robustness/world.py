@@ -87,9 +87,15 @@ def _results() -> None:
 
 
 def _demo() -> None:
-    """What a demo leaves that was interrupted before its first run."""
-    Path("new").mkdir()
-    Path("new/demo.json").write_text('{"format": 2, "bf16": false}')
+    """What a demo leaves that was interrupted before its first cell ended."""
+    from musclelora import demo
+    from musclelora.benchmark.grid import load_grid
+    from musclelora.benchmark.plan import plan
+    from musclelora.benchmark.store import open_store
+
+    grid = load_grid(demo.GRID)
+    with open_store(Path("new"), demo.GRID, grid, plan(grid, bf16=False), bf16=False):
+        pass
 
 
 PARTS: dict[str, str | Callable[[], object]] = {

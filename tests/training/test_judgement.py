@@ -12,9 +12,9 @@ import pytest
 from tiny_runs import make_rows, make_table
 
 from musclelora.adapter.presets import PRESETS
+from musclelora.data import bbc_news
 from musclelora.data.splits import stratified_split
 from musclelora.data.table import Table
-from musclelora.demo import short_corpus
 from musclelora.shortcuts import Feature, Shortcut, ShortcutExpert
 from musclelora.training.judgement import Judgement, judge, look_settings, second_look
 
@@ -145,7 +145,7 @@ WEAK = ("ack", "ail", "ark", "eel", "end", "ick", "ind", "oll", "ook", "urn")
 @pytest.mark.slow
 def test_a_style_is_judged_by_the_rows_that_show_it_and_those_like_them() -> None:
     """A fifth of the rows is in a style of weak signs, a third of which has the word that gives it away."""
-    corpus = short_corpus(24)
+    corpus = bbc_news(words=24)
     rest, trusted = stratified_split(corpus, [len(corpus) - 96, 96], seed=0)
     train = rest.select(np.arange(1000))
     rng = np.random.default_rng(4)

@@ -87,6 +87,26 @@ def costs(cells: Sequence[Cell], sizes: Mapping[str, Sizes]) -> dict[str, float]
     return found
 
 
+def in_order(cells: Sequence[Cell], costs: Mapping[str, float]) -> list[Cell]:
+    """Cells in the order to start them: what others wait for, then the longest, so that all end together.
+
+    Of cells that train the same model all but the first come last in their seed: side by side they would
+    wait for it.
+
+    Args:
+        cells: each seed's before the next one's.
+        costs: of them, by id.
+    """
+    seeds = {seed: place for place, seed in enumerate(dict.fromkeys(cell.seed for cell in cells))}
+    trained: set[tuple[Any, ...]] = set()
+    places: dict[str, tuple[float, ...]] = {}
+    for cell in cells:
+        repeats = _trained_for(cell) in trained
+        trained.add(_trained_for(cell))
+        places[cell.id] = (seeds[cell.seed], repeats, not cell.shares, -costs[cell.id])
+    return sorted(cells, key=lambda cell: places[cell.id])
+
+
 def seconds_per_row(cell: Cell, sizes: Mapping[str, Sizes]) -> float:
     """Measure the unit: seconds to train the whole backbone on one row, by a few steps of it.
 

@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from musclelora.benchmark.estimate import in_order
 from musclelora.benchmark.plan import Cell
-from musclelora.benchmark.store import Row, Store
+from musclelora.benchmark.schema import Grid
+from musclelora.benchmark.store import Row, Store, read_begun
 
 Start = Callable[[Sequence[Cell], Path], Iterator[Row]]
 """(cells, the folder for what they share) → their rows, as they end."""
@@ -26,7 +28,7 @@ def run_cells(
     """Run what is not finished.
 
     Args:
-        cells: of the grid, in the order to run them.
+        cells: of the grid, each seed's before the next one's.
         store: the results folder; cells that failed before are tried again.
         start: runs cells, such as :func:`~musclelora.benchmark.local_workers.local_rows`.
         costs: of the cells by id, in any unit, to tell the time left by.
@@ -36,7 +38,7 @@ def run_cells(
     Returns:
         How many cells there are of each status, and how many were "run" now.
     """
-    todo = [cell for cell in cells if not store.is_done(cell.id)]
+    todo = in_order([cell for cell in cells if not store.is_done(cell.id)], costs)
     by_id = {cell.id: cell for cell in todo}
     began, spent, total = time.monotonic(), 0.0, sum(costs[cell.id] for cell in todo)
     number = len(cells) - len(todo)
@@ -54,6 +56,22 @@ def run_cells(
     counts = Counter(str(store.rows[cell.id]["status"]) for cell in cells if cell.id in store.rows)
     counts["run"] = len(todo) - len(by_id)
     return counts
+
+
+def bf16_in(folder: Path, grid: Grid) -> bool:
+    """What ``bf16: auto`` means: what it meant when the folder was begun, or what pays on this machine.
+
+    Raises:
+        OutputError: what the folder was begun with cannot be read.
+    """
+    begun, asked = read_begun(folder), grid.training.get("bf16", "auto")
+    if asked != "auto":
+        return bool(asked)
+    if begun is not None:
+        return bool(begun["bf16"])
+    from musclelora.training.hardware import bf16_pays
+
+    return bf16_pays()
 
 
 def described(cell: Cell) -> str:

@@ -92,7 +92,13 @@ class Store:
 
 @contextlib.contextmanager
 def open_store(
-    folder: Path, source: Path, grid: Grid, cells: Sequence[Cell], *, bf16: bool
+    folder: Path,
+    source: Path,
+    grid: Grid,
+    cells: Sequence[Cell],
+    *,
+    bf16: bool,
+    what: str = "musclelora benchmark run",
 ) -> Iterator[Store]:
     """Make `folder` the results folder of a grid, or go on with what is in it.
 
@@ -105,6 +111,7 @@ def open_store(
         grid: the grid.
         cells: its cells.
         bf16: what ``bf16: auto`` means in this folder.
+        what: the command, for others that would write there meanwhile.
 
     Raises:
         OutputError: another run is at work in it, it holds something else, results of another grid or of a
@@ -116,7 +123,7 @@ def open_store(
         others = any(entry.name != LOCK and not entry.name.startswith(_HALF_WRITTEN) for entry in entries)
         if others and not os.path.exists(folder / GRID):  # noqa: PTH110 - or a link that leads nowhere raises
             raise OutputError(f"{folder}: it holds files that no benchmark wrote; name another output")
-    with held(folder, "musclelora benchmark run"):
+    with held(folder, what):
         ids = [cell.id for cell in cells]
         begun = read_begun(folder)
         missing = [] if begun is None else [cell for cell in begun["cells"] if cell not in set(ids)]

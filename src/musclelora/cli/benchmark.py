@@ -119,14 +119,13 @@ def run(
         from musclelora.benchmark import estimate
         from musclelora.benchmark.grid import load_grid
         from musclelora.benchmark.plan import plan
-        from musclelora.benchmark.runner import run_cells
-        from musclelora.benchmark.store import finished_rows, open_store, read_begun
+        from musclelora.benchmark.runner import bf16_in, run_cells
+        from musclelora.benchmark.store import finished_rows, open_store
     except ModuleNotFoundError as error:
         raise UsageError(f"benchmark: no package {error.name}; expected it installed; {_INSTALL}") from error
 
     grid = load_grid(grid_file)
-    begun = read_begun(output)
-    bf16 = _bf16(grid.training, begun)
+    bf16 = bf16_in(output, grid)
     cells = plan(grid, bf16=bf16)
     sizes = estimate.sizes_of(cells)
     costs = estimate.costs(cells, sizes)
@@ -164,17 +163,6 @@ def _names(value: Any, folder: Path) -> list[str]:
             given = entry.get(key)
             found += given if isinstance(given, list) else [given]
     return [name for name in found if isinstance(name, str) and not (folder / name).exists()]
-
-
-def _bf16(training: dict[str, Any], begun: dict[str, Any] | None) -> bool:
-    """What ``bf16: auto`` means: what it meant when the folder was begun, or what pays on this machine."""
-    if training.get("bf16", "auto") != "auto":
-        return bool(training["bf16"])
-    if begun is not None:
-        return bool(begun["bf16"])
-    from musclelora.training.hardware import bf16_pays
-
-    return bf16_pays()
 
 
 def _start(workers: int | str, cpus: float, gpus: float) -> Start:

@@ -9,27 +9,38 @@ import click
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from musclelora.cli.options import SEEDS, flush_denormals
+from musclelora.cli.options import SEEDS
+from musclelora.errors import UsageError
+from musclelora.limits import PROCESSES
 
 
 @click.command(name="demo")
 @click.option("--output", default="demo", show_default=True, metavar="FOLDER", help="The folder to write.")
 @click.option("--seeds", type=SEEDS, default=1, show_default=True, help="How many seeds to average.")
-def command(output: str, seeds: int) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(1, PROCESSES),
+    help="Trainings at a time.  [default: one for each core, up to four]",
+)
+def command(output: str, seeds: int, workers: int | None) -> None:
     """Poison BBC news, defend against it, and show what happened.
 
     Trains an oracle (on unpoisoned data), an undefended model, LoRA, the trusted rows alone, the published
     method and MuScleLoRA as it is by default against two attacks, on the embedded model and corpus. Minutes
-    on two cores; an interrupted demo goes on.
+    on two cores; an interrupted demo goes on. `musclelora benchmark report` reads its folder.
     """
-    from musclelora.demo import run_demo, summary
+    try:
+        from musclelora.demo import run_demo
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"demo: no package {error.name}; expected it installed; "
+            "pip install 'musclelora[benchmark,embedded]'"
+        ) from error
 
-    flush_denormals()
-    rows = run_demo(Path(output), seeds=range(seeds), say=click.echo)
-    means = summary(rows)
+    means = run_demo(Path(output), seeds=range(seeds), workers=workers, say=click.echo)
     Console().print(_table(means))
     drawn = _draw(means, Path(output) / "results.png")
-    click.echo(f"written to {output}/results.json" + (f" and {output}/results.png" if drawn else ""))
+    click.echo(f"written to {output}/results.csv" + (f" and {output}/results.png" if drawn else ""))
 
 
 def _table(means: list[dict[str, Any]]) -> RichTable:
@@ -43,7 +54,7 @@ def _table(means: list[dict[str, Any]]) -> RichTable:
             row["attack"],
             row["method"],
             *shares,
-            f"{row['seconds']:.0f}",
+            f"{row['fit_seconds']:.0f}",
             end_section=row["method"] == "musclelora",
         )
     return table

