@@ -45,7 +45,7 @@ def test_no_cell_is_started_to_wait_for_another(write_grid: WriteGrid) -> None:
     order = in_order(cells, spent)
     assert [cell.seed for cell in order] == [1] * 26 + [0] * 26
     first = order[:26]
-    # One oracle does for both attacks, trusted-only for all attacks and rates, vanilla for both trusted sizes.
+    # An oracle does for both attacks, trusted-only for attacks and rates, vanilla for both trusted sizes.
     late = first[-(1 + 6 + 4) :]
     assert Counter(cell.label for cell in late) == {"oracle": 1, "trusted-only": 6, "vanilla": 4}
     others = first[: -len(late)]
