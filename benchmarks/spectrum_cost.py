@@ -198,9 +198,9 @@ def callback_cost(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from transformers.utils import logging
 
     from musclelora.data import Table
+    from musclelora.purify import METHODS, fit
     from musclelora.spectrum import SpectrumCallback, SpectrumSettings
     from musclelora.spectrum.records import Records
-    from musclelora.training import METHODS, fit
 
     logging.disable_progress_bar()
     torch.set_flush_denormal(True)  # as the commands do

@@ -36,6 +36,9 @@ settings.register_profile("explore", patient)
 settings.load_profile("musclelora")
 
 
+pytest_plugins = ["tiny_fixtures"]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     import torch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -28,16 +30,81 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(musclelora, "nothing")
 
 
-def test_rooms_import_only_from_rooms_above() -> None:
-    order = [
-        *("data", "attacks", "adapter", "alignment", "training", "evaluation"),
-        *("defenses", "spectrum", "benchmark", "report", "cli"),
+FLOORS = (
+    ("errors", "files", "hashes", "interrupts", "launched", "limits", "state", "streams"),
+    ("data", "outputs"),
+    ("attacks", "alignment", "adapter"),
+    ("training",),
+    ("evaluation", "audit"),
+    ("purify",),
+    ("generation", "spectrum", "tuning"),
+    ("defenses",),
+    ("benchmark", "report"),
+    ("demo",),
+    ("cli",),
+    ("entry", "__main__"),
+)
+"""The rooms from the ground up; each imports from its own floor and those below."""
+
+
+def imports() -> dict[str, set[str]]:
+    """The modules of the package, and what each imports of it, wherever in the file that stands."""
+    package = ROOT / "src" / "musclelora"
+    found: dict[str, set[str]] = {}
+    for file in package.rglob("*.py"):
+        tree = ast.parse(file.read_text())
+        typed = {
+            id(node)
+            for block in ast.walk(tree)
+            if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+            for node in ast.walk(block)
+        }
+        names = set()
+        for node in ast.walk(tree):
+            if id(node) in typed:
+                continue
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "musclelora":
+                names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+            elif isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names if alias.name.split(".")[0] == "musclelora"}
+        found[".".join(("musclelora", *file.relative_to(package).with_suffix("").parts))] = names
+    return found
+
+
+def room_of(module: str) -> str | None:
+    """The room of a module; None: the package itself, which has but lazy names."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] not in ("__init__", "__version__") else None
+
+
+def test_every_room_stands_on_a_floor() -> None:
+    rooms = {room_of(module) for module in imports()} - {None}
+    assert rooms == {room for floor in FLOORS for room in floor}
+
+
+def test_no_room_imports_from_a_floor_above() -> None:
+    height = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+    upward = [
+        f"{module} imports {name}"
+        for module, names in imports().items()
+        for name in names
+        if (here := room_of(module)) and (there := room_of(name)) and height.get(there, -1) > height[here]
     ]
-    for position, room in enumerate(order):
-        for file in (ROOT / "src" / "musclelora" / room).glob("*.py"):
-            for other in re.findall(r"from musclelora\.(\w+)", file.read_text()):
-                if other in order:
-                    assert order.index(other) <= position, f"{file.name} of {room} imports {other}"
+    assert upward == []
+
+
+def test_no_rooms_import_in_a_circle() -> None:
+    edges: dict[str, set[str]] = {}
+    for module, names in imports().items():
+        here = room_of(module)
+        if here:
+            edges.setdefault(here, set()).update(
+                room
+                for name in names
+                if (room := room_of(name)) and room != here and room in edges | {room: 0}
+            )
+    order = graphlib.TopologicalSorter(edges)
+    order.prepare()  # raises CycleError
 
 
 def test_the_alignment_room_knows_nothing_of_hugging_face() -> None:

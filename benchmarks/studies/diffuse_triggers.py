@@ -39,11 +39,13 @@ from transformers.utils import logging
 
 from musclelora.adapter import MuScleLoraConfig
 from musclelora.adapter.presets import PRESETS
+from musclelora.audit.judge import judge
+from musclelora.audit.judgement import Judgement
+from musclelora.audit.recheck import look_settings
 from musclelora.data import Table, load_table, select_trusted
 from musclelora.evaluation import evaluate
 from musclelora.files import write_json
 from musclelora.training.hardware import bf16_pays
-from musclelora.training.judgement import Judgement, judge, look_settings
 from musclelora.training.quiet import quiet_trainer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

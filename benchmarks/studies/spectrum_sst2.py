@@ -35,9 +35,9 @@ from musclelora.data import Table, load_table, select_trusted
 from musclelora.errors import DataError
 from musclelora.evaluation import evaluate
 from musclelora.files import write_json
+from musclelora.purify import METHODS, fit
 from musclelora.spectrum import SpectrumCallback, SpectrumSettings, analyse
 from musclelora.spectrum.diagnosis import DECIDED
-from musclelora.training import METHODS, fit
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from record import argument_parser, earlier, machine

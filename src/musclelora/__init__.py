@@ -13,12 +13,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from musclelora.adapter import MuScleLoraConfig
+    from musclelora.audit import Audit
     from musclelora.data import Table, load_table
     from musclelora.errors import MuScleLoraError
     from musclelora.evaluation import evaluate
     from musclelora.training import Classifier, MuScleTrainer, MuScleTrainingArguments
 
 _HOMES = {
+    "Audit": "musclelora.audit",
     "Classifier": "musclelora.training",
     "MuScleLoraConfig": "musclelora.adapter",
     "MuScleLoraError": "musclelora.errors",
@@ -30,6 +32,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Audit",
     "Classifier",
     "MuScleLoraConfig",
     "MuScleLoraError",

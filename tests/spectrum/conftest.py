@@ -15,8 +15,8 @@ import pytest
 from tiny_runs import Fit, make_rows, make_table, write_model
 
 from musclelora.data.table import Table
+from musclelora.purify import METHODS, Run, fit
 from musclelora.spectrum import SpectrumCallback, SpectrumSettings
-from musclelora.training import METHODS, Run, fit
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from musclelora.spectrum import SpectrumCallback, SpectrumSettings, analyse, loa
 from musclelora.spectrum.measures import one_hot
 from musclelora.spectrum.records import Records
 from musclelora.spectrum.sample import Sample
-from musclelora.training.run import WEIGHTS
+from musclelora.training.checkpoints import WEIGHTS
 
 
 class Killer(TrainerCallback):

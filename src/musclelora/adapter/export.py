@@ -21,13 +21,33 @@ from musclelora.adapter.causal import load_causal_backbone
 from musclelora.adapter.layer import MultiScaleLinear
 from musclelora.adapter.loading import is_quantized
 from musclelora.adapter.placement import fold_bottlenecks
-from musclelora.data.export_hashes import write_hashes
-from musclelora.errors import UsageError
-from musclelora.files import atomic_folder, write_json
+from musclelora.data.export_hashes import files_of_export, write_hashes
+from musclelora.errors import OutputError, UsageError
+from musclelora.files import LOCK, atomic_folder, output_errors, write_json
+from musclelora.outputs import check_output
 
 # PEFT always keeps modules whose names end so whole for sequence classification.
 _PEFT_HEADS = ("classifier", "score")
 _NO_LAYER = "dummy-target-modules"  # PEFT's word for an adapter without layers
+
+
+def check_export(path: str | os.PathLike[str], *inputs: str | os.PathLike[str]) -> None:
+    """Refuse to replace at `path` what is no export, or what the export is made from.
+
+    Raises:
+        OutputError: what :func:`~musclelora.outputs.check_output` refuses of the folders `inputs`, or `path`
+            holds files that no export wrote.
+    """
+    check_output(path, inputs, folder=True)
+    target = Path(path).resolve()
+    with output_errors(path):
+        entries = list(target.iterdir()) if target.is_dir() else []
+        written = {LOCK, *files_of_export(target)}
+        foreign = sorted(entry.name for entry in entries if entry.name not in written or not entry.is_file())
+    if foreign:
+        raise OutputError(
+            f"{path}: it holds files that no export wrote, such as {foreign[0]}; name another output"
+        )
 
 
 def export(

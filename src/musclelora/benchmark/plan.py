@@ -18,7 +18,7 @@ from musclelora.benchmark.tables import (
 )
 from musclelora.defenses import DEFENSES
 from musclelora.defenses.vanilla import Vanilla
-from musclelora.training.run import fingerprint
+from musclelora.purify.run import fingerprint
 
 ORACLE = "oracle"
 

@@ -23,7 +23,7 @@ from musclelora.data.table import Table
 from musclelora.errors import OutputError
 from musclelora.evaluation.triggered import load_triggered
 from musclelora.files import atomic_file, read_json
-from musclelora.training.run import fingerprint
+from musclelora.purify.run import fingerprint
 
 CORPORA: Final[dict[str, Callable[[], Table]]] = {"bbc-news": bbc_news}
 """The embedded corpora; a new one is a new entry."""

@@ -20,6 +20,8 @@ from musclelora.interrupts import interrupted, take_the_last_word
 from musclelora.launched import is_first_here, process_count, process_rank
 
 _COMMANDS = {
+    "audit": "Say what is wrong with labelled texts, and which rows to train on.",
+    "explain": "Say of one training row why it is kept or dropped.",
     "train": "Train a clean model on data that may be poisoned.",
     "tune": "Search longer for settings, by the trusted rows.",
     "evaluate": "Measure clean accuracy and attack success rate.",

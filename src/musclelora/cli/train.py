@@ -203,8 +203,8 @@ def train_model(
     dev_rows = source.read(dev, train) if dev else None
 
     from musclelora.adapter.loading import loading_options
-    from musclelora.training.fit import fit
-    from musclelora.training.methods import get_method
+    from musclelora.purify.fit import fit
+    from musclelora.purify.methods import get_method
 
     flush_denormals()
     levers = {

@@ -96,8 +96,8 @@ def command(
     rows = source.read(source.trusted, train) if source.trusted else None
 
     from musclelora.adapter.loading import loading_options
-    from musclelora.training.search import load_optuna
-    from musclelora.training.tune import tune
+    from musclelora.tuning.search import load_optuna
+    from musclelora.tuning.tune import tune
 
     optuna = load_optuna()
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what matters of it is in our own lines

@@ -49,7 +49,7 @@ def read_folder(folder: Path, split: str | None) -> RawTable:
         raise bad_data(
             str(folder), f"no splits, but split {split!r} was asked for", "no split", "name no split"
         )
-    return _raw(str(folder), loaded)
+    return raw_table(str(folder), loaded)
 
 
 def read_hub(name: str, split: str | None) -> RawTable:
@@ -71,10 +71,12 @@ def read_hub(name: str, split: str | None) -> RawTable:
             "a path, or the name of a data set on the Hugging Face hub",
             "check the spelling and the network",
         ) from error
-    return _raw(name, loaded)
+    return raw_table(name, loaded)
 
 
-def _raw(source: str, dataset: Any) -> RawTable:
+def raw_table(source: str, dataset: Any) -> RawTable:
+    """A loaded ``datasets.Dataset`` as a reader hands it over."""
+
     def rows(columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
         position = 0
         # A folder may have been saved with a tensor format; plain Python values are wanted.

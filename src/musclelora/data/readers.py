@@ -72,7 +72,24 @@ def load_table(
     """
     if max_rows is not None and max_rows < 1:
         raise UsageError(f"max_rows is {max_rows}; expected at least 1; leave it out to read every row")
-    raw = open_raw(os.fspath(source), split)
+    return table_of(
+        open_raw(os.fspath(source), split),
+        text_column=text_column,
+        label_column=label_column,
+        label_names=label_names,
+        max_rows=max_rows,
+    )
+
+
+def table_of(
+    raw: RawTable,
+    *,
+    text_column: str | None,
+    label_column: str | None,
+    label_names: Sequence[str] | None,
+    max_rows: int | None,
+) -> Table:
+    """The table of what a reader hands over; arguments and errors as for :func:`load_table`."""
     text, label, flag = choose_columns(raw, text_column, label_column)
     texts: list[str] = []
     labels: list[Label] = []

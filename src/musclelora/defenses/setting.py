@@ -20,10 +20,11 @@ from musclelora.data.table import Table
 from musclelora.data.trusted import check_trusted
 from musclelora.errors import DataError, ModelError, OutputError, UsageError
 from musclelora.files import write_json
+from musclelora.purify import METHODS, Method, Run, fit
+from musclelora.purify.run import ADAPTER_FIELDS, fingerprint
 from musclelora.state import Count, State, read_state
-from musclelora.training import METHODS, Classifier, Method, Run, fit
+from musclelora.training import Classifier
 from musclelora.training.hardware import peak_memory
-from musclelora.training.run import ADAPTER_FIELDS, fingerprint
 
 VANILLA = METHODS["full"]
 
@@ -105,7 +106,7 @@ class Setting:
             settings: fields of :class:`~musclelora.adapter.MuScleLoraConfig` and
                 :class:`~musclelora.training.MuScleTrainingArguments`; they go before the setting's own.
             rows: the training rows; None: all that there are.
-            preset: as in :func:`musclelora.training.fit`.
+            preset: as in :func:`musclelora.purify.fit`.
             keep: keep the model in :attr:`folder`, or take it from there.
         """
         full = {} if method.low_rank or method.trusted_only else self.full

@@ -8,8 +8,9 @@ from musclelora.adapter import MuScleLoraConfig
 from musclelora.defenses.base import Defense
 from musclelora.defenses.setting import Setting
 from musclelora.errors import UsageError
-from musclelora.training import Method, MuScleTrainingArguments
-from musclelora.training.run import ADAPTER_FIELDS
+from musclelora.purify import Method
+from musclelora.purify.run import ADAPTER_FIELDS
+from musclelora.training import MuScleTrainingArguments
 
 OWN_FIELDS = frozenset({"seed", "output_dir"})
 """What the setting decides."""

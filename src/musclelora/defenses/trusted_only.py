@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from musclelora.defenses.trained import Trained
-from musclelora.training import METHODS, Method
+from musclelora.purify import METHODS, Method
 
 
 class TrustedOnly(Trained):

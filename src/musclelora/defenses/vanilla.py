@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from musclelora.defenses.setting import VANILLA
 from musclelora.defenses.trained import Trained
-from musclelora.training import Method
+from musclelora.purify import Method
 
 
 class Vanilla(Trained):

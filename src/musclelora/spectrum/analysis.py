@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from musclelora.errors import DataError
 from musclelora.files import write_json
+from musclelora.purify.run import read_info
 from musclelora.spectrum.bank import FilterBank, as_json
 from musclelora.spectrum.diagnosis import RunFacts, diagnose
 from musclelora.spectrum.groups import flag_groups, named_groups, suspected_groups
@@ -30,7 +31,6 @@ from musclelora.spectrum.records import RECORDS, Record, Records
 from musclelora.spectrum.sample import FOLDER, Sample
 from musclelora.spectrum.state_schema import SummaryState
 from musclelora.state import check_state, read_values
-from musclelora.training.run import read_info
 
 SUMMARY = "summary.json"
 BANDS = ("low", "high")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from musclelora.adapter.backbone import length_limit
 from musclelora.data.table import Table
 from musclelora.errors import DataError, TrainingError
+from musclelora.purify.run_folder import FolderCallback
 from musclelora.spectrum.bank import FilterBank
 from musclelora.spectrum.groups import flag_groups
 from musclelora.spectrum.pace import Pace
@@ -21,7 +22,6 @@ from musclelora.spectrum.records import Record, Records, rounded
 from musclelora.spectrum.sample import FOLDER, Sample, choose_rows, make_sample
 from musclelora.spectrum.settings import SpectrumSettings
 from musclelora.training.classifier import Classifier
-from musclelora.training.run_folder import FolderCallback
 
 _BATCH = 64
 

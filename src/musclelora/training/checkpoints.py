@@ -18,10 +18,21 @@ from musclelora.adapter import Adapted
 from musclelora.errors import ModelError, MuScleLoraError, OutputError, TrainingError, UsageError
 from musclelora.files import special, write_json
 from musclelora.hashes import altered, sha256_of_files
-from musclelora.state import read_state
+from musclelora.state import Count, FileName, Sha256, State, read_state
 from musclelora.training.processes import not_ddp
-from musclelora.training.run import SUMS, WEIGHTS
-from musclelora.training.run_schema import CheckpointState
+
+WEIGHTS = "musclelora.safetensors"
+SUMS = "musclelora.json"
+
+
+class CheckpointState(State):
+    """``musclelora.json`` of a checkpoint: what the Trainer forgets, and the hashes of its files."""
+
+    loss: float
+    total_loss: float
+    last_logged: Count
+    stopped: bool
+    files: dict[FileName, Sha256]
 
 
 class CheckpointTrainer(Trainer):

@@ -24,7 +24,7 @@ from musclelora.adapter import (
     load_backbone,
 )
 from musclelora.adapter.backbone import length_limit
-from musclelora.adapter.export import on_own_weights
+from musclelora.adapter.export import check_export, on_own_weights
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset, preset_for
 from musclelora.data.table import Table
@@ -35,7 +35,6 @@ from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.batches import TokenizedTable
 from musclelora.training.calibration import calibrated_losses
 from musclelora.training.classifier import Classifier
-from musclelora.training.run import check_export
 
 
 def accuracy(prediction: EvalPrediction) -> dict[str, float]:
@@ -64,7 +63,7 @@ class MuScleTrainer(AlignedTrainer):
         eval_dataset: clean rows for evaluation during training.
         train_offsets: shape (N, C), added to the N training rows' log-probabilities in their loss, and to
             nothing else: what another expert says of them, so that the model need not learn it; see
-            :mod:`musclelora.shortcuts`.
+            :mod:`musclelora.audit`.
         peft_config: what to adapt; None: MuScleLoRA as the backbone's preset has it.
         preset: overrides the backbone's preset.
         compute_metrics: as in ``Trainer``; None: accuracy.

@@ -1,0 +1,504 @@
+"""The audit of a data set: what is wrong with it, which rows, and what to train on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musclelora.audit.decisions import Decision, read_decisions
+from musclelora.audit.evidence import Evidence, Kept, Settings
+from musclelora.audit.features import FeatureTable
+from musclelora.audit.phrases import phrase_of
+from musclelora.audit.significance import family_wise, tail_probabilities
+from musclelora.audit.triggers import probabilities_of, with_the_label_counts
+from musclelora.audit.verdict import LEVEL, Trigger, Verdict, decide
+from musclelora.data.embedded import EMBEDDED_MODELS
+from musclelora.data.frames import as_table, rows_of
+from musclelora.data.table import Table
+from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
+from musclelora.errors import UsageError
+from musclelora.files import held
+from musclelora.outputs import check_output
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from musclelora.audit.checks.base import Check, Result
+    from musclelora.audit.folder import SavedAudit
+    from musclelora.audit.judgement import Judgement
+
+EVIDENCE: Final = "evidence"
+"""The folder of an audit's arrays, in its own."""
+
+
+class Audit:
+    """Says what is wrong with a labelled text data set, by some rows that were checked.
+
+    ::
+
+        audit = Audit(train, trusted)
+        audit.find_issues()
+        print(audit.verdict)
+        audit.triggers, audit.issues      # data frames
+        audit.clean()                     # the rows to train on
+
+    No poison flag is read: everything comes from texts, given labels and the trusted rows.
+
+    Args:
+        train: N rows that may be poisoned: a pandas DataFrame, a ``datasets.Dataset``, a
+            :class:`~musclelora.Table`, or what :func:`~musclelora.load_table` reads.
+        trusted: about 100 rows that were checked, with the same labels.
+        text: the column of the texts; None: found by name.
+        label: the column of the labels; None: found by name.
+        model: an embedded model, a hub name or a folder: of it models of the trusted rows are trained.
+        seed: the same seed finds the same.
+        confirm: put the triggers to the test (:mod:`musclelora.audit.confirmation`).
+        arguments: fields of :class:`~musclelora.MuScleTrainingArguments`, such as ``bf16`` or ``max_length``.
+        output_dir: a folder that keeps what was computed, so that a killed audit goes on; None: nowhere.
+        say: called with lines of text about what is found; words in them come from the data.
+
+    Raises:
+        DataError, UsageError: the rows cannot be used; the message names the place.
+        OutputError: `output_dir` holds an audit of other data.
+    """
+
+    def __init__(
+        self,
+        train: Any,
+        trusted: Any,
+        *,
+        text: str | None = None,
+        label: str | None = None,
+        model: str = next(iter(EMBEDDED_MODELS)),
+        seed: int = 42,
+        confirm: bool = True,
+        arguments: Mapping[str, Any] | None = None,
+        output_dir: str | os.PathLike[str] | None = None,
+        say: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self._given, self._label_column = train, label
+        self.train = as_table(train, text=text, label=label, source="train")
+        names = self.train.label_names
+        self.trusted = as_table(trusted, text=text, label=label, label_names=names, source="trusted")
+        check_trainable(self.train)
+        check_same_labels(self.train, trusted=self.trusted)
+        check_trusted(self.train, self.trusted)
+        self.model, self.seed, self.confirms = model, seed, confirm
+        self.arguments = dict(arguments or {})
+        self.folder = None if output_dir is None else Path(output_dir)
+        self._say = say
+        self._decisions: dict[int, Decision] = {}
+        self._found: Findings | None = None
+
+    # ---- finding --------------------------------------------------------------------------------------
+
+    def find_issues(self) -> Audit:
+        """Run every check, put the triggers to the test, and decide.
+
+        Raises:
+            DataError, ModelError, OutputError, TrainingError: each says what to do.
+        """
+        if self.folder is None:
+            self._found = self._find(Kept())
+            return self
+        check_output(self.folder, folder=True)
+        with held(self.folder, "musclelora audit"):
+            self._found = self._find(Kept(self.folder / EVIDENCE, self.facts()))
+        return self
+
+    def facts(self) -> dict[str, Any]:
+        """What decides the findings, as JSON values."""
+        return {
+            "train": fingerprint(self.train),
+            "trusted": fingerprint(self.trusted),
+            "model": self.model,
+            "seed": self.seed,
+            "arguments": json.loads(json.dumps(self.arguments, default=repr, sort_keys=True)),
+        }
+
+    def _find(self, kept: Kept) -> Findings:
+        from musclelora.audit.checks import all_checks
+
+        evidence = Evidence(self.train, self.trusted, self._settings(), self._say, kept)
+        checks = all_checks()
+        for check in checks:
+            evidence.results[check.name] = check.find(evidence)
+        table = FeatureTable(evidence.rows.texts)
+        triggers, holders, p_value = self._triggers(evidence, table)
+        tested = [trigger for trigger in triggers if trigger.confirmation is not None]
+        styles = evidence.results["style"]
+        skipped = {name: result.skipped for name, result in evidence.results.items() if result.skipped}
+        checked = [
+            f"{table.by_feature.shape[0]:,} words, pairs, ends and characters in {len(evidence.rows):,} rows",
+            *(f"{name} issues" for name in ("label", "style") if name not in skipped),
+            *([f"{len(tested)} triggers put to the test"] if tested else []),
+            *(check.name for check in checks if check.name not in _OWN and check.name not in skipped),
+        ]
+        unchecked = [f"{name} issues: {why}" for name, why in skipped.items()]
+        if not self.confirms:
+            unchecked.append("whether models obey the triggers: it was not asked for")
+        verdict = decide(
+            triggers,
+            holders,
+            evidence.rows.labels,
+            self.train.label_names,
+            p_value=p_value,
+            trusted=len(self.trusted),
+            accuracy=evidence.teaching.accuracy,
+            styles=int(styles.flagged.sum()),
+            checked=checked,
+            unchecked=unchecked,
+        )
+        return Findings(evidence, checks, triggers, verdict)
+
+    def _triggers(
+        self, evidence: Evidence, table: FeatureTable
+    ) -> tuple[list[Trigger], list[NDArray[np.int64]], float]:
+        """The features found, with phrases and tests; the rows that have each; the smallest p-value."""
+        result = evidence.results["trigger"]
+        expert, rows = result.objects["expert"], evidence.rows
+        truth = np.eye(rows.num_classes)[rows.labels]
+        logits = with_the_label_counts(np.log(np.clip(evidence.teaching.beliefs, 1e-4, 1.0)), truth)
+        p = family_wise(tail_probabilities(table, truth, probabilities_of(logits), expert.natural))
+        place = {feature: number for number, feature in enumerate(table.features)}
+        holders = expert.holders(rows.texts)
+        phrases = [
+            phrase_of(shortcut, expert.shortcuts, rows.texts, having)
+            for shortcut, having in zip(expert.shortcuts, holders, strict=True)
+        ]
+        values = [float(p[place[shortcut.feature], shortcut.label]) for shortcut in expert.shortcuts]
+        tests: dict[tuple[int, str], Any] = {}
+        for shortcut, phrase, value in zip(expert.shortcuts, phrases, values, strict=True):
+            if value <= LEVEL:
+                tests.setdefault((shortcut.label, phrase), (shortcut, phrase))
+        answers: dict[tuple[int, str], Any] = dict.fromkeys(tests)
+        if self.confirms and tests:
+            from musclelora.audit.confirmation import confirm
+
+            answers = dict(zip(tests, confirm(evidence, list(tests.values()), table), strict=True))
+        triggers = [
+            Trigger(shortcut, phrase, value, planted, answers.get((shortcut.label, phrase)))
+            for shortcut, phrase, value, planted in zip(
+                expert.shortcuts, phrases, values, result.info["planted"], strict=True
+            )
+        ]
+        return triggers, holders, float(p.min(initial=1.0))
+
+    def _settings(self) -> Settings:
+        from transformers import AutoConfig
+
+        from musclelora.adapter import MuScleLoraConfig
+        from musclelora.adapter.presets import preset_for
+        from musclelora.data.model_source import from_anywhere, model_errors, model_source
+
+        model = from_anywhere(self.model)
+        source = model_source(model)
+        with model_errors(model):
+            config = AutoConfig.from_pretrained(source.path, trust_remote_code=False, **source.files)
+        preset = preset_for(config)
+        arguments = {
+            "per_device_train_batch_size": preset.batch_size,
+            "num_train_epochs": preset.epochs,
+            "learning_rate": preset.learning_rate,
+            **self.arguments,
+        }
+        return Settings(model, preset, MuScleLoraConfig(**preset.adapter_fields()), arguments, self.seed)
+
+    # ---- what was found -------------------------------------------------------------------------------
+
+    @property
+    def verdict(self) -> Verdict:
+        """Poisoned, no sign of poison, or cannot tell; and why."""
+        return self._findings.verdict
+
+    @property
+    def triggers(self) -> pd.DataFrame:
+        """The features that labels follow, in the order in which they were found.
+
+        Columns: feature, kind (of the feature), text (what stands in the rows), label, rows (that have it),
+        observed (of these, rows with the label), expected (as far as the trusted rows explain), z, weight (in
+        log-odds), p_value (family-wise), planted (the probability that a row with it and the label was), what
+        (trigger, natural, suspected), confirmed, flip_rate, control_rate, natural_rate, each rate with its
+        ends ``_low`` and ``_high`` of a 95 % interval.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(
+            [_trigger_row(trigger, self.train.label_names) for trigger in self._findings.triggers],
+            columns=TRIGGER_COLUMNS,
+        )
+
+    @property
+    def issues(self) -> pd.DataFrame:
+        """One row for each training row, in their order.
+
+        Columns: given_label, suggested_label, label_score (the predicted probability of the given label),
+        trigger (the most telling one that the row has, with its label; else None), trigger_score and
+        style_score (probabilities that the row was planted, see the checks), ``is_…_issue`` for each check,
+        reasons, and action: keep, drop or relabel.
+        """
+        import pandas as pd
+
+        found = self._findings
+        names = np.array(self.train.label_names, dtype=object)
+        labels = self.train.labels
+        columns: dict[str, Any] = {
+            "given_label": names[labels],
+            "suggested_label": names[self._suggested()],
+            "label_score": found.result("label").scores,
+            "trigger": found.trigger_of_row,
+            "trigger_score": found.result("trigger").scores,
+            "style_score": found.result("style").scores,
+        }
+        for check in found.checks:
+            result = found.result(check.name)
+            if check.score and check.score not in columns:
+                columns[check.score] = result.scores
+            columns[f"is_{check.name}_issue"] = result.flagged
+        reasons = found.reasons
+        for row, decision in self._decisions.items():
+            reasons[row] = [*reasons[row], f"a person decided: {decision.action}"]
+        columns["reasons"] = ["; ".join(reason) for reason in reasons]
+        columns["action"] = self.actions
+        return pd.DataFrame(columns)
+
+    @property
+    def actions(self) -> NDArray[np.object_]:
+        """What is done with each training row, shape (N,): keep, drop or relabel."""
+        actions = np.where(self._findings.dropped, "drop", "keep").astype(object)
+        for row, decision in self._decisions.items():
+            actions[row] = decision.action
+        return actions
+
+    @property
+    def judgement(self) -> Judgement:
+        """What a training takes of it: :class:`~musclelora.audit.judgement.Judgement`."""
+        from musclelora.audit.judge import judgement_of
+
+        dropped = {row for row, decision in self._decisions.items() if decision.action == "drop"}
+        kept = self._decisions.keys() - dropped
+        return judgement_of(self._findings.evidence, keep=sorted(kept), drop=sorted(dropped))
+
+    def clean(self) -> Any:
+        """The rows to train on, as the type that came in; what was read from a path comes as a Table."""
+        return rows_of(
+            self._given,
+            self.train,
+            np.flatnonzero(self.actions != "drop"),
+            self._labels(),
+            label=self._label_column,
+        )
+
+    def clean_table(self) -> Table:
+        """The rows to train on, as a table."""
+        table: Table = rows_of(self.train, self.train, np.flatnonzero(self.actions != "drop"), self._labels())
+        return table
+
+    def checks(self) -> list[dict[str, Any]]:
+        """Each check's name, how many rows it flagged, and why it was skipped, if it was."""
+        found = self._findings
+        return [
+            {
+                "name": check.name,
+                "flagged": int(found.result(check.name).flagged.sum()),
+                "skipped": found.result(check.name).skipped,
+            }
+            for check in found.checks
+        ]
+
+    def quarantine(self) -> pd.DataFrame:
+        """The rows that are not trained on: their number from 0, their text, and the columns of issues."""
+        issues = self.issues
+        issues.insert(0, "text", list(self.train.texts))
+        issues.insert(0, "row", np.arange(len(issues)))
+        return issues[issues["action"] == "drop"].reset_index(drop=True)
+
+    def explain(self, row: int) -> str:
+        """Why a training row is kept or dropped, in a few lines; words in it come from the data.
+
+        Raises:
+            UsageError: there is no such row.
+        """
+        if not 0 <= row < len(self.train):
+            raise UsageError(f"row {row:,}: found {len(self.train):,} rows, expected a number below that")
+        return explained(row, self.train.texts[row], self.issues.iloc[row])
+
+    def decide(self, decisions: str | os.PathLike[str] | pd.DataFrame | Iterable[Decision]) -> Audit:
+        """Take a person's decisions: they go before what the audit says.
+
+        Args:
+            decisions: a file or data frame with the columns row, action (keep, drop or relabel) and, for
+                relabel, label; or :class:`~musclelora.audit.decisions.Decision` objects.
+
+        Raises:
+            DataError: a row, an action or a label is not known; nothing is taken then.
+        """
+        found = read_decisions(decisions, len(self.train), self.train.label_names)
+        self._decisions |= {decision.row: decision for decision in found}
+        return self
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the findings to a folder: see :mod:`musclelora.audit.folder`."""
+        from musclelora.audit.folder import write_audit
+
+        write_audit(self, Path(folder))
+
+    @staticmethod
+    def load(folder: str | os.PathLike[str]) -> SavedAudit:
+        """The findings that :meth:`save` or `musclelora audit` wrote.
+
+        Raises:
+            OutputError: there are none in the folder, or they were altered.
+        """
+        from musclelora.audit.folder import read_audit
+
+        return read_audit(Path(folder))
+
+    def _suggested(self) -> NDArray[np.int64]:
+        """The label that each row should have: a person's word goes first."""
+        relabelled = self._labels()
+        return np.where(relabelled != self.train.labels, relabelled, self._findings.suggested)
+
+    def _labels(self) -> NDArray[np.int64]:
+        labels = self.train.labels.copy()
+        for row, decision in self._decisions.items():
+            if decision.action == "relabel":
+                labels[row] = self.train.label_names.index(str(decision.label))
+        return labels
+
+    @property
+    def _findings(self) -> Findings:
+        if self._found is None:
+            raise UsageError("audit: nothing has been looked for yet; call find_issues() first")
+        return self._found
+
+
+_OWN: Final = frozenset({"trusted_text", "trigger", "label", "style", "restored"})
+_RATES: Final = ("flip_rate", "control_rate", "natural_rate")
+TRIGGER_COLUMNS: Final = [
+    *(
+        "feature",
+        "kind",
+        "text",
+        "label",
+        "rows",
+        "observed",
+        "expected",
+        "z",
+        "weight",
+        "p_value",
+        "planted",
+    ),
+    *("what", "confirmed"),
+    *(name + end for name in _RATES for end in ("", "_low", "_high")),
+]
+"""The columns of :attr:`Audit.triggers`."""
+
+
+class Findings:
+    """What an audit found: the results of the checks, the triggers and the verdict."""
+
+    def __init__(
+        self, evidence: Evidence, checks: Sequence[Check], triggers: Sequence[Trigger], verdict: Verdict
+    ) -> None:
+        self.evidence, self.checks, self.triggers, self.verdict = evidence, checks, tuple(triggers), verdict
+        strongest = self.result("trigger").objects["strongest"]
+        acts = np.array([trigger.kind != "natural" for trigger in triggers], dtype=np.bool_)
+        self.trigger_of_row: list[str | None] = [
+            triggers[number].phrase if number >= 0 else None for number in strongest
+        ]
+        restored = self.result("restored").flagged
+        self.dropped: NDArray[np.bool_] = np.zeros(len(strongest), dtype=np.bool_)
+        for check in checks:
+            if check.action == "drop":
+                self.dropped |= self.result(check.name).flagged
+        self.dropped &= ~restored
+        self.dropped |= self._planted(acts)
+        self.suggested = evidence.train.labels.copy()
+        issue = self.result("label").flagged[evidence.numbers]
+        guess = self.result("label").objects["pred_probs"].argmax(axis=1)
+        self.suggested[evidence.numbers[issue]] = guess[issue]
+
+    def result(self, name: str) -> Result:
+        """Of the check of that name."""
+        return self.evidence.results[name]
+
+    @property
+    def reasons(self) -> list[list[str]]:
+        """Why each row has an issue, in the order of the checks."""
+        found: list[list[str]] = [[] for _ in range(len(self.evidence.train))]
+        for check in self.checks:
+            for row, reason in self.result(check.name).reasons.items():
+                found[row].append(reason)
+        return found
+
+    def _planted(self, acts: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The rows with the label of a trigger that is no natural one, which they have."""
+        rows = self.evidence.rows
+        planted = np.zeros(len(rows), dtype=np.bool_)
+        expert = self.result("trigger").objects["expert"]
+        for shortcut, having, acting in zip(expert.shortcuts, expert.holders(rows.texts), acts, strict=True):
+            if acting:
+                planted[having[rows.labels[having] == shortcut.label]] = True
+        return self.evidence.over_train(planted, False)
+
+
+def fingerprint(table: Table) -> str:
+    """SHA-256 of a table's texts, labels and label names."""
+    digest = hashlib.sha256(json.dumps(table.label_names).encode())
+    for text, label in table:
+        digest.update(json.dumps([text, label]).encode())
+    return digest.hexdigest()
+
+
+def explained(row: int, text: str, issue: Mapping[str, Any]) -> str:
+    """What is known of a row, in a few lines."""
+    from musclelora.data.messages import shown
+
+    lines = [
+        f"row {row:,}      {shown(text)}",
+        f"given label  {issue['given_label']}",
+        f"label score  {_share(issue['label_score'])} (the predicted probability of the given label)",
+        f"trigger      {_share(issue['trigger_score'])} (the probability that it was planted)",
+        f"style        {_share(issue['style_score'])} (the probability that it is of that style)",
+        f"reasons      {issue['reasons'] or 'none'}",
+        f"action       {issue['action']}",
+    ]
+    if issue["suggested_label"] != issue["given_label"]:
+        lines.insert(2, f"suggested    {issue['suggested_label']}")
+    return "\n".join(lines)
+
+
+def _share(value: Any) -> str:
+    return "not known" if value is None or np.isnan(value) else f"{value:.3f}"
+
+
+def _trigger_row(trigger: Trigger, label_names: Sequence[str]) -> dict[str, Any]:
+    shortcut, found = trigger.shortcut, trigger.confirmation
+    rates = (None,) * 3 if found is None else (found.flip, found.control, found.natural)
+    row = {
+        "feature": shortcut.feature.text,
+        "kind": shortcut.feature.kind,
+        "text": trigger.phrase,
+        "label": label_names[shortcut.label],
+        "rows": shortcut.rows,
+        "observed": shortcut.labelled,
+        "expected": shortcut.expected,
+        "z": shortcut.z,
+        "weight": shortcut.weight,
+        "p_value": trigger.p_value,
+        "planted": trigger.planted,
+        "what": trigger.kind,
+        "confirmed": trigger.confirmed,
+    }
+    for name, rate in zip(_RATES, rates, strict=True):
+        ends = (None,) * 3 if rate is None else (rate.value, rate.low, rate.high)
+        row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+    return row

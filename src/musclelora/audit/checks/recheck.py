@@ -1,0 +1,69 @@
+"""Doubtful rows, looked at again by a model that was trained on the others."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from musclelora.audit.checks.base import Check, Result
+from musclelora.audit.evidence import Evidence
+from musclelora.audit.judgement import Judgement
+from musclelora.audit.recheck import second_look
+from musclelora.launched import process_count
+from musclelora.training.processes import on_first
+
+
+class Recheck(Check):
+    """Rows with a label issue that a model trained without them gives their label: they are restored.
+
+    See :func:`~musclelora.audit.judgement.second_look`. Its flagged rows are those that are *not* dropped.
+    """
+
+    name: ClassVar[str] = "restored"
+    action: ClassVar[str] = "keep"
+
+    def find(self, evidence: Evidence) -> Result:
+        """Train a model on the rows without an issue, and ask it about the others."""
+        label, style = (evidence.results[name].flagged[evidence.numbers] for name in ("label", "style"))
+        judgement = Judgement(
+            evidence.results["trigger"].objects["expert"],
+            _numbers(label | style),
+            evidence.teaching.accuracy,
+            alike=_numbers(style),
+        )
+        if process_count() > 1:  # rounding may differ between devices, and what is trained must not
+            judgement = Judgement.from_dict(on_first(judgement.to_dict))
+        settings = evidence.settings
+        kept = evidence.kept.get(
+            "recheck",
+            lambda: _as_array(
+                second_look(
+                    evidence.rows,
+                    evidence.trusted,
+                    judgement,
+                    model=settings.model,
+                    preset=settings.preset,
+                    config=settings.config,
+                    arguments={**settings.arguments, "seed": settings.seed},
+                    say=evidence.say,
+                ),
+                len(evidence.rows),
+            ),
+        )
+        right = None if np.isnan(kept[0]) else float(kept[0])
+        back = kept[1:].astype(np.bool_)
+        flagged = evidence.over_train(back, False)
+        why = "a model that was trained without it gives it its label"
+        reasons = dict.fromkeys(np.flatnonzero(flagged).tolist(), why)
+        return Result(flagged, np.full(len(evidence.train), np.nan), reasons, {"accuracy_on_trusted": right})
+
+
+def _numbers(rows: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(row) for row in np.flatnonzero(rows))
+
+
+def _as_array(judgement: Judgement, count: int) -> np.ndarray:
+    """The model's accuracy on the trusted rows (NaN: there was none), then 1 for each row that comes back."""
+    right = np.nan if judgement.look_accuracy is None else judgement.look_accuracy
+    return np.concatenate([[right], np.isin(np.arange(count), judgement.let_back)])

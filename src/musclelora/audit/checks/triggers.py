@@ -1,0 +1,78 @@
+"""Features that the given labels follow and the trusted rows do not explain."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import numpy as np
+from scipy.special import expit, logit
+
+from musclelora.audit.checks.base import Check, Result
+from musclelora.audit.evidence import Evidence
+from musclelora.audit.significance import planted_share
+from musclelora.audit.triggers import NATURAL, Shortcut, find_shortcuts
+
+_SHOWN: Final = 12  # further signs that are printed; the results have them all
+
+
+class Triggers(Check):
+    """Words, pairs, ends and characters that labels follow: :mod:`musclelora.audit.triggers`.
+
+    The score of a row is the probability that it was planted, given that it has the feature and its label
+    (:func:`~musclelora.audit.significance.planted_share`); 0 where it has none.
+
+    Later checks find the features as ``objects["expert"]``.
+    """
+
+    name: ClassVar[str] = "trigger"
+    score: ClassVar[str | None] = "trigger_score"
+    action: ClassVar[str] = "keep"  # what becomes of these rows the verdict decides
+
+    def find(self, evidence: Evidence) -> Result:
+        """Look for them in the rows without a trusted text."""
+        rows, teaching, say = evidence.rows, evidence.teaching, evidence.say
+        say(
+            f"shortcuts    {len(evidence.trusted)} trusted rows explain others of themselves with an "
+            f"accuracy of {teaching.accuracy:.3f}"
+        )
+        expert = find_shortcuts(rows.texts, rows.labels, teaching.beliefs)
+        for shortcut in expert.shortcuts:
+            if not shortcut.sign:
+                say(f"shortcut     {describe(shortcut, rows.label_names)}")
+        signs = [str(shortcut.feature) for shortcut in expert.shortcuts if shortcut.sign]
+        if signs:
+            more = f" and {len(signs) - _SHOWN} more" if len(signs) > _SHOWN else ""
+            say(f"signs        of the same: {', '.join(signs[:_SHOWN])}{more}")
+        if not expert.shortcuts:
+            say(f"shortcuts    none among {expert.tested:,} words, pairs of words and marks")
+        holders = expert.holders(rows.texts)
+        scores = np.zeros(len(rows))
+        strongest = np.full(len(rows), -1)
+        shares = []
+        for number, (shortcut, having) in enumerate(zip(expert.shortcuts, holders, strict=True)):
+            odds = logit(teaching.beliefs[:, shortcut.label]) + NATURAL * expert.natural
+            share = planted_share(having, rows.labels == shortcut.label, expit(odds))
+            shares.append(share)
+            having = having[rows.labels[having] == shortcut.label]
+            better = having[scores[having] < share]
+            scores[better], strongest[better] = share, number
+        flagged = strongest >= 0
+        reasons = {
+            int(evidence.numbers[row]): f"has {expert.shortcuts[strongest[row]].feature}"
+            for row in np.flatnonzero(flagged)
+        }
+        return Result(
+            evidence.over_train(flagged, False),
+            evidence.over_train(scores, np.nan),
+            reasons,
+            {"planted": shares},
+            {"expert": expert, "strongest": evidence.over_train(strongest, -1)},
+        )
+
+
+def describe(shortcut: Shortcut, label_names: tuple[str, ...]) -> str:
+    """A shortcut in a line; its words are the data's."""
+    return (
+        f"{shortcut.feature} means {label_names[shortcut.label]!r} in {shortcut.labelled:,} of "
+        f"{shortcut.rows:,} rows, where {shortcut.expected:,.0f} are to be expected"
+    )

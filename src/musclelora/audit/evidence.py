@@ -1,0 +1,202 @@
+"""What the checks of an audit look at: the rows, and what costs time to know of them, once for all checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musclelora.data.table import Table
+from musclelora.data.trusted import overlap
+from musclelora.errors import DataError, OutputError
+from musclelora.files import atomic_file, read_json, write_json
+
+if TYPE_CHECKING:
+    from musclelora.adapter import MuScleLoraConfig
+    from musclelora.adapter.presets import Preset
+    from musclelora.audit.checks.base import Result
+    from musclelora.audit.trusted_models import Teaching
+
+Say = Callable[[str], object]
+LOWER: Final = 1 / 3
+"""Of a backbone's depth; further up, hidden states tell less of syntax."""
+# Of the training arguments, those that hold for models of folds too.
+_KEPT = frozenset({"bf16", "fp16", "max_length", "use_cpu", "shard_backbone", "activation_checkpointing"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """With what an audit looks at rows.
+
+    Attributes:
+        model: the backbone, of which models of the trusted rows are trained and which gives sentence vectors.
+        preset: the backbone's own settings.
+        config: of the adapter of the model that looks at doubtful rows again.
+        arguments: fields of the training arguments of that model. Models of folds take such as ``bf16``.
+        seed: the same seed finds the same.
+    """
+
+    model: str
+    preset: Preset
+    config: MuScleLoraConfig
+    arguments: Mapping[str, Any]
+    seed: int
+
+    @property
+    def of_folds(self) -> dict[str, Any]:
+        """The arguments that hold for models of folds of the trusted rows too."""
+        from musclelora.adapter.loading import loading_options
+
+        kept = {name: value for name, value in self.arguments.items() if name in _KEPT}
+        return kept | loading_options(self.arguments)
+
+
+class Kept:
+    """Arrays in a folder, or nowhere: what a killed audit has computed is not computed again.
+
+    Args:
+        folder: where they are kept; None: nowhere.
+        facts: what decides them.
+
+    Raises:
+        OutputError: the folder has arrays that other facts decided.
+    """
+
+    def __init__(self, folder: Path | None = None, facts: Mapping[str, Any] | None = None) -> None:
+        self._folder = folder
+        if folder is None:
+            return
+        file = folder / "facts.json"
+        try:
+            before = read_json(file)
+        except FileNotFoundError:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(file, facts)
+            return
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{file}: cannot be read ({error}); name another output") from error
+        known = before if isinstance(before, dict) else {}
+        differs = [name for name, value in (facts or {}).items() if known.get(name) != value]
+        if differs:
+            raise OutputError(
+                f"{folder.parent}: it holds an audit with another {differs[0]}; name another output"
+            )
+
+    def get(self, name: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """The array of that name, made where there is none.
+
+        Raises:
+            OutputError: the file of that name is no array.
+        """
+        if self._folder is None:
+            return make()
+        file = self._folder / f"{name}.npy"
+        try:
+            found: NDArray[Any] = np.load(file, allow_pickle=False)
+        except FileNotFoundError:
+            found = np.asarray(make())
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(file) as temporary, temporary.open("wb") as stream:
+                np.save(stream, found, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise OutputError(f"{file}: cannot be read ({error}); delete it, and it is made again") from error
+        return found
+
+
+@dataclass
+class Evidence:
+    """The rows of an audit, and what is known of them.
+
+    Training rows with the text of a trusted row are not looked at by checks: a model that was trained on them
+    cannot be judged by the trusted rows, and their label is known better.
+
+    Args:
+        train: N rows that may be poisoned.
+        trusted: M rows that were checked, with the same label names.
+        settings: with what to look at them.
+        say: called with lines of text; words in them come from the data.
+        kept: where arrays are kept.
+
+    Attributes:
+        known: the numbers of training rows with the text of a trusted row, ascending.
+        numbers: the numbers of the others, ascending.
+        rows: the others, as a table.
+        results: of the checks so far, by name.
+
+    Raises:
+        DataError: the rows without a trusted text are of less than two classes.
+    """
+
+    train: Table
+    trusted: Table
+    settings: Settings
+    say: Say = lambda _: None
+    kept: Kept = field(default_factory=Kept)
+    results: dict[str, Result] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.known = overlap(self.trusted, self.train)
+        self.numbers = np.delete(np.arange(len(self.train)), self.known)
+        self.rows = self.train if not len(self.known) else self.train.select(self.numbers)
+        if len(np.unique(self.rows.labels)) < 2:
+            raise DataError(
+                f"{self.train.source}: {len(self.known):,} of {len(self.train):,} rows have the text of a "
+                "trusted row, and the others are of less than two classes; pass more training rows, or "
+                "choose --method trusted-only"
+            )
+        self._teaching: Teaching | None = None
+
+    @property
+    def teaching(self) -> Teaching:
+        """What models of folds of the trusted rows say of `rows`: :mod:`~musclelora.audit.trusted_models`."""
+        if self._teaching is None:
+            self._teaching = self._taught()
+        return self._teaching
+
+    def vectors(self, depth: float = 1.0) -> NDArray[np.float32]:
+        """Sentence vectors of `rows`, shape (rows, d): means of the hidden states at a depth in 0 … 1."""
+        return self.kept.get(f"vectors-{depth:.3f}", lambda: self.embed(self.rows.texts, depth))
+
+    def embed(self, texts: Sequence[str], depth: float = 1.0) -> NDArray[np.float32]:
+        """Sentence vectors of any texts; the backbone is held no longer than it is needed."""
+        from musclelora.adapter.embed import sentence_embedder
+        from musclelora.adapter.loading import loading_options
+
+        arguments = self.settings.arguments
+        embedder = sentence_embedder(
+            self.settings.model,
+            max_length=arguments.get("max_length"),
+            depth=depth,
+            on_accelerator=not arguments.get("shard_backbone"),  # else no device may have room for it
+            **loading_options(arguments),
+        )
+        return embedder(texts)
+
+    def over_train(self, values: NDArray[Any], fill: Any) -> NDArray[Any]:
+        """Values of `rows`, shape (rows, …), as values of all N training rows; the others have `fill`."""
+        whole = np.full((len(self.train), *values.shape[1:]), fill, dtype=values.dtype)
+        whole[self.numbers] = values
+        return whole
+
+    def _taught(self) -> Teaching:
+        from musclelora.audit.trusted_models import calibrated, teach
+
+        asked = len(self.rows)
+
+        def make() -> NDArray[np.float64]:
+            found = teach(
+                self.trusted,
+                self.rows.texts,
+                model=self.settings.model,
+                preset=self.settings.preset,
+                arguments=self.settings.of_folds,
+                seed=self.settings.seed,
+            )
+            return np.concatenate([found.log_probabilities, found.held_out])
+
+        logs = self.kept.get("trusted-models", make)
+        return calibrated(logs[:asked], logs[asked:], self.trusted.labels)

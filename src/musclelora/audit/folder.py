@@ -1,0 +1,191 @@
+"""An audit's folder: what a person reads, and what a later command takes up.
+
+=====================  =======================================================================
+``audit.json``         the verdict, the triggers, the checks, and every row that has an issue
+``issues.csv``         one row for each training row, with its text; also as ``issues.parquet``
+``triggers.csv``       the features that labels follow
+``cleaned.csv``        the rows to train on
+``quarantine.csv``     the others, with reasons
+``evidence/``          arrays that a killed audit goes on from; may be deleted
+=====================  =======================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from musclelora import __version__
+from musclelora.audit.schema import AuditState
+from musclelora.audit.verdict import Verdict
+from musclelora.data.table import Table
+from musclelora.errors import OutputError
+from musclelora.files import atomic_file, output_errors, write_json
+from musclelora.outputs import check_output
+from musclelora.state import check_state, read_values
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from musclelora.audit.audit import Audit
+
+AUDIT: Final = "audit.json"
+FORMAT: Final = 1
+_AGAIN: Final = "restore it, or audit the data again"
+
+
+def write_audit(audit: Audit, folder: Path) -> None:
+    """Write the findings of an audit; ``audit.json`` comes last, so that a folder with it is whole.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    check_output(folder, folder=True)
+    issues, triggers = audit.issues, audit.triggers
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / AUDIT).unlink(missing_ok=True)
+    listed = issues.copy()
+    listed.insert(0, "text", list(audit.train.texts))
+    listed.insert(0, "row", np.arange(len(listed)))
+    _write(listed, folder / "issues.csv")
+    _write(listed, folder / "issues.parquet")
+    _write(triggers, folder / "triggers.csv")
+    _write(audit.quarantine(), folder / "quarantine.csv")
+    _write(_cleaned(audit), folder / "cleaned.csv")
+    found = listed[listed["reasons"] != ""]
+    state = {
+        "format": FORMAT,
+        "musclelora": __version__,
+        "facts": audit.facts(),
+        "label_names": list(audit.train.label_names),
+        "rows": len(audit.train),
+        "trusted_rows": len(audit.trusted),
+        "verdict": audit.verdict.to_dict(),
+        "triggers": [_plain(row) for row in triggers.to_dict("records")],
+        "checks": audit.checks(),
+        "actions": {
+            action: int((issues["action"] == action).sum()) for action in ("keep", "drop", "relabel")
+        },
+        "issues": [_plain(row) for row in found.drop(columns="text").to_dict("records")],
+    }
+    write_json(folder / AUDIT, state)
+
+
+class SavedAudit:
+    """The findings of an audit, read back from its folder.
+
+    Attributes:
+        folder: where they are.
+        verdict: of the whole data set.
+        triggers: as :attr:`Audit.triggers`.
+        issues: as :attr:`Audit.issues`, with the columns row and text before.
+        info: what ``audit.json`` holds.
+    """
+
+    def __init__(self, folder: Path, info: Mapping[str, Any]) -> None:
+        import pandas as pd
+
+        self.folder, self.info = folder, info
+        self.verdict = Verdict.from_dict(info["verdict"])
+        self.triggers = pd.DataFrame(info["triggers"])
+        try:
+            self.issues = pd.read_parquet(folder / "issues.parquet")
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{folder / 'issues.parquet'}: cannot be read ({error}); {_AGAIN}") from error
+        wanted = {"row", "text", "given_label", "suggested_label", "reasons", "action"}
+        missing = sorted(wanted - set(self.issues.columns))
+        if missing or len(self.issues) != info["rows"]:
+            found = f"no column {missing[0]}" if missing else f"{len(self.issues):,} rows"
+            raise OutputError(
+                f"{folder / 'issues.parquet'}: found {found}, expected the issues of {info['rows']:,} rows; "
+                f"{_AGAIN}"
+            )
+
+    def clean(self) -> Table:
+        """The rows to train on, with the labels that a person decided."""
+        names = tuple(self.info["label_names"])
+        rows = self.issues[self.issues["action"] != "drop"]
+        labels = np.where(rows["action"] == "relabel", rows["suggested_label"], rows["given_label"])
+        unknown = sorted(set(labels) - set(names))
+        if unknown:
+            raise OutputError(
+                f"{self.folder / 'issues.parquet'}: found the label {unknown[0]!r}, expected one of "
+                f"{', '.join(names)}; {_AGAIN}"
+            )
+        return Table(
+            tuple(map(str, rows["text"])),
+            np.array([names.index(label) for label in labels], dtype=np.int64),
+            names,
+            source=str(self.folder),
+        )
+
+    def quarantine(self) -> pd.DataFrame:
+        """The rows that are not trained on."""
+        return self.issues[self.issues["action"] == "drop"].reset_index(drop=True)
+
+    def explain(self, row: int) -> str:
+        """Why a training row is kept or dropped; see :meth:`Audit.explain`."""
+        from musclelora.audit.audit import explained
+        from musclelora.errors import UsageError
+
+        if not 0 <= row < len(self.issues):
+            raise UsageError(f"row {row:,}: found {len(self.issues):,} rows, expected a number below that")
+        issue = self.issues.iloc[row]
+        return explained(row, str(issue["text"]), issue)
+
+
+def read_audit(folder: str | Path) -> SavedAudit:
+    """Read an audit's folder.
+
+    Raises:
+        OutputError: there is none, it was not written to its end, or it was altered.
+    """
+    place = Path(folder)
+    file = place / AUDIT
+    try:
+        info = read_values(file, OutputError, remedy=_AGAIN)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise OutputError(
+            f"{folder}: no {AUDIT} in it; expected a folder that `musclelora audit` wrote to its end; "
+            "run it (again)"
+        ) from error
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        raise OutputError(f"{file}: not an audit of a version that musclelora {__version__} reads; {_AGAIN}")
+    check_state(info, AuditState, file, OutputError, remedy=_AGAIN)
+    return SavedAudit(place, info)
+
+
+def _cleaned(audit: Audit) -> pd.DataFrame:
+    import pandas as pd
+
+    table = audit.clean_table()
+    names = np.array(table.label_names, dtype=object)
+    return pd.DataFrame({"text": list(table.texts), "label": names[table.labels]})
+
+
+def _write(frame: pd.DataFrame, file: Path) -> None:
+    with output_errors(file), atomic_file(file) as temporary:
+        if file.suffix == ".parquet":
+            frame.to_parquet(temporary, index=False)
+        else:
+            frame.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row of a data frame as JSON values; what is no number is null."""
+    return {str(name): _value(value) for name, value in row.items()}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_value(one) for one in value]
+    return value

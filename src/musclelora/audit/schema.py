@@ -1,0 +1,107 @@
+"""What the package reads of ``audit.json``; ``docs/audit.schema.json`` is made of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from musclelora.state import Closed, Count, Names, Sha256, State, Text
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Action = Literal["keep", "drop", "relabel"]
+
+
+class FactsState(State):
+    """What decided the findings."""
+
+    train: Sha256
+    trusted: Sha256
+    model: Text
+    seed: Count
+    arguments: dict[str, Any]
+
+
+class VerdictState(Closed):
+    """The verdict on the whole data set."""
+
+    state: Literal["poisoned", "no_sign", "cannot_tell"]
+    why: Text
+    target: Text | None
+    rows: Count
+    p_value: Share
+    checked: list[str]
+    unchecked: list[str]
+
+
+class TriggerState(Closed):
+    """A feature that labels follow."""
+
+    feature: Text
+    kind: Literal["word", "pair", "first", "last", "character"]
+    text: Text
+    label: Text
+    rows: Count
+    observed: Count
+    expected: float
+    z: float
+    weight: float
+    p_value: Share
+    planted: Share
+    what: Literal["trigger", "natural", "suspected"]
+    confirmed: bool | None
+    flip_rate: Share | None
+    flip_rate_low: Share | None
+    flip_rate_high: Share | None
+    control_rate: Share | None
+    control_rate_low: Share | None
+    control_rate_high: Share | None
+    natural_rate: Share | None
+    natural_rate_low: Share | None
+    natural_rate_high: Share | None
+
+
+class CheckState(Closed):
+    """A check, and how many rows it flagged."""
+
+    name: Text
+    flagged: Count
+    skipped: str | None
+
+
+class IssueState(State):
+    """A row that has an issue."""
+
+    row: Count
+    given_label: Text
+    suggested_label: Text
+    label_score: Share | None
+    trigger: str | None
+    trigger_score: Share | None
+    style_score: Share | None
+    reasons: str
+    action: Action
+
+
+class ActionsState(Closed):
+    """How many rows are kept, dropped and relabelled."""
+
+    keep: Count
+    drop: Count
+    relabel: Count
+
+
+class AuditState(Closed):
+    """``audit.json``."""
+
+    format: Literal[1]
+    musclelora: Text
+    facts: FactsState
+    label_names: Names
+    rows: Count
+    trusted_rows: Count
+    verdict: VerdictState
+    triggers: list[TriggerState]
+    checks: list[CheckState]
+    actions: ActionsState
+    issues: list[IssueState]

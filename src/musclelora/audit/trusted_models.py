@@ -1,0 +1,228 @@
+"""What the trusted rows alone say of the training rows: models of folds of them, calibrated on the rest."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from transformers import set_seed
+
+from musclelora.adapter import MuScleLoraConfig, load_backbone
+from musclelora.adapter.loading import loading_options
+from musclelora.adapter.presets import Preset
+from musclelora.data.table import Table
+from musclelora.errors import DataError
+from musclelora.launched import process_count
+from musclelora.training.arguments import MuScleTrainingArguments
+from musclelora.training.calibration import best_temperature, losses_at
+from musclelora.training.hardware import free_memory
+
+if TYPE_CHECKING:
+    from musclelora.training.classifier import Classifier
+
+Floats = NDArray[np.float64]
+
+FOLDS: Final = 4
+TRUSTED_ONLY: Final[Mapping[str, Any]] = {
+    "learning_rate": 1e-4,
+    "num_train_epochs": 12,
+    "per_device_train_batch_size": 16,
+}
+"""What training the whole backbone on some hundred rows wants."""
+# A whole backbone of these, with its optimizer's state, may not fit where its adapter does. Not measured.
+_LARGE, _LARGE_RATE = ("encoder-large", "decoder"), 5e-4
+_QUIET: Final[Mapping[str, Any]] = {
+    "alignment": False,
+    "save_strategy": "no",
+    "logging_steps": 1000,
+    "dataloader_pin_memory": False,
+    "disable_tqdm": True,
+}
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """Models trained on folds of M trusted rows, and what they say together.
+
+    Attributes:
+        log_probabilities: shape (N, C), of the texts that were asked about, the folds' mean.
+        held_out: shape (M, C), of each trusted row by the model that was not trained on it; NaN for rows that
+            every model was trained on, as their class has no other.
+        accuracy: the share of held-out rows that were right.
+        temperature: what both are divided by to be calibrated; at least 1.
+        loss: the held-out rows' mean loss at that temperature, in nats.
+    """
+
+    log_probabilities: Floats
+    held_out: Floats
+    accuracy: float
+    temperature: float
+    loss: float
+
+    @property
+    def beliefs(self) -> Floats:
+        """The calibrated class probabilities of the texts, shape (N, C), none of them 0."""
+        q = softmax(self.log_probabilities / self.temperature, axis=1)
+        # As in Laplace's rule, one more row than were seen may be wrong, however sure the models are.
+        share = 1 / (len(self.held_out) + 2)
+        beliefs: Floats = (1 - share) * q + share / q.shape[1]
+        return beliefs
+
+
+def teach(
+    trusted: Table,
+    texts: Sequence[str],
+    *,
+    model: str,
+    preset: Preset,
+    arguments: Mapping[str, Any],
+    seed: int,
+    folds: int = FOLDS,
+) -> Teaching:
+    """Train on all but one fold of the trusted rows, in turn, and ask about the held-out rows and the texts.
+
+    Args:
+        trusted: M rows that were checked.
+        texts: N texts to be judged.
+        model: the backbone; all of it is trained, or LoRA where it is a decoder or of width 1024 or more.
+        preset: the backbone's preset, for what `arguments` and :data:`TRUSTED_ONLY` leave open.
+        arguments: fields of :class:`~musclelora.training.MuScleTrainingArguments`, such as ``bf16``.
+        seed: of the folds and of the training.
+        folds: how many; fewer where no class has as many rows.
+
+    Raises:
+        DataError: no class has two trusted rows, so that none can be held out.
+    """
+    judged = np.zeros((len(texts), trusted.num_classes))
+    held_out = np.full((len(trusted), trusted.num_classes), np.nan)
+    numbers = fold_numbers(trusted, folds, seed)
+    count = int(numbers.max()) + 1
+    for fold, model_of_fold in _fold_models(trusted, numbers, model, preset, arguments, seed):
+        out = np.flatnonzero(numbers == fold)
+        said = model_of_fold.predict([*(trusted.texts[i] for i in out), *texts]).probabilities
+        logs = np.log(np.clip(said.astype(np.float64), 1e-7, 1.0))
+        held_out[out] = logs[: len(out)]
+        judged += logs[len(out) :] / count
+    return calibrated(judged, held_out, trusted.labels)
+
+
+def cross_fitted(
+    trusted: Table,
+    rows: NDArray[np.int64],
+    texts: Sequence[str],
+    *,
+    model: str,
+    preset: Preset,
+    arguments: Mapping[str, Any],
+    seed: int,
+    folds: int = 2,
+) -> NDArray[np.int64]:
+    """The labels of changed trusted rows, each by a model that was not trained on the row, shape (K,).
+
+    Args:
+        trusted: M rows that were checked.
+        rows: shape (K,), the row that each text was made of.
+        texts: K texts.
+        model: the backbone.
+        preset: its preset.
+        arguments: fields of the training arguments, as :func:`teach` takes them.
+        seed: of the folds and of the training.
+        folds: how many.
+    """
+    numbers = fold_numbers(trusted, folds, seed)
+    said = np.zeros(len(texts), dtype=np.int64)
+    for fold, model_of_fold in _fold_models(trusted, numbers, model, preset, arguments, seed):
+        # A row that is the only one of its class is in every model; the first answers for it.
+        out = np.flatnonzero((numbers[rows] == fold) | ((numbers[rows] < 0) & (fold == 0)))
+        said[out] = model_of_fold.predict([texts[int(i)] for i in out]).labels
+    return said
+
+
+def _fold_models(
+    trusted: Table,
+    numbers: NDArray[np.int64],
+    model: str,
+    preset: Preset,
+    arguments: Mapping[str, Any],
+    seed: int,
+) -> Iterator[tuple[int, Classifier]]:
+    """Each fold's number and a model trained on the rows of the others; it is gone when the next comes."""
+    from transformers import PrinterCallback
+
+    from musclelora.training.trainer import MuScleTrainer  # which imports half of transformers
+
+    large = preset.name in _LARGE
+    adapter: dict[str, Any] = {"low_rank": large, "scale_factors": [], "train_output_layer": True}
+    if large:
+        adapter |= {"r": preset.r, "lora_alpha": preset.lora_alpha}
+    settings = {**TRUSTED_ONLY, "learning_rate": _LARGE_RATE} if large else TRUSTED_ONLY
+    arguments = dict(arguments)
+    if not large:  # what is trained itself is trained in float32
+        arguments |= {"dtype": None, "quantize": None}
+        if arguments.get("attn_implementation") == "flash_attention_2":  # which takes no float32
+            arguments["attn_implementation"] = None
+    loading = loading_options(arguments)
+    for fold in range(int(numbers.max()) + 1):
+        values: dict[str, Any] = {**settings, **arguments, "seed": (seed + fold) % 2**32, **_QUIET}
+        values["shard_backbone"] = large and values.get("shard_backbone", False)
+        # Rounded up: these models are small, and any number of processes may share their batches.
+        values["per_device_train_batch_size"] = -(-values["per_device_train_batch_size"] // process_count())
+        set_seed(values["seed"])  # the new output layer is drawn before the Trainer seeds
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = MuScleTrainer(
+                load_backbone(model, trusted.label_names, **loading),
+                MuScleTrainingArguments(output_dir=folder, **values),
+                train_dataset=trusted.select(np.flatnonzero(numbers != fold)),
+                peft_config=MuScleLoraConfig(**adapter),
+                preset=preset,
+            )
+            trainer.remove_callback(PrinterCallback)  # which stands in for the bar
+            trainer.train()
+        yield fold, trainer.classifier
+        del trainer
+        free_memory()
+
+
+def fold_numbers(trusted: Table, folds: int, seed: int) -> NDArray[np.int64]:
+    """The fold of each trusted row, each class spread over all of them; -1: the only row of its class.
+
+    Raises:
+        DataError: no class has two rows.
+    """
+    rng = np.random.default_rng(seed)
+    numbers = np.full(len(trusted), -1, dtype=np.int64)
+    counts = np.bincount(trusted.labels, minlength=trusted.num_classes)
+    if counts.max(initial=0) < 2:
+        raise DataError(
+            f"{trusted.source}: no label has two trusted rows, so that none can be held out; add rows, or "
+            "choose --preset published"
+        )
+    folds = min(folds, int(counts.max()))
+    start = 0
+    for label in np.flatnonzero(counts >= 2):
+        rows = rng.permutation(np.flatnonzero(trusted.labels == label))
+        numbers[rows] = (start + np.arange(len(rows))) % folds
+        start += len(rows)
+    return numbers
+
+
+def calibrated(judged: Floats, held_out: Floats, labels: NDArray[np.int64]) -> Teaching:
+    """What models of folds said, with the temperature at which it is calibrated.
+
+    Args:
+        judged: shape (N, C), mean log-probabilities of the texts.
+        held_out: shape (M, C), log-probabilities of the trusted rows; NaN for rows that were never held out.
+        labels: shape (M,), theirs.
+    """
+    asked = np.flatnonzero(~np.isnan(held_out).any(axis=1))
+    seen, truth = held_out[asked], labels[asked]
+    temperature = best_temperature(seen, truth)
+    accuracy = float((seen.argmax(axis=1) == truth).mean())
+    return Teaching(
+        judged, held_out, accuracy, temperature, float(losses_at(seen, truth, temperature).mean())
+    )

@@ -1,0 +1,206 @@
+"""The verdict of an audit: poisoned, no sign of poison, or it cannot tell; and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musclelora.audit.triggers import Shortcut
+from musclelora.data.messages import shown
+from musclelora.evaluation.metrics import Rate
+
+State = Literal["poisoned", "no_sign", "cannot_tell"]
+LEVEL: Final = 0.01
+"""The family-wise p-value up to which a feature is more than natural ones are."""
+FEWEST_ROWS: Final = 100
+"""Training rows below which a few planted ones could not be told."""
+FEWEST_TRUSTED: Final = 20
+"""Trusted rows below which models of their folds say too little."""
+_WORDS: Final = {
+    "poisoned": "poisoned",
+    "no_sign": "no sign of poison",
+    "cannot_tell": "cannot tell",
+}
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What models answer with a trigger in trusted rows of other labels.
+
+    Attributes:
+        flip: of the undefended model.
+        control: of the undefended model, with random features instead.
+        natural: of models of trusted rows alone.
+    """
+
+    flip: Rate
+    control: Rate
+    natural: Rate
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the undefended model obeys the trigger, and neither chance nor meaning explains it."""
+        return self.flip.low > max(self.control.high, self.natural.high)
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A feature that labels follow, and what is known of it.
+
+    Attributes:
+        shortcut: the feature.
+        phrase: what stands in the texts, such as the sentence that the feature is a word of; hostile.
+        p_value: family-wise: how likely natural data are to have any feature as strong.
+        planted: the probability that a row with the feature and its label was planted.
+        confirmation: what models answer with it in other texts; None: it was not put to the test.
+    """
+
+    shortcut: Shortcut
+    phrase: str
+    p_value: float
+    planted: float
+    confirmation: Confirmation | None
+
+    @property
+    def confirmed(self) -> bool | None:
+        """Whether models obey it; None: it was not put to the test."""
+        return None if self.confirmation is None else self.confirmation.confirmed
+
+    @property
+    def kind(self) -> str:
+        """``"trigger"``; ``"natural"``: models do not obey it; ``"suspected"``: that was not tested."""
+        if self.p_value > LEVEL:
+            return "natural"
+        if self.confirmation is None:
+            return "suspected"
+        return "trigger" if self.confirmed else "natural"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an audit says of a whole data set.
+
+    Attributes:
+        state: ``"poisoned"``, ``"no_sign"`` or ``"cannot_tell"``.
+        why: in a sentence or two; words in it come from the data.
+        target: the name of the label that the triggers push towards; None: there is none.
+        rows: how many training rows have a trigger and its label.
+        p_value: family-wise, of the strongest feature; 1 where nothing was tested.
+        checked: what was looked for, one line each.
+        unchecked: what was not, and why.
+    """
+
+    state: State
+    why: str
+    target: str | None
+    rows: int
+    p_value: float
+    checked: tuple[str, ...]
+    unchecked: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{_WORDS[self.state]}: {self.why}"]
+        lines += [f"  checked      {line}" for line in self.checked]
+        lines += [f"  not checked  {line}" for line in self.unchecked]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        found = asdict(self)
+        return {**found, "checked": list(self.checked), "unchecked": list(self.unchecked)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Verdict:
+        """What :meth:`to_dict` gave."""
+        lists = {name: tuple(values[name]) for name in ("checked", "unchecked")}
+        return cls(**{**values, **lists})
+
+
+def decide(
+    triggers: Sequence[Trigger],
+    holders: Sequence[NDArray[np.int64]],
+    labels: NDArray[np.int64],
+    label_names: Sequence[str],
+    *,
+    p_value: float,
+    trusted: int,
+    accuracy: float,
+    styles: int,
+    checked: Sequence[str],
+    unchecked: Sequence[str],
+) -> Verdict:
+    """The verdict of what was found.
+
+    A data set is poisoned if a feature is beyond natural ones (:mod:`musclelora.audit.significance`) and
+    models obey it (:mod:`musclelora.audit.confirmation`). It cannot be told where there are too few rows,
+    where the trusted rows do not explain each other, or where a feature is beyond natural ones and was not
+    put to the test.
+
+    Args:
+        triggers: the features that were found.
+        holders: the numbers of the rows with each of them, among the rows that were looked at.
+        labels: the given labels of these rows.
+        label_names: the class names.
+        p_value: of the strongest feature of all that were tested.
+        trusted: how many trusted rows there are.
+        accuracy: of models of folds of them, on the others of them.
+        styles: how many rows were put as those with a trigger are.
+        checked: what was looked for.
+        unchecked: what was not, and why.
+    """
+    planted = [i for i, trigger in enumerate(triggers) if trigger.kind == "trigger"]
+    suspected = [i for i, trigger in enumerate(triggers) if trigger.kind == "suspected"]
+
+    def verdict(state: State, why: str, among: Sequence[int] = ()) -> Verdict:
+        target, rows = None, 0
+        if among:
+            label = triggers[among[0]].shortcut.label
+            target = label_names[label]
+            having = [holders[i] for i in among if triggers[i].shortcut.label == label]
+            rows = int((labels[np.unique(np.concatenate(having))] == label).sum())
+        return Verdict(state, why, target, rows, p_value, tuple(checked), tuple(unchecked))
+
+    if planted:
+        found = verdict("poisoned", "", planted)
+        first = triggers[planted[0]]
+        assert first.confirmation is not None  # noqa: S101  # or it would not be confirmed
+        flip, control = first.confirmation.flip, first.confirmation.control
+        why = (
+            f"{shown(first.phrase)} makes a model answer {shown(found.target)}: put into {flip.n} trusted "
+            f"rows of other labels it flips {flip.value:.0%} of them, random words {control.value:.0%}; "
+            f"{found.rows:,} rows have it or another trigger, and that label (p = {first.p_value:.1g})"
+        )
+        why += f"; {styles:,} more rows are put in the same way" if styles else ""
+        return Verdict(**{**asdict(found), "why": why})
+    chance = 1 / len(label_names)
+    if len(labels) < FEWEST_ROWS:
+        return verdict(
+            "cannot_tell", f"{len(labels):,} rows are too few; {FEWEST_ROWS} or more can be judged"
+        )
+    if trusted < FEWEST_TRUSTED:
+        return verdict(
+            "cannot_tell", f"{trusted:,} trusted rows are too few; {FEWEST_TRUSTED} or more can judge"
+        )
+    if accuracy < chance + 2 * np.sqrt(chance * (1 - chance) / trusted):
+        return verdict(
+            "cannot_tell",
+            f"models of some trusted rows are right in {accuracy:.0%} of the others, no more than by chance: "
+            "the trusted rows contradict each other, or are too hard for this backbone",
+        )
+    if suspected:
+        first = triggers[suspected[0]]
+        return verdict(
+            "cannot_tell",
+            f"the label follows {shown(first.phrase)} more than it follows natural words "
+            f"(p = {first.p_value:.1g}), and whether models obey it was not tested",
+            suspected,
+        )
+    natural = sum(trigger.p_value <= LEVEL for trigger in triggers)
+    why = "no feature that models obey follows a label beyond what the trusted rows explain"
+    if natural:
+        why += f"; {natural} that do are natural: models obey them no more than other words"
+    return verdict("no_sign", why)

@@ -1,0 +1,176 @@
+"""``musclelora audit``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from musclelora.cli.hub import spare_the_hub
+from musclelora.cli.options import MODEL_OPTIONS, SEED, TEXT_TOKENS, Name, given
+from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
+from musclelora.cli.terminal import printable
+from musclelora.data.table import Table
+from musclelora.errors import DataError
+from musclelora.outputs import check_output, read_from
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+    from musclelora.audit import Audit
+
+_MODEL = "all-minilm-l6-v2"
+_SUSPICIOUS, _TRIGGERS = 10, 10
+_LONGEST = 48
+
+
+def _row_options() -> list[Any]:
+    """The options of rows, but for the training rows, which are the argument."""
+    return list(ROW_OPTIONS[1:])
+
+
+@click.command(name="audit")
+@click.argument("train_file", metavar="DATA", type=Name())
+@click.option("--output", required=True, metavar="FOLDER", help="The folder to write.")
+@click.option("--model", type=Name(), default=_MODEL, show_default=True, help="Embedded, hub name or folder.")
+@click.option("--max-length", type=TEXT_TOKENS, help="Tokens per text.  [default: the model's limit]")
+@click.option("--seed", type=SEED, default=42, show_default=True, help="Of everything random.")
+@click.option("--confirm/--no-confirm", default=True, help="Put the triggers to the test.")
+@click.option("--decisions", metavar="FILE", type=Name(), help="A person's: columns row, action, label.")
+def command(
+    train_file: str,
+    output: str,
+    model: str,
+    max_length: int | None,
+    seed: int,
+    confirm: bool,
+    decisions: str | None,
+    **options: Any,
+) -> None:
+    """Say what is wrong with labelled texts, and which rows to train on.
+
+    DATA is what `musclelora train` takes. Trusted rows are about 100 that you checked. The folder gets the
+    verdict and every finding (audit.json), one line a row (issues.csv), the triggers (triggers.csv), and the
+    rows to train on and the others (cleaned.csv, quarantine.csv). The same command goes on after a kill.
+    """
+    source = Rows.taken_from({"train_file": train_file, **options})
+    loading = {name: options[name] for name in ("dtype", "quantize", "attn_implementation") if options[name]}
+    spare_the_hub(*source.sources, model)
+    train, trusted = _read(source, model, seed, loading)
+    check_output(output, [*read_from(train, trusted, model=model), decisions], folder=True)
+
+    from musclelora.audit import Audit
+    from musclelora.cli.options import flush_denormals
+
+    flush_denormals()
+    arguments = given(max_length=max_length, bf16=options["bf16"], **loading)
+    if options["gradient_checkpointing"]:
+        arguments["activation_checkpointing"] = True
+    audit = Audit(
+        train,
+        trusted,
+        model=model,
+        seed=seed,
+        confirm=confirm,
+        arguments=arguments,
+        output_dir=output,
+        say=lambda line: click.echo(printable(line), err=True),
+    )
+    if decisions:
+        audit.decide(decisions)  # what is wrong with them is said before the work
+    audit.find_issues()
+    audit.save(output)
+    show(audit)
+    click.echo(f"written to {output}; ask about a row with musclelora explain {output} --row N")
+
+
+for _option in reversed([*_row_options(), *MODEL_OPTIONS]):
+    command = _option(command)
+
+
+def show(audit: Audit) -> None:
+    """Print the verdict, the triggers, and the most suspicious rows."""
+    from rich.console import Console
+
+    console = Console()
+    click.echo(printable_lines(str(audit.verdict)))
+    if len(audit.triggers):
+        console.print(_triggers(audit))
+    rows = _suspicious(audit)
+    if rows is not None:
+        console.print(rows)
+    counts = {action: int((audit.actions == action).sum()) for action in ("keep", "drop", "relabel")}
+    click.echo("rows         " + ", ".join(f"{count:,} to {action}" for action, count in counts.items()))
+
+
+def printable_lines(text: str) -> str:
+    """Several lines of text, each safe on a terminal."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def _read(source: Rows, model: str, seed: int, loading: dict[str, Any]) -> tuple[Table, Table]:
+    train = source.read_train()
+    if source.trusted:
+        trusted = source.read(source.trusted, train)
+    else:
+        taken, _ = source.take_trusted(train, model, seed, **loading)
+        if taken is None:
+            raise DataError(
+                "--trusted: no trusted set was given; expected about 100 rows that were checked; "
+                "pass --trusted FILE or --trusted-from FILE"
+            )
+        trusted = taken
+    show_trusted(train, trusted)
+    return train, trusted
+
+
+def _cell(text: object) -> str:
+    from rich.markup import escape
+
+    shown = printable(str(text))
+    return escape(shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…")
+
+
+def _triggers(audit: Audit) -> RichTable:
+    from rich.table import Table as RichTable
+
+    table = RichTable("text", "label", title="triggers", title_justify="left")
+    for name in ("rows", "observed", "expected", "p", "flips", "random", "what"):
+        table.add_column(name, justify="right")
+    seen = audit.triggers.drop_duplicates(["text", "label"])
+    for row in seen.head(_TRIGGERS).to_dict("records"):
+        rates = (
+            "" if row[name] is None or row[name] != row[name] else f"{row[name]:.0%}"
+            for name in ("flip_rate", "control_rate")
+        )
+        table.add_row(
+            _cell(row["text"]),
+            _cell(row["label"]),
+            f"{row['rows']:,}",
+            f"{row['observed']:,}",
+            f"{row['expected']:,.0f}",
+            f"{row['p_value']:.0e}",
+            *rates,
+            row["what"],
+        )
+    return table
+
+
+def _suspicious(audit: Audit) -> RichTable | None:
+    import pandas as pd
+    from rich.table import Table as RichTable
+
+    issues = audit.issues
+    found = issues[issues["action"] != "keep"]
+    if not len(found):
+        return None
+    worst = pd.concat([found["trigger_score"], found["style_score"], 1 - found["label_score"]], axis=1)
+    order = worst.max(axis=1).sort_values(ascending=False, kind="stable").index[:_SUSPICIOUS]
+    title = f"{len(order)} of {len(found):,} rows that are not kept as they are"
+    table = RichTable("row", "text", "label", "reasons", title=title, title_justify="left")
+    for row in order:
+        issue = issues.loc[row]
+        table.add_row(
+            str(row), _cell(audit.train.texts[row]), _cell(issue["given_label"]), _cell(issue["reasons"])
+        )
+    return table

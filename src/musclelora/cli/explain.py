@@ -1,0 +1,18 @@
+"""``musclelora explain``."""
+
+from __future__ import annotations
+
+import click
+
+from musclelora.cli.audit import printable_lines
+from musclelora.limits import ROWS
+
+
+@click.command(name="explain")
+@click.argument("folder", metavar="AUDIT")
+@click.option("--row", type=click.IntRange(0, ROWS), required=True, help="Its number, from 0.")
+def command(folder: str, row: int) -> None:
+    """Say of one training row why it is kept or dropped, by the audit in the folder AUDIT."""
+    from musclelora.audit import Audit
+
+    click.echo(printable_lines(Audit.load(folder).explain(row)))

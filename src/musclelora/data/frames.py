@@ -1,0 +1,151 @@
+"""Data that are in memory already: pandas data frames and `datasets` data sets, as tables and back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musclelora.data import huggingface
+from musclelora.data.messages import bad_data
+from musclelora.data.raw import Cells, RawTable, check_columns
+from musclelora.data.readers import choose_label, load_table, open_raw, table_of
+from musclelora.data.table import Table
+from musclelora.errors import UsageError
+
+FRAME: Final = "DataFrame"
+DATASET: Final = "Dataset"
+
+
+def as_table(
+    data: Any,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    label_names: Sequence[str] | None = None,
+    source: str | None = None,
+) -> Table:
+    """A table of whatever holds labelled texts.
+
+    Args:
+        data: a :class:`Table`, a pandas DataFrame, a ``datasets.Dataset``, or what
+            :func:`~musclelora.data.load_table` reads.
+        text: the column of the texts; None: found by name, as :func:`~musclelora.data.load_table` does.
+        label: that of the labels; likewise.
+        label_names: the class names, where the data take those of others.
+        source: what messages call data in memory.
+
+    Raises:
+        DataError: the data, a column or a row cannot be used; the message names it.
+        UsageError: it is nothing of all these.
+    """
+    if isinstance(data, Table):
+        return data
+    if isinstance(data, str | os.PathLike):
+        return load_table(data, text_column=text, label_column=label, label_names=label_names)
+    return table_of(
+        _raw(data, source), text_column=text, label_column=label, label_names=label_names, max_rows=None
+    )
+
+
+def raw_rows(data: Any, source: str) -> RawTable:
+    """A table of any columns: a path, a DataFrame or a Dataset.
+
+    Raises:
+        DataError, UsageError: it cannot be read.
+    """
+    if isinstance(data, str | os.PathLike):
+        return open_raw(os.fspath(data), None)
+    return _raw(data, source)
+
+
+def rows_of(
+    data: Any,
+    table: Table,
+    rows: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    *,
+    label: str | None = None,
+) -> Any:
+    """The given rows, as the type that `data` is; what was read from a path comes as a :class:`Table`.
+
+    Args:
+        data: what :func:`as_table` made `table` of.
+        table: N rows.
+        rows: shape (R,), the row numbers to take, in this order.
+        labels: shape (N,), the labels that rows are to have; those of `table` where none was changed.
+        label: the column of the labels, as given to :func:`as_table`.
+    """
+    changed = np.flatnonzero(labels[rows] != table.labels[rows])
+    if _kind(data) is None:
+        return replace(table.select(rows), labels=labels[rows])
+    column = label_column(_raw(data, None), label)
+    names = [table.label_names[i] for i in labels[rows]]
+    if _kind(data) == FRAME:
+        frame = data.iloc[rows]
+        if len(changed):
+            values = frame[column].astype(object).to_numpy(copy=True)
+            values[changed] = [_like(values, names[i]) for i in changed]
+            frame = frame.assign(**{column: values}).astype({column: data[column].dtype})
+        return frame
+    chosen = data.select(rows.tolist())
+    if len(changed):
+        feature = chosen.features[column]
+        encode = getattr(feature, "str2int", None)
+        values = list(chosen[column])
+        for i in changed:
+            values[i] = encode(names[i]) if encode else _like(values, names[i])
+        chosen = chosen.remove_columns(column).add_column(column, values, feature=feature)
+    return chosen
+
+
+def label_column(raw: RawTable, named: str | None) -> str:
+    """The column of the labels of a table in memory."""
+    found = choose_label(raw, named)
+    assert found is not None  # noqa: S101  # it is not optional here
+    return found
+
+
+def _like(values: Any, name: str) -> Any:
+    """A label's name, as a number where the others are numbers."""
+    return int(name) if all(isinstance(value, int | np.integer) for value in values) else name
+
+
+def _kind(data: Any) -> str | None:
+    """DataFrame, Dataset or neither, without importing what they are of."""
+    home = type(data).__module__.split(".")[0]
+    kinds = {("pandas", FRAME), ("datasets", DATASET)}
+    return type(data).__name__ if (home, type(data).__name__) in kinds else None
+
+
+def _raw(data: Any, source: str | None) -> RawTable:
+    kind = _kind(data)
+    if kind == DATASET:
+        return huggingface.raw_table(source or DATASET, data)
+    if kind != FRAME:
+        raise UsageError(
+            f"data: found a {type(data).__name__}, expected a DataFrame, a datasets.Dataset, a Table or a "
+            "path; pass one of these (of a DatasetDict one of its splits)"
+        )
+    name = source or FRAME
+    columns = [str(column) for column in data.columns]
+    check_columns(name, columns)
+
+    def rows(wanted: Sequence[str]) -> Iterator[tuple[int, Cells]]:
+        places = [columns.index(column) for column in wanted]
+        cells = [_plain(data.iloc[:, place]) for place in places]
+        yield from enumerate(zip(*cells, strict=True), 1)
+
+    if not len(data):
+        raise bad_data(name, "no rows", "at least one row", "pass another one")
+    return RawTable(name, tuple(columns), "row", rows)
+
+
+def _plain(series: Any) -> list[object]:
+    """The values of a column as Python's own; what is missing is None."""
+    values = series.astype(object)
+    return list(values.where(values.notna(), None))

@@ -1,0 +1,1 @@
+"""A longer search over settings than `musclelora train` makes by itself."""

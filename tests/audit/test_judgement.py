@@ -1,0 +1,185 @@
+"""What is let back of the rows that a second opinion contradicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_runs import make_rows, make_table
+
+from musclelora.adapter.presets import PRESETS
+from musclelora.audit.features import Feature
+from musclelora.audit.judge import judge
+from musclelora.audit.judgement import Judgement
+from musclelora.audit.recheck import look_settings, second_look
+from musclelora.audit.triggers import Shortcut, ShortcutExpert
+from musclelora.data import bbc_news
+from musclelora.data.splits import stratified_split
+from musclelora.data.table import Table
+
+LEFT_OUT = tuple(range(0, 60, 3))
+CHANGED = LEFT_OUT[:10]  # of these the label is wrong
+
+
+@pytest.fixture(scope="module")
+def rows() -> Table:
+    return doubtful_rows()
+
+
+def doubtful_rows() -> Table:
+    """160 rows of which ten have another label than they mean."""
+    table = make_table(make_rows(160, 2))
+    labels = table.labels.copy()
+    labels[list(CHANGED)] = 1 - labels[list(CHANGED)]
+    return replace(table, labels=labels)
+
+
+PRESET = replace(PRESETS["small-encoder"], epochs=40, learning_rate=3e-3)
+
+
+def looked(
+    rows: Table,
+    model: Path,
+    *,
+    accuracy: float = 0.6,
+    shortcuts: tuple[Shortcut, ...] = (),
+    alike: tuple[int, ...] = (),
+    said: list[str] | None = None,
+    **arguments: Any,
+) -> Judgement:
+    expert = ShortcutExpert(shortcuts, num_labels=2, natural=0.5, threshold=3.1, tested=100)
+    config, looking = look_settings(PRESET, {}, {"per_device_train_batch_size": 8, "seed": 0})
+    return second_look(
+        rows,
+        make_table(make_rows(40, 1)),
+        Judgement(expert, LEFT_OUT, accuracy, alike=alike),
+        model=str(model),
+        preset=PRESET,
+        config=config,
+        arguments={**looking, **arguments},
+        say=[].append if said is None else said.append,
+    )
+
+
+def nearly_the_same(found: Iterable[int], expected: Iterable[int]) -> bool:
+    """But for a row or two: on another processor a trained model is another."""
+    return len(set(found) ^ set(expected)) <= 2
+
+
+def test_rows_come_back_whose_label_a_model_of_the_others_gives(rows: Table, tiny_model: Path) -> None:
+    said: list[str] = []
+    found = looked(rows, tiny_model, said=said)
+    assert nearly_the_same(found.let_back, set(LEFT_OUT) - set(CHANGED))
+    assert sorted({*found.left_out, *found.let_back}) == list(LEFT_OUT)
+    assert said[-1].startswith(f"let back     {len(found.let_back)} of them")
+    assert Judgement.from_dict(found.to_dict()) == found
+    assert len(found.apply(rows)[0]) == len(rows) - len(found.left_out)
+
+
+def test_a_model_that_is_no_better_than_the_trusted_rows_lets_none_back(
+    rows: Table, tiny_model: Path
+) -> None:
+    said: list[str] = []
+    found = looked(rows, tiny_model, accuracy=1.0, said=said)
+    assert (found.left_out, found.let_back) == (LEFT_OUT, ())
+    assert said[-1].startswith("let back     none of them")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"num_train_epochs": 0.1}, "no more than models of these alone"),
+        ({"max_steps": 1, "gradient_accumulation_steps": 2}, "no more than models of these alone"),
+        ({"learning_rate": 1e30}, "cannot judge"),
+    ],
+)
+def test_a_model_that_learned_nothing_lets_none_back(
+    arguments: dict[str, Any], why: str, rows: Table, tiny_model: Path
+) -> None:
+    said: list[str] = []
+    found = looked(rows, tiny_model, accuracy=0.7, said=said, **arguments)
+    assert (found.left_out, found.let_back) == (LEFT_OUT, ())
+    assert why in said[-1]
+
+
+def test_what_a_search_varies_does_not_change_the_look() -> None:
+    searched = {"r": 1, "lora_alpha": 2, "inner_rank": 3, "multiscale_alpha": 1.0, "scale_factors": [1.0]}
+    config, arguments = look_settings(
+        PRESET, {**searched, "lora_dropout": 0.1}, {"learning_rate": 1.0, "bf16": True}
+    )
+    for name, value in PRESET.adapter_fields().items():
+        assert getattr(config, name) == value
+    assert config.lora_dropout == 0.1
+    assert arguments == {"learning_rate": PRESET.learning_rate, "bf16": True}
+    without, _ = look_settings(PRESET, {"scale_factors": []}, {})
+    assert without.scale_factors == []
+
+
+def test_rows_with_a_shortcut_stay_out(rows: Table, tiny_model: Path) -> None:
+    word = rows.texts[LEFT_OUT[-1]].split()[0]
+    feature = Feature("word", word)
+    count = sum(word in text.split() for text in rows.texts)
+    found = looked(rows, tiny_model, shortcuts=(Shortcut(feature, 1, count, count, 1.0, 4.0, 4.0),), said=[])
+    with_it = {row for row in LEFT_OUT if word in rows.texts[row].split()}
+    assert with_it
+    assert with_it <= set(found.left_out)
+    assert found.let_back
+    assert not np.isin(found.let_back, list(with_it)).any()
+
+
+def test_rows_like_those_with_a_shortcut_stay_out(rows: Table, tiny_model: Path) -> None:
+    alike = LEFT_OUT[-4:]
+    found = looked(rows, tiny_model, alike=alike)
+    assert found.alike == alike
+    assert not np.isin(found.let_back, alike).any()
+    assert nearly_the_same(found.let_back, set(LEFT_OUT) - set(CHANGED) - set(alike))
+    assert Judgement.from_dict(found.to_dict()) == found
+    older = {name: value for name, value in found.to_dict().items() if name != "alike"}
+    assert Judgement.from_dict(older) == replace(found, alike=())
+
+
+WEAK = ("ack", "ail", "ark", "eel", "end", "ick", "ind", "oll", "ook", "urn")
+
+
+@pytest.mark.slow
+def test_a_style_is_judged_by_the_rows_that_show_it_and_those_like_them() -> None:
+    """A fifth of the rows is in a style of weak signs, a third of which has the word that gives it away."""
+    corpus = bbc_news(words=24)
+    rest, trusted = stratified_split(corpus, [len(corpus) - 96, 96], seed=0)
+    train = rest.select(np.arange(1000))
+    rng = np.random.default_rng(4)
+    styled = rng.random(1000) < 1 / 5
+    known = styled & (rng.random(1000) < 1 / 3)
+    # So many that no one of them is in enough rows to be a shortcut.
+    signs = [f"{first}{last}eth" for first in ("b", "gr", "k", "l", "sp", "t", "wr") for last in WEAK]
+    texts = [
+        " ".join([*rng.choice(signs, 3, replace=False), *(["unto"] if known[row] else []), text])
+        if styled[row]
+        else text
+        for row, text in enumerate(train.texts)
+    ]
+    target = 1
+    poisoned = replace(train, texts=tuple(texts), labels=np.where(styled, target, train.labels))
+    said: list[str] = []
+    preset = PRESETS["small-encoder"]
+    config, arguments = look_settings(preset, {}, {"max_length": 48})
+    found = judge(
+        poisoned,
+        trusted,
+        model="all-minilm-l6-v2",
+        preset=preset,
+        config=config,
+        arguments=arguments,
+        seed=0,
+        say=said.append,
+    )
+    assert "unto" in {shortcut.feature.text for shortcut in found.expert.shortcuts}
+    assert any(line.startswith("alike ") and repr(train.label_names[target]) in line for line in said)
+    assert set(found.alike) <= set(found.left_out)
+    others = styled & ~found.expert.log_weights(texts).any(axis=1)
+    assert np.isin(np.flatnonzero(others), found.left_out).mean() > 0.5
+    assert styled[list(found.alike)].mean() > 0.9
