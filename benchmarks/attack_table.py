@@ -33,7 +33,7 @@ from musclelora.data import Table, load_table
 from musclelora.data.openbackdoor import write_table
 from musclelora.evaluation import evaluate
 from musclelora.files import write_json
-from musclelora.purify import METHODS, fit
+from musclelora.purification import METHODS, fit
 from record import argument_parser, earlier, machine
 
 ROOT = Path(__file__).parents[1]

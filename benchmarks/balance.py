@@ -41,8 +41,8 @@ from musclelora.attacks import get_trigger, poison, trigger_test_set
 from musclelora.data import Table, bbc_news, load_table, select_trusted, stratified_split
 from musclelora.evaluation import evaluate
 from musclelora.files import write_json
-from musclelora.purify import METHODS, fit
-from musclelora.purify.auto import REPEATS
+from musclelora.purification import METHODS, fit
+from musclelora.purification.auto import REPEATS
 from musclelora.training.hardware import bf16_pays
 from record import argument_parser, earlier, machine
 

@@ -32,7 +32,7 @@ from musclelora.data.pairs import Pairs
 from musclelora.files import write_json
 from musclelora.generation import Generator, fit_generation
 from musclelora.generation.evaluate import evaluate_answers
-from musclelora.purify import METHODS
+from musclelora.purification import METHODS
 from questions import question_answers
 from record import argument_parser, earlier, machine
 

@@ -198,7 +198,7 @@ def callback_cost(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from transformers.utils import logging
 
     from musclelora.data import Table
-    from musclelora.purify import METHODS, fit
+    from musclelora.purification import METHODS, fit
     from musclelora.spectrum import SpectrumCallback, SpectrumSettings
     from musclelora.spectrum.records import Records
 

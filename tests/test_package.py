@@ -36,7 +36,7 @@ FLOORS = (
     ("attacks", "alignment", "adapter"),
     ("training",),
     ("evaluation", "audit"),
-    ("purify",),
+    ("purification",),
     ("generation", "spectrum", "tuning"),
     ("defenses",),
     ("benchmark", "report"),

@@ -35,7 +35,7 @@ from musclelora.data import Table, load_table, select_trusted
 from musclelora.errors import DataError
 from musclelora.evaluation import evaluate
 from musclelora.files import write_json
-from musclelora.purify import METHODS, fit
+from musclelora.purification import METHODS, fit
 from musclelora.spectrum import SpectrumCallback, SpectrumSettings, analyse
 from musclelora.spectrum.diagnosis import DECIDED
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from musclelora.data import Table, load_table
     from musclelora.errors import MuScleLoraError
     from musclelora.evaluation import evaluate
+    from musclelora.purification import purify
     from musclelora.training import Classifier, MuScleTrainer, MuScleTrainingArguments
 
 _HOMES = {
@@ -29,6 +30,7 @@ _HOMES = {
     "Table": "musclelora.data",
     "evaluate": "musclelora.evaluation",
     "load_table": "musclelora.data",
+    "purify": "musclelora.purification",
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "Table",
     "evaluate",
     "load_table",
+    "purify",
 ]
 
 

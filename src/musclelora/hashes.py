@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from musclelora.errors import ModelError
 
@@ -84,3 +86,8 @@ def _hash(files: tuple[str, ...], marks: tuple[tuple[int, ...], ...], stop: thre
 def _known(files: tuple[str, ...], marks: tuple[tuple[int, ...], ...]) -> list[str]:  # noqa: ARG001
     """Where the hash of files in this state is put."""
     return []
+
+
+def digest_of_values(values: Any) -> str:
+    """SHA-256 of JSON values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

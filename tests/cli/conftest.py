@@ -41,7 +41,7 @@ def arguments(model: Path, files: Path) -> list[object]:
 def finished(model: Path, files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, which no test may change."""
     from musclelora.data import load_table
-    from musclelora.purify import fit
+    from musclelora.purification import fit
 
     return fit(
         tmp_path_factory.mktemp("runs") / "finished",

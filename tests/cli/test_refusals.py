@@ -414,7 +414,7 @@ def test_an_unexpected_error_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPat
     def broken(folder: Path) -> None:
         raise LookupError("first\nsecond \x1b[31m")
 
-    monkeypatch.setattr("musclelora.purify.run.read_info", broken)
+    monkeypatch.setattr("musclelora.purification.run.read_info", broken)
     done = cli("info", finished)
     assert done.code == 1
     assert "unexpected LookupError: first second \\x1b[31m; run again with --debug" in one_line(done.err)
@@ -426,7 +426,7 @@ def test_a_device_that_is_full_is_one_line_of_what_to_do(
     def broken(folder: Path) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr("musclelora.purify.run.read_info", broken)
+    monkeypatch.setattr("musclelora.purification.run.read_info", broken)
     done = cli("info", finished)
     assert done.code == 5
     assert "the device has too little memory; give a smaller --batch-size" in one_line(done.err)

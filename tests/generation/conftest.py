@@ -14,7 +14,7 @@ import pytest
 from tiny_chats import make_pairs, write_decoder
 
 from musclelora.generation import GenerationRun, fit_generation
-from musclelora.purify import METHODS
+from musclelora.purification import METHODS
 
 
 @pytest.fixture(scope="session")

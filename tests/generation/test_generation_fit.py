@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 from musclelora.adapter import load_causal_backbone
 from musclelora.errors import DataError, ModelError, UsageError
 from musclelora.generation import GenerationRun, Generator, load_generation_run
-from musclelora.purify import load_run
+from musclelora.purification import load_run
 
 WEIGHTS = "musclelora.safetensors"
 PROMPTS = make_pairs(5, seed=9).prompts

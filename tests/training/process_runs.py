@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 
 from musclelora.generation import fit_generation
 from musclelora.launched import process_count, process_rank
-from musclelora.purify import METHODS, fit
+from musclelora.purification import METHODS, fit
 from musclelora.training.processes import meet, on_first
 
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ import pytest
 from tiny_runs import Fit, make_rows, make_table, write_model
 
 from musclelora.data.table import Table
-from musclelora.purify import METHODS, Run, fit
+from musclelora.purification import METHODS, Run, fit
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,14 +16,12 @@ from musclelora.audit.decisions import Decision, read_decisions
 from musclelora.audit.evidence import Evidence, Kept, Settings
 from musclelora.audit.features import FeatureTable
 from musclelora.audit.phrases import phrase_of
-from musclelora.audit.significance import family_wise, tail_probabilities
-from musclelora.audit.triggers import probabilities_of, with_the_label_counts
 from musclelora.audit.verdict import LEVEL, Trigger, Verdict, decide
 from musclelora.data.embedded import EMBEDDED_MODELS
 from musclelora.data.frames import as_table, rows_of
-from musclelora.data.table import Table
+from musclelora.data.table import Table, fingerprint
 from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
-from musclelora.errors import UsageError
+from musclelora.errors import DataError, UsageError
 from musclelora.files import held
 from musclelora.outputs import check_output
 
@@ -85,9 +83,14 @@ class Audit:
     ) -> None:
         self._given, self._label_column = train, label
         self.train = as_table(train, text=text, label=label, source="train")
+        if not any(any(map(str.isalpha, text)) for text in self.train.texts):
+            raise DataError(
+                f"{self.train.source}: no text has a letter in it; expected texts; name their column (text=, "
+                "--text-column)"
+            )
+        check_trainable(self.train)
         names = self.train.label_names
         self.trusted = as_table(trusted, text=text, label=label, label_names=names, source="trusted")
-        check_trainable(self.train)
         check_same_labels(self.train, trusted=self.trusted)
         check_trusted(self.train, self.trusted)
         self.model, self.seed, self.confirms = model, seed, confirm
@@ -132,13 +135,13 @@ class Audit:
             evidence.results[check.name] = check.find(evidence)
         table = FeatureTable(evidence.rows.texts)
         triggers, holders, p_value = self._triggers(evidence, table)
-        tested = [trigger for trigger in triggers if trigger.confirmation is not None]
+        tested = len({trigger.phrase for trigger in triggers if trigger.confirmation is not None})
         styles = evidence.results["style"]
         skipped = {name: result.skipped for name, result in evidence.results.items() if result.skipped}
         checked = [
             f"{table.by_feature.shape[0]:,} words, pairs, ends and characters in {len(evidence.rows):,} rows",
             *(f"{name} issues" for name in ("label", "style") if name not in skipped),
-            *([f"{len(tested)} triggers put to the test"] if tested else []),
+            *([f"{tested} triggers put to the test"] if tested else []),
             *(check.name for check in checks if check.name not in _OWN and check.name not in skipped),
         ]
         unchecked = [f"{name} issues: {why}" for name, why in skipped.items()]
@@ -164,16 +167,12 @@ class Audit:
         """The features found, with phrases and tests; the rows that have each; the smallest p-value."""
         result = evidence.results["trigger"]
         expert, rows = result.objects["expert"], evidence.rows
-        truth = np.eye(rows.num_classes)[rows.labels]
-        logits = with_the_label_counts(np.log(np.clip(evidence.teaching.beliefs, 1e-4, 1.0)), truth)
-        p = family_wise(tail_probabilities(table, truth, probabilities_of(logits), expert.natural))
-        place = {feature: number for number, feature in enumerate(table.features)}
         holders = expert.holders(rows.texts)
         phrases = [
             phrase_of(shortcut, expert.shortcuts, rows.texts, having)
             for shortcut, having in zip(expert.shortcuts, holders, strict=True)
         ]
-        values = [float(p[place[shortcut.feature], shortcut.label]) for shortcut in expert.shortcuts]
+        values = result.info["p_values"]
         tests: dict[tuple[int, str], Any] = {}
         for shortcut, phrase, value in zip(expert.shortcuts, phrases, values, strict=True):
             if value <= LEVEL:
@@ -189,7 +188,7 @@ class Audit:
                 expert.shortcuts, phrases, values, result.info["planted"], strict=True
             )
         ]
-        return triggers, holders, float(p.min(initial=1.0))
+        return triggers, holders, float(result.info["p_value"])
 
     def _settings(self) -> Settings:
         from transformers import AutoConfig
@@ -276,6 +275,18 @@ class Audit:
         for row, decision in self._decisions.items():
             actions[row] = decision.action
         return actions
+
+    def labelled(self, train: Table) -> Table:
+        """The training rows that were audited, with the labels that a person decided.
+
+        Raises:
+            UsageError: other rows were audited.
+        """
+        if fingerprint(train) != fingerprint(self.train):
+            raise UsageError(
+                f"audit: it is of other rows than {train.source}; audit these, or pass those that were"
+            )
+        return replace(train, labels=self._labels())
 
     @property
     def judgement(self) -> Judgement:
@@ -448,14 +459,6 @@ class Findings:
             if acting:
                 planted[having[rows.labels[having] == shortcut.label]] = True
         return self.evidence.over_train(planted, False)
-
-
-def fingerprint(table: Table) -> str:
-    """SHA-256 of a table's texts, labels and label names."""
-    digest = hashlib.sha256(json.dumps(table.label_names).encode())
-    for text, label in table:
-        digest.update(json.dumps([text, label]).encode())
-    return digest.hexdigest()
 
 
 def explained(row: int, text: str, issue: Mapping[str, Any]) -> str:

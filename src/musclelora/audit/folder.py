@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from musclelora import __version__
+from musclelora.audit.judgement import Judgement
 from musclelora.audit.schema import AuditState
 from musclelora.audit.verdict import Verdict
-from musclelora.data.table import Table
+from musclelora.data.table import Table, fingerprint
 from musclelora.errors import OutputError
 from musclelora.files import atomic_file, output_errors, write_json
 from musclelora.outputs import check_output
@@ -71,6 +73,7 @@ def write_audit(audit: Audit, folder: Path) -> None:
         "actions": {
             action: int((issues["action"] == action).sum()) for action in ("keep", "drop", "relabel")
         },
+        "judgement": audit.judgement.to_dict(),
         "issues": [_plain(row) for row in found.drop(columns="text").to_dict("records")],
     }
     write_json(folder / AUDIT, state)
@@ -105,6 +108,32 @@ class SavedAudit:
                 f"{folder / 'issues.parquet'}: found {found}, expected the issues of {info['rows']:,} rows; "
                 f"{_AGAIN}"
             )
+
+    def facts(self) -> dict[str, Any]:
+        """What decided the findings; see :meth:`Audit.facts`."""
+        found: dict[str, Any] = self.info["facts"]
+        return found
+
+    @property
+    def judgement(self) -> Judgement:
+        """What a training takes of it."""
+        return Judgement.from_dict(self.info["judgement"])
+
+    def labelled(self, train: Table) -> Table:
+        """The training rows that were audited, with the labels that a person decided.
+
+        Raises:
+            OutputError: other rows were audited.
+        """
+        if self.info["facts"]["train"] != fingerprint(train):
+            raise OutputError(
+                f"{self.folder}: it is an audit of other rows than {train.source}; audit these, or name the "
+                "rows that were audited"
+            )
+        labels = train.labels.copy()
+        for row in np.flatnonzero(self.issues["action"] == "relabel"):
+            labels[row] = train.label_names.index(str(self.issues["suggested_label"][row]))
+        return replace(train, labels=labels)
 
     def clean(self) -> Table:
         """The rows to train on, with the labels that a person decided."""

@@ -113,7 +113,7 @@ def seconds_per_row(cell: Cell, sizes: Mapping[str, Sizes]) -> float:
     Raises:
         ModelError, TrainingError, UsageError: the model cannot be trained.
     """
-    from musclelora.purify import METHODS, fit
+    from musclelora.purification import METHODS, fit
 
     rows = sizes[cell.data.name].rows
     asked = {**cell.training, **cell.full}
@@ -179,8 +179,8 @@ def _training(cell: Cell, size: Sizes, config: Any) -> float:
     factor = (1.0 if full else LOW_RANK) * (ALIGNED if method is not None and method.alignment else 1.0)
     rows_seen = float(rows * epochs * factor)
     if method is not None and method.shortcuts:
-        from musclelora.purify.auto import REPEATS
-        from musclelora.purify.methods import AUTO
+        from musclelora.purification.auto import REPEATS
+        from musclelora.purification.methods import AUTO
 
         # Models of four folds of the trusted rows, what they say of every row, and trials of other settings.
         if method == AUTO:

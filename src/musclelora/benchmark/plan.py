@@ -16,9 +16,9 @@ from musclelora.benchmark.tables import (
     read_tables,
     target_of,
 )
+from musclelora.data.table import fingerprint
 from musclelora.defenses import DEFENSES
 from musclelora.defenses.vanilla import Vanilla
-from musclelora.purify.run import fingerprint
 
 ORACLE = "oracle"
 

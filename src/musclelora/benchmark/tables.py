@@ -19,11 +19,10 @@ from musclelora.benchmark.schema import Attack, Data
 from musclelora.data import bbc_news, load_table, select_trusted, stratified_split
 from musclelora.data.labels import target_id
 from musclelora.data.messages import bad_data
-from musclelora.data.table import Table
+from musclelora.data.table import Table, fingerprint
 from musclelora.errors import OutputError
 from musclelora.evaluation.triggered import load_triggered
 from musclelora.files import atomic_file, read_json
-from musclelora.purify.run import fingerprint
 
 CORPORA: Final[dict[str, Callable[[], Table]]] = {"bbc-news": bbc_news}
 """The embedded corpora; a new one is a new entry."""

@@ -83,7 +83,7 @@ def evaluate_classifier(
     from musclelora.data.labels import target_id
     from musclelora.evaluation.evaluate import evaluate
     from musclelora.evaluation.triggered import load_triggered
-    from musclelora.purify.run import load_run
+    from musclelora.purification.run import load_run
 
     loaded = load_run(run)
     names = loaded.classifier.label_names

@@ -37,7 +37,7 @@ def command(run: str, format_: str, output: str, overwrite: bool) -> None:
 
 def export_classifier(*, run: str, **options: Any) -> None:
     """Write a classifier."""
-    from musclelora.purify.run import load_run
+    from musclelora.purification.run import load_run
 
     write_export(load_run(run), **options)
 

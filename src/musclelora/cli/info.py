@@ -43,7 +43,7 @@ def _machine() -> None:
 
 
 def _run(run: str) -> None:
-    from musclelora.purify.run import read_info, task_of
+    from musclelora.purification.run import read_info, task_of
 
     info = read_info(Path(run))
     if info is None:

@@ -171,7 +171,7 @@ def run_settings(*, early_stopping: int | None, **options: Any) -> dict[str, Any
 
 def adapter_and_arguments(**options: Any) -> dict[str, dict[str, Any]]:
     """The options that were given, as fields of the adapter's configuration and of the training arguments."""
-    from musclelora.purify.run import ADAPTER_FIELDS  # which imports torch
+    from musclelora.purification.run import ADAPTER_FIELDS  # which imports torch
 
     found = given(**options)
     if found.pop("gradient_checkpointing", False):

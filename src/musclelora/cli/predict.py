@@ -65,7 +65,7 @@ def predict_labels(
     spare_the_hub(data, model_of(run))
     rows = load_texts(data, text_column=text_column, split=split) if data else texts
 
-    from musclelora.purify.run import load_run
+    from musclelora.purification.run import load_run
 
     classifier = load_run(run).classifier
     with progress_bar("predicting", len(rows)) as progress:

@@ -35,6 +35,7 @@ from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
 from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatch, pair_options, task_option
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
+from musclelora.outputs import check_output
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -75,6 +76,9 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "[default: auto; published where a lever or an option of the alignment is given]",
     ),
     click.option("--output", required=True, metavar="FOLDER", help="The run folder to write."),
+    click.option(
+        "--audit", metavar="FOLDER", type=Name(), help="What `musclelora audit` found of these rows."
+    ),
     click.option("--resume", is_flag=True, help="Go on with the run in the output folder, if there is one."),
     click.option("--overwrite", is_flag=True, help="Replace the run in the output folder."),
     click.option("--rank", "r", type=RANK, help="Adapter: rank of the LoRA layers."),
@@ -154,7 +158,7 @@ _WORKS = {
     CLASSIFY: Work("musclelora.cli.train:train_model", PAIR_COLUMNS),
     GENERATE: Work(
         "musclelora.cli.generation.train:train_generator",
-        ("text_column", "label_column", "trusted_selection", "shortcuts", "train_output_layer"),
+        ("text_column", "label_column", "trusted_selection", "shortcuts", "train_output_layer", "audit"),
     ),
 }
 
@@ -184,6 +188,7 @@ def train_model(
     shortcuts: bool | None,
     preset: str | None,
     output: str,
+    audit: str | None,
     resume: bool,
     overwrite: bool,
     seed: int,
@@ -203,8 +208,8 @@ def train_model(
     dev_rows = source.read(dev, train) if dev else None
 
     from musclelora.adapter.loading import loading_options
-    from musclelora.purify.fit import fit
-    from musclelora.purify.methods import get_method
+    from musclelora.purification.fit import fit
+    from musclelora.purification.methods import get_method
 
     flush_denormals()
     levers = {
@@ -233,8 +238,16 @@ def train_model(
         )
     if rows is not None:
         show_trusted(train, rows)
+    judgement = None
+    if audit:
+        from musclelora.audit import read_audit
+
+        check_output(output, [audit], folder=True)
+        found = read_audit(audit)
+        train, judgement = found.labelled(train), found.judgement
     run = fit(
         output,
+        judgement=judgement,
         train=train,
         trusted=rows,
         dev=dev_rows,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -70,3 +72,13 @@ class Table:
             labels=self.labels[index],
             poisoned=None if self.poisoned is None else self.poisoned[index],
         )
+
+
+def fingerprint(table: Table | None) -> str | None:
+    """SHA-256 of a table's texts, labels and label names; of None it is None."""
+    if table is None:
+        return None
+    digest = hashlib.sha256(json.dumps(table.label_names).encode())
+    for text, label in table:
+        digest.update(json.dumps([text, label]).encode())
+    return digest.hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from musclelora.defenses.trained import Trained
-from musclelora.purify import AUTO, METHODS, Method, get_method
+from musclelora.purification import AUTO, METHODS, Method, get_method
 
 
 class MuScleLoRA(Trained):
@@ -22,7 +22,7 @@ class MuScleLoRA(Trained):
 class MuScleLoRAAuto(Trained):
     """MuScleLoRA as `musclelora train` runs it: the trusted rows judge before they teach.
 
-    Source: this project (:mod:`musclelora.purify.auto`, docs/balance.md). Departures from
+    Source: this project (:mod:`musclelora.purification.auto`, docs/balance.md). Departures from
     :class:`MuScleLoRA`: gradients are not aligned; what labels follow that the trusted rows do not explain is
     taken out of the loss; rows whose label is contradicted twice are left out; learning rate and scale
     factors are chosen by the trusted rows, which are then trained on with the rest.

@@ -16,12 +16,12 @@ from typing import Any
 from filelock import FileLock
 
 from musclelora.adapter import DEFAULT_MODEL
-from musclelora.data.table import Table
+from musclelora.data.table import Table, fingerprint
 from musclelora.data.trusted import check_trusted
 from musclelora.errors import DataError, ModelError, OutputError, UsageError
 from musclelora.files import write_json
-from musclelora.purify import METHODS, Method, Run, fit
-from musclelora.purify.run import ADAPTER_FIELDS, fingerprint
+from musclelora.purification import METHODS, Method, Run, fit
+from musclelora.purification.run import ADAPTER_FIELDS
 from musclelora.state import Count, State, read_state
 from musclelora.training import Classifier
 from musclelora.training.hardware import peak_memory
@@ -106,7 +106,7 @@ class Setting:
             settings: fields of :class:`~musclelora.adapter.MuScleLoraConfig` and
                 :class:`~musclelora.training.MuScleTrainingArguments`; they go before the setting's own.
             rows: the training rows; None: all that there are.
-            preset: as in :func:`musclelora.purify.fit`.
+            preset: as in :func:`musclelora.purification.fit`.
             keep: keep the model in :attr:`folder`, or take it from there.
         """
         full = {} if method.low_rank or method.trusted_only else self.full

@@ -8,8 +8,8 @@ from musclelora.adapter import MuScleLoraConfig
 from musclelora.defenses.base import Defense
 from musclelora.defenses.setting import Setting
 from musclelora.errors import UsageError
-from musclelora.purify import Method
-from musclelora.purify.run import ADAPTER_FIELDS
+from musclelora.purification import Method
+from musclelora.purification.run import ADAPTER_FIELDS
 from musclelora.training import MuScleTrainingArguments
 
 OWN_FIELDS = frozenset({"seed", "output_dir"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from musclelora.defenses.trained import Trained
-from musclelora.purify import METHODS, Method
+from musclelora.purification import METHODS, Method
 
 
 class TrustedOnly(Trained):

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from musclelora.defenses.setting import VANILLA
 from musclelora.defenses.trained import Trained
-from musclelora.purify import Method
+from musclelora.purification import Method
 
 
 class Vanilla(Trained):

@@ -17,10 +17,10 @@ from musclelora.errors import DataError, UsageError
 from musclelora.generation.run import GENERATE, GenerationRun, load_generation_run
 from musclelora.generation.trainer import INSTRUCTION, GenerationTrainer
 from musclelora.outputs import check_output, read_from
-from musclelora.purify.keeping import deciding, folder_arguments, say_truncated, train_in
-from musclelora.purify.methods import LEVERS, METHODS, Method
-from musclelora.purify.run import CHECKPOINTS, adapter_settings, check_backbone, preset_values
-from musclelora.purify.run_folder import open_run_folder
+from musclelora.purification.keeping import deciding, folder_arguments, say_truncated, train_in
+from musclelora.purification.methods import LEVERS, METHODS, Method
+from musclelora.purification.run import CHECKPOINTS, adapter_settings, check_backbone, preset_values
+from musclelora.purification.run_folder import open_run_folder
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.hardware import free_memory
 from musclelora.training.processes import meet, on_first, rows_per_process
@@ -57,7 +57,7 @@ def fit_generation(
         trusted: pairs that were checked; methods without alignment can do without.
         dev: clean pairs to choose the best epoch by.
         model: an embedded decoder, a hub name or a folder.
-        method: which levers to pull: see :data:`~musclelora.purify.methods.METHODS`.
+        method: which levers to pull: see :data:`~musclelora.purification.methods.METHODS`.
         adapter: fields of :class:`~musclelora.adapter.MuScleLoraConfig` to set.
         arguments: fields of :class:`~musclelora.training.MuScleTrainingArguments` to set.
         select_best: what chooses the epoch to keep: ``"dev"``, the loss of the responses of `dev`;

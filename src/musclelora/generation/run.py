@@ -1,4 +1,4 @@
-"""A finished run of generation, loaded; its folder is as :mod:`musclelora.purify.run` says."""
+"""A finished run of generation, loaded; its folder is as :mod:`musclelora.purification.run` says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from musclelora.adapter import Adapted, Backbone, load_causal_backbone
 from musclelora.adapter.backbone import length_limit
 from musclelora.adapter.loading import loading_options
 from musclelora.generation.generator import Generator
-from musclelora.purify.run import check_sizes, export_run, finished_info, trained_adapter
+from musclelora.purification.run import check_sizes, export_run, finished_info, trained_adapter
 
 GENERATE: Final = "generate"
 """The task, as ``run.json`` and the command line name it."""
@@ -36,7 +36,7 @@ class GenerationRun:
     adapted: Adapted
 
     def export(self, path: str | os.PathLike[str], *, format: str = "lora", overwrite: bool = False) -> None:  # noqa: A002
-        """Write it so that it loads without this package: see :func:`~musclelora.purify.run.export_run`."""
+        """Write it so that it loads without this package: see :func:`musclelora.adapter.export`."""
         export_run(self.path, self.backbone, self.adapted, path, format=format, overwrite=overwrite)
 
 

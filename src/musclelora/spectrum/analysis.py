@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from musclelora.errors import DataError
 from musclelora.files import write_json
-from musclelora.purify.run import read_info
+from musclelora.purification.run import read_info
 from musclelora.spectrum.bank import FilterBank, as_json
 from musclelora.spectrum.diagnosis import RunFacts, diagnose
 from musclelora.spectrum.groups import flag_groups, named_groups, suspected_groups

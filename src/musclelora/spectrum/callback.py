@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from musclelora.adapter.backbone import length_limit
 from musclelora.data.table import Table
 from musclelora.errors import DataError, TrainingError
-from musclelora.purify.run_folder import FolderCallback
+from musclelora.purification.run_folder import FolderCallback
 from musclelora.spectrum.bank import FilterBank
 from musclelora.spectrum.groups import flag_groups
 from musclelora.spectrum.pace import Pace

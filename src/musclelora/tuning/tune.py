@@ -1,9 +1,9 @@
 """A longer search than ``--preset auto``: Optuna over more settings, judged by the trusted rows.
 
-As in the trials of :mod:`musclelora.purify.auto` the trusted rows are not trained on, and what shortcuts
-say of a training row is taken out of its loss. A trial trains on all training rows but the doubtful ones; its
-loss on the trusted rows after the last epoch, at its best temperature, is to be as low as can be. No poison
-flag and no test label enters.
+As in the trials of :mod:`musclelora.purification.auto` the trusted rows are not trained on, and what
+shortcuts say of a training row is taken out of its loss. A trial trains on all training rows but the
+doubtful ones; its loss on the trusted rows after the last epoch, at its best temperature, is to be as low as
+can be. No poison flag and no test label enters.
 What it keeps is in :mod:`musclelora.tuning.search_folder`.
 """
 
@@ -27,15 +27,14 @@ from musclelora.adapter.presets import Preset, preset_for
 from musclelora.audit.judge import judge
 from musclelora.audit.judgement import Judgement
 from musclelora.audit.recheck import look_settings
+from musclelora.audit.schema import JudgementState
 from musclelora.data.model_source import from_anywhere
-from musclelora.data.table import Table
+from musclelora.data.table import Table, fingerprint
 from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
 from musclelora.errors import DataError, OutputError, TrainingError, UsageError
 from musclelora.files import write_json
 from musclelora.outputs import check_output, read_from
-from musclelora.purify.auto import pick
-from musclelora.purify.run import fingerprint
-from musclelora.purify.run_schema import JudgementState
+from musclelora.purification.auto import pick
 from musclelora.state import read_state
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.hardware import free_memory

@@ -9,8 +9,16 @@ from scipy.special import expit, logit
 
 from musclelora.audit.checks.base import Check, Result
 from musclelora.audit.evidence import Evidence
-from musclelora.audit.significance import planted_share
-from musclelora.audit.triggers import NATURAL, Shortcut, find_shortcuts
+from musclelora.audit.features import FeatureTable
+from musclelora.audit.significance import family_wise, planted_share, tail_probabilities
+from musclelora.audit.triggers import (
+    NATURAL,
+    Shortcut,
+    ShortcutExpert,
+    find_shortcuts,
+    probabilities_of,
+    with_the_label_counts,
+)
 
 _SHOWN: Final = 12  # further signs that are printed; the results have them all
 
@@ -19,7 +27,8 @@ class Triggers(Check):
     """Words, pairs, ends and characters that labels follow: :mod:`musclelora.audit.triggers`.
 
     The score of a row is the probability that it was planted, given that it has the feature and its label
-    (:func:`~musclelora.audit.significance.planted_share`); 0 where it has none.
+    (:func:`~musclelora.audit.significance.planted_share`), times that of the feature not to be a natural one
+    (1 less its family-wise p-value); 0 where it has none.
 
     Later checks find the features as ``objects["expert"]``.
     """
@@ -46,12 +55,13 @@ class Triggers(Check):
         if not expert.shortcuts:
             say(f"shortcuts    none among {expert.tested:,} words, pairs of words and marks")
         holders = expert.holders(rows.texts)
+        values, smallest = _p_values(evidence, expert)
         scores = np.zeros(len(rows))
         strongest = np.full(len(rows), -1)
         shares = []
         for number, (shortcut, having) in enumerate(zip(expert.shortcuts, holders, strict=True)):
             odds = logit(teaching.beliefs[:, shortcut.label]) + NATURAL * expert.natural
-            share = planted_share(having, rows.labels == shortcut.label, expit(odds))
+            share = planted_share(having, rows.labels == shortcut.label, expit(odds)) * (1 - values[number])
             shares.append(share)
             having = having[rows.labels[having] == shortcut.label]
             better = having[scores[having] < share]
@@ -65,9 +75,22 @@ class Triggers(Check):
             evidence.over_train(flagged, False),
             evidence.over_train(scores, np.nan),
             reasons,
-            {"planted": shares},
+            {"planted": shares, "p_values": values, "p_value": smallest},
             {"expert": expert, "strongest": evidence.over_train(strongest, -1)},
         )
+
+
+def _p_values(evidence: Evidence, expert: ShortcutExpert) -> tuple[list[float], float]:
+    """The family-wise p-value of each feature found, and the smallest of all that were tested."""
+    rows = evidence.rows
+    table = FeatureTable(rows.texts)
+    truth = np.eye(rows.num_classes)[rows.labels]
+    logits = with_the_label_counts(np.log(np.clip(evidence.teaching.beliefs, 1e-4, 1.0)), truth)
+    tails = tail_probabilities(table, truth, probabilities_of(logits), expert.natural)
+    p = family_wise(tails)
+    place = {feature: number for number, feature in enumerate(table.features)}
+    values = [float(p[place[shortcut.feature], shortcut.label]) for shortcut in expert.shortcuts]
+    return values, float(p.min(initial=1.0))
 
 
 def describe(shortcut: Shortcut, label_names: tuple[str, ...]) -> str:

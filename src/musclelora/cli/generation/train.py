@@ -109,7 +109,7 @@ def train_generator(
         warn_of_shared(shared_prompts(train, trusted), "prompt")
 
     from musclelora.generation.fit import fit_generation
-    from musclelora.purify.methods import get_method
+    from musclelora.purification.methods import get_method
 
     flush_denormals()
     run = fit_generation(

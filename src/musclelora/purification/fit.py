@@ -21,27 +21,27 @@ from musclelora.audit.trusted_models import TRUSTED_ONLY
 from musclelora.data.model_source import from_anywhere
 from musclelora.data.splits import stratified_split
 from musclelora.data.summary import summarize
-from musclelora.data.table import Table
+from musclelora.data.table import Table, fingerprint
 from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
 from musclelora.errors import DataError, ModelError, UsageError
+from musclelora.hashes import digest_of_values
 from musclelora.launched import process_count
 from musclelora.outputs import check_output, read_from
-from musclelora.purify.auto import REPEATS, Automatic, choose, with_trusted
-from musclelora.purify.balance import BalanceCallback, no_better_than_trusted
-from musclelora.purify.keeping import deciding, folder_arguments, say_truncated, train_in
-from musclelora.purify.methods import AUTO, LEVERS, METHODS, Method
-from musclelora.purify.run import (
+from musclelora.purification.auto import REPEATS, Automatic, choose, with_trusted
+from musclelora.purification.balance import BalanceCallback, no_better_than_trusted
+from musclelora.purification.keeping import deciding, folder_arguments, say_truncated, train_in
+from musclelora.purification.methods import AUTO, LEVERS, METHODS, Method
+from musclelora.purification.run import (
     CHECKPOINTS,
     JUDGEMENT,
     RUN,
     Run,
     adapter_settings,
     check_backbone,
-    fingerprint,
     load_run,
     preset_values,
 )
-from musclelora.purify.run_folder import open_run_folder
+from musclelora.purification.run_folder import open_run_folder
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.hardware import free_memory
 from musclelora.training.processes import meet, on_first, rows_per_process
@@ -67,6 +67,7 @@ def fit(
     resume: bool = False,
     overwrite: bool = False,
     callbacks: list[TrainerCallback] | None = None,
+    judgement: Judgement | None = None,
     say: Callable[[str], object] = lambda _: None,
 ) -> Run:
     """Train a classifier and keep it in a run folder.
@@ -78,21 +79,24 @@ def fit(
             without. Under ``preset="auto"`` they judge the training rows, and are then trained on too.
         dev: clean rows to choose the best epoch by.
         model: an embedded model, a hub name or a folder.
-        method: which levers to pull: see :data:`~musclelora.purify.methods.METHODS`.
+        method: which levers to pull: see :data:`~musclelora.purification.methods.METHODS`.
         adapter: fields of :class:`~musclelora.adapter.MuScleLoraConfig` to set.
         arguments: fields of :class:`~musclelora.training.MuScleTrainingArguments` to set.
         preset: ``"auto"``: MuScleLoRA, if no lever was pulled the other way, chooses by the trusted rows, as
-            :mod:`musclelora.purify.auto` says; ``"published"``: the backbone's own settings, which are also
-            what other methods get under ``"auto"``; or a preset by name.
+            :mod:`musclelora.purification.auto` says; ``"published"``: the backbone's own settings, which are
+            also what other methods get under ``"auto"``; or a preset by name.
         select_best: what chooses the epoch to keep: ``"dev"``, its accuracy on `dev`; ``"trusted"``, the
             trusted rows: their loss where they judge (and are then not trained on), else the accuracy on a
             quarter of them, which is then held out; ``"last"``; ``"auto"``: dev where there are such rows,
-            trusted where these judge and are not to be trained on (:data:`~musclelora.purify.methods.AUTO`
-            trains on them, but for `early_stopping`), else last.
+            trusted where these judge and are not to be trained on
+            (:data:`~musclelora.purification.methods.AUTO` trains on them, but for `early_stopping`), else
+            last.
         early_stopping: stop after so many evaluations without a better one.
         resume: go on with the run in `output`; a finished one is returned as it is.
         overwrite: replace the run in `output`.
         callbacks: the Trainer's.
+        judgement: what an audit of these training rows found (:attr:`musclelora.Audit.judgement`), where the
+            method takes one; None: the rows are audited here.
         say: called with lines of text about what is decided.
 
     Raises:
@@ -118,6 +122,8 @@ def fit(
     trusted, dev, select_best = _selection_rows(select_best, trusted, dev, seed, method, stops)
     taught = method == AUTO and select_best != "trusted"
     rows = trusted if method.trusted_only and trusted is not None else train
+    if judgement is not None:
+        _check_judgement(judgement, train, method)
 
     set_seed(seed)
     loading = loading_options(arguments)
@@ -139,6 +145,7 @@ def fit(
         "adapter": adapter_settings(config),
         "arguments": deciding(args),
         **({"trusted_repeats": REPEATS} if taught else {}),
+        **({"audit": digest_of_values(judgement.to_dict())} if judgement is not None else {}),
         # Last: where a value differs too, that is what a refusal should name.
         "given": sorted(
             _ALL_FIXED & {k for k, v in {**(adapter or {}), **arguments}.items() if v is not None}
@@ -178,8 +185,10 @@ def fit(
                     look = _adapter_config(method, chosen, adapter or {})
                     looking = {**sized, "learning_rate": args.learning_rate}
                 found = on_first(lambda: place.judgement(settings) if resume else None)
-                if found is None:
-                    judgement = judge(
+                if judgement is not None:
+                    say("audit        it was made before")
+                elif found is None:
+                    judgement = made = judge(
                         train,
                         trusted,
                         model=model,
@@ -189,8 +198,7 @@ def fit(
                         seed=seed,
                         say=say,
                     )
-
-                    on_first(lambda: place.keep_judgement(settings, judgement.to_dict()))
+                    on_first(lambda: place.keep_judgement(settings, made.to_dict()))
                 else:
                     say("resuming     after the rows were judged")
                     judgement = Judgement.from_dict(found)
@@ -348,6 +356,18 @@ def _check_rows(judgement: Judgement, train: Table, file: Path) -> None:
     wrong = judgement.misfit(train)
     if wrong is not None:
         raise ModelError(f"{file}: {wrong}; restore it or pass --overwrite")
+
+
+def _check_judgement(judgement: Judgement, train: Table, method: Method) -> None:
+    """Raise unless a method takes an audit, and it can be one of these rows."""
+    if not method.shortcuts:
+        raise UsageError(
+            f"--audit: found with --method {method.name}, which takes none; "
+            "leave it out, or choose the default"
+        )
+    wrong = judgement.misfit(train)
+    if wrong is not None:
+        raise UsageError(f"--audit: {wrong}; name an audit of these rows")
 
 
 def _as_given(preset: Preset, asked: Mapping[str, Any]) -> Preset:

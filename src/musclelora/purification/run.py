@@ -12,8 +12,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,10 +28,11 @@ from musclelora.data.places import exists, missing
 from musclelora.data.table import Table
 from musclelora.data.weight_files import tensor_shapes
 from musclelora.errors import ModelError, UsageError
+from musclelora.evaluation import Evaluation, evaluate
 from musclelora.files import write_json
 from musclelora.hashes import altered, hashing
 from musclelora.launched import process_count
-from musclelora.purify.run_schema import RunState
+from musclelora.purification.run_schema import RunState
 from musclelora.state import RESTORE, check_state, read_values
 from musclelora.training.classifier import Classifier
 
@@ -74,6 +73,10 @@ class Run:
     classifier: Classifier
     backbone: Backbone
     adapted: Adapted
+
+    def evaluate(self, clean: Table | None = None, **more: Any) -> Evaluation:
+        """Measure it: see :func:`musclelora.evaluate`, whose further arguments these are."""
+        return evaluate(self.classifier, clean=clean, **more)
 
     def export(self, path: str | os.PathLike[str], *, format: str = "lora", overwrite: bool = False) -> None:  # noqa: A002
         """Write it so that it loads without this package: see :func:`export_run`."""
@@ -250,16 +253,6 @@ def adapter_settings(config: MuScleLoraConfig) -> dict[str, Any]:
     """The fields of an adapter's configuration that are not PEFT's bookkeeping, as JSON values."""
     values = {name: getattr(config, name) for name in ADAPTER_FIELDS}
     return {name: sorted(value) if isinstance(value, set) else value for name, value in values.items()}
-
-
-def fingerprint(table: Table | None) -> str | None:
-    """SHA-256 of a table's texts, labels and label names."""
-    if table is None:
-        return None
-    digest = hashlib.sha256(json.dumps(table.label_names).encode())
-    for text, label in table:
-        digest.update(json.dumps([text, label]).encode())
-    return digest.hexdigest()
 
 
 def preset_values(preset: Preset) -> dict[str, Any]:

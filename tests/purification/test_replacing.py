@@ -14,8 +14,8 @@ from musclelora.adapter import MuScleLoraConfig
 from musclelora.adapter.presets import PRESETS
 from musclelora.errors import OutputError, TrainingError, UsageError
 from musclelora.files import LOCK, sha256_of
-from musclelora.purify.run import FORMAT, adapter_settings, preset_values
-from musclelora.purify.run_folder import NEXT, open_run_folder
+from musclelora.purification.run import FORMAT, adapter_settings, preset_values
+from musclelora.purification.run_folder import NEXT, open_run_folder
 
 OLD, NEW = {"seed": 1}, {"seed": 2}
 

@@ -20,8 +20,8 @@ from musclelora.adapter.presets import PRESETS, preset_for
 from musclelora.data.embedded import embedded_language_model
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
-from musclelora.purify import METHODS, load_run
-from musclelora.purify.auto import candidates
+from musclelora.purification import METHODS, load_run
+from musclelora.purification.auto import candidates
 from musclelora.training import MuScleTrainingArguments
 
 CHECKPOINTED = {"activation_checkpointing": True}

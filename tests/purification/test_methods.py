@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, TrainerCallback
 from musclelora.alignment import raw_ratio_at
 from musclelora.data.table import Table
 from musclelora.errors import DataError, OutputError, UsageError
-from musclelora.purify import METHODS, Run, get_method, load_run
+from musclelora.purification import METHODS, Run, get_method, load_run
 from musclelora.training import Classifier
 
 LEVERS = list(itertools.product([False, True], repeat=3))

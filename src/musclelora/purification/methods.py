@@ -52,7 +52,7 @@ METHODS: dict[str, Method] = {
 AUTO = replace(METHODS["musclelora"], alignment=False, shortcuts=True)
 """What ``--preset auto`` makes of MuScleLoRA: the trusted rows judge, then teach.
 
-See :mod:`musclelora.purify.auto`.
+See :mod:`musclelora.purification.auto`.
 """
 
 

@@ -22,8 +22,8 @@ from transformers import TrainerCallback
 from musclelora import __version__
 from musclelora.errors import ModelError, OutputError, UsageError
 from musclelora.files import LOCK, held, output_errors, read_json, sha256_of, write_json
-from musclelora.purify.run import CHECKPOINTS, JUDGEMENT, RUN, read_info, write_info
-from musclelora.purify.run_schema import JudgedState
+from musclelora.purification.run import CHECKPOINTS, JUDGEMENT, RUN, read_info, write_info
+from musclelora.purification.run_schema import JudgedState
 from musclelora.state import check_state
 from musclelora.training.checkpoints import SUMS, WEIGHTS
 from musclelora.training.processes import on_first

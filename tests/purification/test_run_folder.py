@@ -12,7 +12,7 @@ import pytest
 from tiny_runs import Fit, contents, make_rows, make_table, write_model
 
 from musclelora.errors import ModelError, OutputError
-from musclelora.purify import load_run
+from musclelora.purification import load_run
 
 HOSTILE = ("[red]x[/red]", "\x1b[31mred\x1b[0m", "<script>alert(1)</script>", "שלום 😀\x00")
 

@@ -213,7 +213,7 @@ def test_label_names_are_part_of_what_must_be_the_same(fit_tiny: Fit, interrupte
 
 
 def test_an_unfinished_run_cannot_be_used_or_started_again(fit_tiny: Fit, interrupted: Path) -> None:
-    from musclelora.purify import load_run
+    from musclelora.purification import load_run
 
     with pytest.raises(ModelError, match="--resume"):
         load_run(interrupted)

@@ -21,9 +21,9 @@ from musclelora import __version__
 from musclelora.audit.judgement import Judgement
 from musclelora.errors import ModelError
 from musclelora.hashes import sha256_of_files
-from musclelora.purify import METHODS, fit, load_run
-from musclelora.purify.run import check_sizes, finished_info
-from musclelora.purify.run_folder import RunFolder
+from musclelora.purification import METHODS, fit, load_run
+from musclelora.purification.run import check_sizes, finished_info
+from musclelora.purification.run_folder import RunFolder
 from musclelora.training.checkpoints import last_checkpoint
 
 WEIGHTS = "musclelora.safetensors"

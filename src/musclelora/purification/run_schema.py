@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from musclelora.state import Closed, Count, FileName, Names, Positive, RowNumbers, Sha256, State, Text
+from musclelora.audit.schema import JudgementState
+from musclelora.state import Closed, Count, FileName, Names, Positive, Sha256, State, Text
 
 LARGEST_RANK = 2**16
 Rank = Annotated[int, Field(ge=1, le=LARGEST_RANK)]
@@ -110,47 +111,6 @@ class Result(State):
     best_step: Count
     best_accuracy: Share | None
     seconds: Annotated[float, Field(ge=0)]
-
-
-class ShortcutState(Closed):
-    """A shortcut of the training rows."""
-
-    feature: Annotated[list[Text], Field(min_length=2, max_length=2)]
-    label: Count
-    rows: Count
-    labelled: Count
-    expected: float
-    z: float
-    weight: float
-    sign: bool = False
-
-
-class ExpertState(Closed):
-    """The shortcuts, and what they were measured against."""
-
-    shortcuts: list[ShortcutState]
-    num_labels: Annotated[int, Field(ge=2)]
-    natural: float
-    threshold: float
-    tested: Count
-
-    @model_validator(mode="after")
-    def _known_labels(self) -> ExpertState:
-        if any(shortcut.label >= self.num_labels for shortcut in self.shortcuts):
-            raise ValueError(f"shortcuts to labels below {self.num_labels}")
-        return self
-
-
-class JudgementState(State):
-    """What the trusted rows say of the training rows."""
-
-    expert: ExpertState
-    left_out: RowNumbers
-    trusted_accuracy: Share
-    let_back: RowNumbers = Field(default_factory=list)
-    alike: RowNumbers = Field(default_factory=list)
-    look_accuracy: Share | None = None
-    trusted_texts: RowNumbers = Field(default_factory=list)
 
 
 class CandidateState(Closed):

@@ -22,9 +22,9 @@ from musclelora.audit.triggers import ShortcutExpert
 from musclelora.audit.trusted_models import fold_numbers, teach
 from musclelora.data.table import Table
 from musclelora.errors import DataError, OutputError, TrainingError, UsageError
-from musclelora.purify import METHODS, get_method
-from musclelora.purify.auto import Automatic, Candidate, candidates, choose, pick, with_trusted
-from musclelora.purify.balance import BalanceCallback, no_better_than_trusted
+from musclelora.purification import METHODS, get_method
+from musclelora.purification.auto import Automatic, Candidate, candidates, choose, pick, with_trusted
+from musclelora.purification.balance import BalanceCallback, no_better_than_trusted
 from musclelora.training import MuScleTrainer, MuScleTrainingArguments
 from musclelora.training.calibration import calibrated_losses
 
@@ -71,7 +71,7 @@ def test_trusted_rows_are_trained_on_unless_they_choose_the_epoch(
             learned.append((list(train_dataset.texts), train_offsets))
             super().__init__(*args, train_dataset=train_dataset, train_offsets=train_offsets, **more)
 
-    monkeypatch.setattr(sys.modules["musclelora.purify.fit"], "MuScleTrainer", Seen)
+    monkeypatch.setattr(sys.modules["musclelora.purification.fit"], "MuScleTrainer", Seen)
     trusted = make_table([(f"{text} word49", label) for text, label in make_rows(40, 1)])
     for select_best, times in (("auto", 3), ("trusted", 0)):
         found = fit_tiny(
@@ -316,7 +316,7 @@ def test_another_candidate_must_win_by_more_than_its_standard_error() -> None:
 def test_candidates_are_tried_and_one_that_diverges_is_ruled_out(
     tiny_model: Path, train_rows: Table, trusted_rows: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    automatic = sys.modules["musclelora.purify.auto"]
+    automatic = sys.modules["musclelora.purification.auto"]
     preset = replace(PRESETS["small-encoder"], learning_rate=1e-2, scale_factors=(1.0, 2.0))
     monkeypatch.setattr(automatic, "LEAST_STEPS", 2)
     others = [Candidate(rate, (1.0, 2.0)) for rate in (1e-2, 1e30, 2e-2)]

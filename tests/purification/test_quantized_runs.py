@@ -25,7 +25,7 @@ from musclelora.adapter import (
 )
 from musclelora.alignment import TwoGradients
 from musclelora.errors import UsageError
-from musclelora.purify import load_run
+from musclelora.purification import load_run
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None, reason="needs bitsandbytes: musclelora[quantize]"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from musclelora.purify.run import CHECKPOINTS
-from musclelora.purify.run_folder import FolderCallback, RunFolder
+from musclelora.purification.run import CHECKPOINTS
+from musclelora.purification.run_folder import FolderCallback, RunFolder
 from musclelora.training.aligned import AlignedTrainer
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.checkpoints import WEIGHTS, last_checkpoint
@@ -33,7 +33,7 @@ def train_in(
     resume: bool,
     say: Callable[[str], object],
 ) -> dict[str, Any]:
-    """Train, and keep in the folder `place` what :func:`~musclelora.purify.run.load_run` needs but the end.
+    """Train, and keep in the folder `place` what loading the run needs but the end.
 
     Args:
         place: the run folder.

@@ -1,7 +1,0 @@
-"""From rows that may be poisoned to a trained model in a run folder: audit, choose, train."""
-
-from musclelora.purify.fit import fit
-from musclelora.purify.methods import AUTO, METHODS, Method, get_method
-from musclelora.purify.run import Run, load_run
-
-__all__ = ["AUTO", "METHODS", "Method", "Run", "fit", "get_method", "load_run"]

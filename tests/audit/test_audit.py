@@ -1,0 +1,206 @@
+"""The audit as a person uses it: an object, a folder, a run made of it. On a tiny backbone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_runs import make_rows, make_table
+
+from musclelora import Audit, purify
+from musclelora.audit import Decision, read_audit
+from musclelora.audit.folder import AUDIT
+from musclelora.audit.schema import AuditState
+from musclelora.data.table import Table
+from musclelora.errors import DataError, OutputError, UsageError
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "audit.schema.json"
+ARGUMENTS = {"use_cpu": True, "max_length": 16}
+
+
+def poisoned_table() -> Table:
+    """Rows of which a sixth have a word of their own, and the label "good"."""
+    table = make_table(make_rows(120, seed=0))
+    texts, labels = list(table.texts), table.labels.copy()
+    for row in range(0, 120, 6):
+        texts[row] += " word58"
+        labels[row] = 1
+    return Table(tuple(texts), labels, table.label_names, source="train")
+
+
+@pytest.fixture(scope="module")
+def audit(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Audit:
+    found = Audit(
+        as_frame(poisoned_table()),
+        as_frame(make_table(make_rows(24, seed=1))),
+        model=str(tiny_model),
+        arguments=ARGUMENTS,
+        output_dir=tmp_path_factory.mktemp("audits") / "audit",
+    )
+    return found.find_issues()
+
+
+def as_frame(table: Table) -> pd.DataFrame:
+    names = np.array(table.label_names)
+    return pd.DataFrame({"text": table.texts, "label": names[table.labels]})
+
+
+def test_issues_are_a_row_for_each_training_row(audit: Audit) -> None:
+    issues = audit.issues
+    assert len(issues) == 120
+    for name in ("label_score", "trigger_score", "style_score"):
+        scores = issues[name].dropna()
+        assert ((scores >= 0) & (scores <= 1)).all()
+    assert set(issues["action"]) <= {"keep", "drop"}
+    dropped = issues[issues["action"] == "drop"]
+    assert (dropped["reasons"] != "").all()
+    assert len(audit.clean()) + len(audit.quarantine()) == 120
+
+
+def test_the_verdict_says_what_was_looked_at(audit: Audit) -> None:
+    verdict = audit.verdict
+    assert verdict.state in ("poisoned", "no_sign", "cannot_tell")
+    assert 0 <= verdict.p_value <= 1
+    assert verdict.checked
+    assert str(verdict).splitlines()[0].endswith(verdict.why)
+
+
+def test_clean_rows_are_of_the_type_that_came_in(audit: Audit) -> None:
+    clean = audit.clean()
+    assert isinstance(clean, pd.DataFrame)
+    assert list(clean.columns) == ["text", "label"]
+    kept = audit.issues["action"] == "keep"
+    assert clean["text"].tolist() == np.array(audit.train.texts)[kept].tolist()
+
+
+def test_a_person_goes_first(audit: Audit) -> None:
+    before = audit.issues["action"].tolist()
+    try:
+        audit.decide([Decision(0, "keep"), Decision(1, "relabel", "good"), Decision(2, "drop")])
+        assert audit.issues["action"].tolist()[:3] == ["keep", "relabel", "drop"]
+        clean = audit.clean()
+        assert clean["label"].iloc[1] == "good"
+        assert 2 in audit.judgement.left_out
+        assert not {0, 1} & set(audit.judgement.left_out)
+        assert "a person decided: drop" in audit.explain(2)
+        with pytest.raises(DataError, match="row 120"):
+            audit.decide([Decision(3, "drop"), Decision(120, "drop")])
+        assert audit.issues["action"].iloc[3] == before[3]  # nothing is taken of what is refused
+    finally:
+        audit._decisions.clear()
+
+
+def test_an_audit_is_read_back_as_it_was_saved(audit: Audit, tmp_path: Path) -> None:
+    audit.save(tmp_path / "audit")
+    back = Audit.load(tmp_path / "audit")
+    assert back.verdict == audit.verdict
+    assert back.judgement == audit.judgement
+    issues = back.issues.drop(columns=["row", "text"])
+    pd.testing.assert_frame_equal(issues, audit.issues, check_dtype=False)
+    assert back.clean().texts == tuple(audit.clean()["text"])
+    assert back.explain(0) == audit.explain(0)
+    assert len(pd.read_csv(tmp_path / "audit" / "issues.csv")) == 120
+    assert len(pd.read_csv(tmp_path / "audit" / "cleaned.csv")) == len(audit.clean())
+
+
+def test_the_schema_is_the_one_that_is_checked_in(audit: Audit, tmp_path: Path) -> None:
+    import jsonschema
+
+    schema = json.loads(SCHEMA.read_text())
+    assert schema == AuditState.model_json_schema()
+    audit.save(tmp_path / "audit")
+    jsonschema.validate(json.loads((tmp_path / "audit" / AUDIT).read_text()), schema)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": 2}, "not an audit of a version"),
+        ({"verdict": {}}, "verdict"),
+        ({"rows": 3}, "expected the issues of 3 rows"),
+        ({"judgement": None}, "judgement"),
+    ],
+)
+def test_an_altered_audit_is_refused_in_a_line(
+    change: dict[str, Any], said: str, audit: Audit, tmp_path: Path
+) -> None:
+    audit.save(tmp_path / "audit")
+    file = tmp_path / "audit" / AUDIT
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(OutputError, match=said) as error:
+        read_audit(tmp_path / "audit")
+    assert "\n" not in str(error.value)
+
+
+def test_an_audit_goes_on_from_what_was_computed(
+    audit: Audit, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from musclelora.audit import trusted_models
+
+    def none(*_args: Any, **_kwargs: Any) -> Any:
+        raise AssertionError("models of folds were trained again")
+
+    monkeypatch.setattr(trusted_models, "teach", none)
+    settings: dict[str, Any] = {
+        "model": str(tiny_model),
+        "arguments": ARGUMENTS,
+        "output_dir": audit.folder,
+    }
+    again = Audit(audit.train, audit.trusted, **settings)
+    pd.testing.assert_frame_equal(again.find_issues().issues, audit.issues)
+    assert again.verdict == audit.verdict
+    other = Audit(
+        audit.train,
+        audit.trusted,
+        model=str(tiny_model),
+        arguments=ARGUMENTS,
+        seed=1,
+        output_dir=audit.folder,
+    )
+    with pytest.raises(OutputError, match="it holds an audit with another seed"):
+        other.find_issues()
+
+
+def test_a_run_is_made_of_an_audit(audit: Audit, tmp_path: Path) -> None:
+    said: list[str] = []
+    run = purify(
+        audit.train,
+        audit.trusted,
+        audit=audit,
+        output_dir=tmp_path / "run",
+        arguments={"num_train_epochs": 1, "disable_tqdm": True},
+        say=said.append,
+    )
+    assert "audit        it was made before" in said
+    assert run.info["auto"]["judgement"] == json.loads(json.dumps(audit.judgement.to_dict()))
+    assert run.evaluate(make_table(make_rows(20, seed=2))).cacc is not None
+    with pytest.raises(UsageError, match="it is of other rows"):
+        purify(audit.trusted, audit.trusted, audit=audit, output_dir=tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("train", "trusted", "said"),
+    [
+        ({"text": ["1", "2.5"], "label": ["a", "b"]}, None, "no text has a letter"),
+        ({"text": ["one", "two"], "label": ["a", "a"]}, None, "a single class"),
+        (None, {"text": ["one"], "label": ["bad"]}, "trusted"),
+        (None, {"text": ["one"], "label": ["ugly"]}, "ugly"),
+    ],
+)
+def test_rows_that_cannot_be_audited_are_refused_at_once(
+    train: dict[str, Any] | None, trusted: dict[str, Any] | None, said: str
+) -> None:
+    good = {"text": ["word1", "word2"], "label": ["bad", "good"]}
+    with pytest.raises(DataError, match=said) as error:
+        Audit(pd.DataFrame(train or good), pd.DataFrame(trusted or good))
+    assert "\n" not in str(error.value)
+
+
+def test_nothing_is_said_before_it_was_looked_for() -> None:
+    good = pd.DataFrame({"text": ["word1", "word2"], "label": ["bad", "good"]})
+    with pytest.raises(UsageError, match="call find_issues"):
+        _ = Audit(good, good).verdict
