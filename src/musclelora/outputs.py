@@ -12,7 +12,7 @@ from musclelora.data.embedded import EMBEDDED_NAMES
 from musclelora.errors import OutputError
 from musclelora.files import is_stream, output_errors, special
 
-_KEPT = {"run.json": "a run", "tune.json": "a search", "grid.json": "a benchmark", "demo.json": "a demo"}
+_KEPT = {"run.json": "a run", "tune.json": "a search", "grid.json": "a benchmark", "audit.json": "an audit"}
 """The file by which each folder that a command goes on with is known."""
 
 Source = str | os.PathLike[str] | None

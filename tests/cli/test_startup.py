@@ -8,7 +8,7 @@ import sys
 import pytest
 
 HEAVY = ("torch", "transformers", "peft", "datasets", "sklearn", "scipy", "pandas", "matplotlib")
-COMMANDS = ("train", "tune", "evaluate", "predict", "export", "demo", "info", "benchmark")
+COMMANDS = ("train", "tune", "evaluate", "predict", "export", "demo", "info", "benchmark", "audit", "explain")
 
 
 def modules_after(code: str) -> set[str]:

@@ -17,9 +17,10 @@ from transformers import set_seed
 
 from musclelora.adapter import MuScleLoraConfig
 from musclelora.adapter.presets import PRESETS
+from musclelora.audit.folds import fold_numbers
 from musclelora.audit.judgement import Judgement
 from musclelora.audit.triggers import ShortcutExpert
-from musclelora.audit.trusted_models import fold_numbers, teach
+from musclelora.audit.trusted_models import teach
 from musclelora.data.table import Table
 from musclelora.errors import DataError, OutputError, TrainingError, UsageError
 from musclelora.purification import METHODS, get_method

@@ -21,6 +21,8 @@ COMMANDS = {
     "poison": ("poison gone.csv --attack addsent --rate 0.1 --target good --output out.csv", 3),
     "benchmark run": ("benchmark run gone.yaml --output out", 2),
     "demo": ("demo --output train.csv/demo", 6),
+    "audit": ("audit gone.csv --trusted trusted.csv --model model --output out", 3),
+    "explain": ("explain train.csv", 6),
 }
 WHOLE_NUMBERS = click.types.IntParamType
 NUMBERS = (WHOLE_NUMBERS, click.types.FloatParamType)

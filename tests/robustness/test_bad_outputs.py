@@ -55,6 +55,14 @@ FOLDERS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "benchmark report": ("benchmark report results --output OUT", ("results",)),
     "demo": ("demo --output OUT", ()),
+    "audit": (
+        "audit train.csv --trusted trusted.csv --model model --no-confirm --output OUT",
+        ("train.csv", "trusted.csv", "model"),
+    ),
+    "train by an audit": (
+        f"train {ROWS} --audit audit --output OUT",
+        ("train.csv", "trusted.csv", "model", "audit"),
+    ),
 }
 OVERWRITES = ("train", "train from", "generate", "tune", "spectrum train", "export", "export merged")
 # Where each command writes a file.

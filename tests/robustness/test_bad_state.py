@@ -58,6 +58,7 @@ FILES: dict[str, tuple[str, int | tuple[int, ...]]] = {
     "results/grid.json": (REPORT, (3, 4, 6)),
     "search/tune.json": (TUNE, (4, 6)),
     "demo/grid.json": ("demo --output demo", 6),
+    "audit/audit.json": ("explain audit --row 1", 6),
 }
 
 

@@ -20,6 +20,7 @@ from tiny_chats import make_pairs, write_decoder
 
 TRAIN = "--train train.csv --trusted trusted.csv --model model --epochs 1 --batch-size 8"
 PUBLISHED = f"train {TRAIN} --preset published --learning-rate 0.01"
+AUDIT = "audit train.csv --trusted trusted.csv --model model --no-confirm"
 GENERATE = "train --task generate --train pairs.jsonl --trusted checked.jsonl --model decoder --epochs 1"
 GRID = """
 name: tiny
@@ -118,6 +119,7 @@ PARTS: dict[str, str | Callable[[], object]] = {
     "merged": "export run --format merged --output new",
     "triggered.csv": "poison test.csv --attack addsent --target good --for-asr --format csv --output new",
     "demo": _demo,
+    "audit": f"{AUDIT} --output new",
 }
 """What makes each part: a command, or a function. It is made as ``new`` and then given its name."""
 
@@ -132,6 +134,7 @@ NEEDS = {
     "grid.yaml": ("train.csv", "test.csv", "dev.csv", "model"),
     "merged": ("run",),
     "triggered.csv": ("test.csv",),
+    "audit": ("train.csv", "trusted.csv", "model"),
 }
 """The parts that another one was made from, and is of no use without."""
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from musclelora.audit.decisions import Decision, read_decisions
 from musclelora.audit.evidence import Evidence, Kept, Settings
 from musclelora.audit.features import FeatureTable
+from musclelora.audit.folds import FOLDS, fold_numbers
 from musclelora.audit.phrases import phrase_of
 from musclelora.audit.verdict import LEVEL, Trigger, Verdict, decide
 from musclelora.data.embedded import EMBEDDED_MODELS
@@ -23,7 +24,6 @@ from musclelora.data.table import Table, fingerprint
 from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
 from musclelora.errors import DataError, UsageError
 from musclelora.files import held
-from musclelora.outputs import check_output
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,6 +93,7 @@ class Audit:
         self.trusted = as_table(trusted, text=text, label=label, label_names=names, source="trusted")
         check_same_labels(self.train, trusted=self.trusted)
         check_trusted(self.train, self.trusted)
+        fold_numbers(self.trusted, FOLDS, seed)  # or what is wrong with them is said much later
         self.model, self.seed, self.confirms = model, seed, confirm
         self.arguments = dict(arguments or {})
         self.folder = None if output_dir is None else Path(output_dir)
@@ -111,7 +112,9 @@ class Audit:
         if self.folder is None:
             self._found = self._find(Kept())
             return self
-        check_output(self.folder, folder=True)
+        from musclelora.audit.folder import claim
+
+        claim(self.folder)
         with held(self.folder, "musclelora audit"):
             self._found = self._find(Kept(self.folder / EVIDENCE, self.facts()))
         return self

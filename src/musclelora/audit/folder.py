@@ -26,7 +26,7 @@ from musclelora.audit.schema import AuditState
 from musclelora.audit.verdict import Verdict
 from musclelora.data.table import Table, fingerprint
 from musclelora.errors import OutputError
-from musclelora.files import atomic_file, output_errors, write_json
+from musclelora.files import LOCK, atomic_file, output_errors, write_json
 from musclelora.outputs import check_output
 from musclelora.state import check_state, read_values
 
@@ -40,13 +40,37 @@ FORMAT: Final = 1
 _AGAIN: Final = "restore it, or audit the data again"
 
 
+_WRITTEN: Final = (
+    *(AUDIT, "issues.csv", "issues.parquet", "triggers.csv", "cleaned.csv", "quarantine.csv"),
+    *("evidence", LOCK),
+)
+
+
+def claim(folder: Path) -> None:
+    """Refuse a folder that an audit may not write.
+
+    Raises:
+        OutputError: what :func:`~musclelora.outputs.check_output` refuses, or it holds files that no audit
+            wrote.
+    """
+    check_output(folder, folder=True)
+    with output_errors(folder):
+        entries = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    half = tuple(f".{name}." for name in _WRITTEN)
+    foreign = sorted(name for name in entries if name not in _WRITTEN and not name.startswith(half))
+    if foreign:
+        raise OutputError(
+            f"{folder}: it holds files that no audit wrote, such as {foreign[0]}; name another output"
+        )
+
+
 def write_audit(audit: Audit, folder: Path) -> None:
     """Write the findings of an audit; ``audit.json`` comes last, so that a folder with it is whole.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    check_output(folder, folder=True)
+    claim(folder)
     issues, triggers = audit.issues, audit.triggers
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,8 +15,8 @@ from transformers import set_seed
 from musclelora.adapter import MuScleLoraConfig, load_backbone
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
+from musclelora.audit.folds import FOLDS, fold_numbers
 from musclelora.data.table import Table
-from musclelora.errors import DataError
 from musclelora.launched import process_count
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.calibration import best_temperature, losses_at
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-FOLDS: Final = 4
 TRUSTED_ONLY: Final[Mapping[str, Any]] = {
     "learning_rate": 1e-4,
     "num_train_epochs": 12,
@@ -186,29 +185,6 @@ def _fold_models(
         yield fold, trainer.classifier
         del trainer
         free_memory()
-
-
-def fold_numbers(trusted: Table, folds: int, seed: int) -> NDArray[np.int64]:
-    """The fold of each trusted row, each class spread over all of them; -1: the only row of its class.
-
-    Raises:
-        DataError: no class has two rows.
-    """
-    rng = np.random.default_rng(seed)
-    numbers = np.full(len(trusted), -1, dtype=np.int64)
-    counts = np.bincount(trusted.labels, minlength=trusted.num_classes)
-    if counts.max(initial=0) < 2:
-        raise DataError(
-            f"{trusted.source}: no label has two trusted rows, so that none can be held out; add rows, or "
-            "choose --preset published"
-        )
-    folds = min(folds, int(counts.max()))
-    start = 0
-    for label in np.flatnonzero(counts >= 2):
-        rows = rng.permutation(np.flatnonzero(trusted.labels == label))
-        numbers[rows] = (start + np.arange(len(rows))) % folds
-        start += len(rows)
-    return numbers
 
 
 def calibrated(judged: Floats, held_out: Floats, labels: NDArray[np.int64]) -> Teaching:

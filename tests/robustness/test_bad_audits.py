@@ -1,0 +1,103 @@
+"""Audits of data that cannot be audited, and decisions and folders that are none of theirs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from table import Case, change, write
+from world import AUDIT
+
+ROWS = "".join(f"word{i} word{i + 1},{('bad', 'good')[i % 2]}\n" for i in range(24))
+TRAIN = "train --train train.csv --trusted trusted.csv --model model --epochs 1"
+
+
+def rows(text: str) -> str:
+    return f"text,label\n{text}"
+
+
+def decisions(text: str, says: str) -> Case:
+    return Case(
+        f"decisions: {says}",
+        f"{AUDIT} --decisions bad.csv --output out",
+        3,
+        [write("bad.csv", text)],
+        says=says,
+    )
+
+
+CASES = [
+    Case("no trusted rows", "audit train.csv --model model --output out", 3, says="--trusted"),
+    Case("both ways of trusted rows", f"{AUDIT} --trusted-from dev.csv --output out", 2),
+    Case("no output", AUDIT, 2, says="--output"),
+    Case("no data", "audit --trusted trusted.csv --output out", 2),
+    Case(
+        "one class",
+        f"{AUDIT} --output out",
+        3,
+        [write("train.csv", rows("a b,bad\nc d,bad\n"))],
+        says="class",
+    ),
+    Case(
+        "a text column of numbers",
+        f"{AUDIT} --output out",
+        3,
+        [write("train.csv", rows("1,bad\n2.5,good\n-3,bad\n"))],
+        says="no text has a letter",
+    ),
+    Case(
+        "trusted rows of another class",
+        f"{AUDIT} --output out",
+        3,
+        [write("trusted.csv", rows("a b,bad\nc d,ugly\n"))],
+        says="ugly",
+    ),
+    Case(
+        "trusted rows of one class",
+        f"{AUDIT} --output out",
+        3,
+        [write("trusted.csv", rows("a b,bad\nc d,bad\n"))],
+    ),
+    Case(
+        "one trusted row of each class",
+        f"{AUDIT} --output out",
+        3,
+        [write("trusted.csv", rows("a b,bad\nc d,good\n"))],
+        says="no label has two trusted rows",
+    ),
+    decisions("row,action\n24,drop\n", "row 24"),
+    decisions("row,action\n1,delete\n", "action 'delete'"),
+    decisions("row\n1\n", "no column 'action'"),
+    decisions("row,action,label\n1,relabel,ugly\n", "label 'ugly'"),
+    decisions("row,action\n1,keep\n1,drop\n", "both keep and drop"),
+    Case("decisions: none", f"{AUDIT} --decisions gone.csv --output out", 3),
+    Case("decisions in the folder", f"{AUDIT} --decisions audit/issues.csv --output audit", 6),
+    Case("a folder of other files", f"{AUDIT} --output run", 6, says="no audit wrote"),
+    Case("an audit with another seed", f"{AUDIT} --seed 1 --output audit", 6, says="another seed"),
+    Case(
+        "an audit of other rows",
+        f"{AUDIT} --output audit",
+        6,
+        [write("train.csv", rows(ROWS))],
+        says="another train",
+    ),
+    Case("explain: no such row", "explain audit --row 24", 2, says="row 24"),
+    Case("explain: no row", "explain audit", 2),
+    Case("explain: no audit", "explain run --row 0", 6, says="no audit.json"),
+    Case("explain: nothing there", "explain gone --row 0", 6),
+    Case("explain: another format", "explain audit --row 0", 6, [change("audit/audit.json", "format", 2)]),
+    Case("train by no audit", f"{TRAIN} --audit run --output out", 6, says="no audit.json"),
+    Case(
+        "train by an audit of other rows",
+        f"{TRAIN} --audit audit --output out",
+        6,
+        [write("train.csv", rows(ROWS))],
+        says="other rows",
+    ),
+    Case("lora by an audit", f"{TRAIN} --method lora --audit audit --output out", 2, says="takes none"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_cannot_be_audited_is_refused(case: Case, check: Any) -> None:
+    check(case)
