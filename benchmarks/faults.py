@@ -140,6 +140,15 @@ def of_poisoned(folder: Path) -> Result:
     return {"rows": rows, "manifest": manifest}
 
 
+def of_audit(folder: Path) -> Result:
+    """The findings of an audit, and the rows that they belong to."""
+    found: Result = json.loads((folder / "out" / "audit.json").read_text(encoding="utf-8"))
+    issues = hashlib.sha256((folder / "out" / "issues.parquet").read_bytes()).hexdigest()
+    if issues != found["issues_sha256"]:
+        raise ValueError("audit.json is that of other issues")
+    return found
+
+
 def of_export(folder: Path) -> Result:
     """An exported folder: the tensors, and the bytes of the other files."""
     found = {}
@@ -197,6 +206,9 @@ TASKS = {
         "export {home}/run --format merged --overwrite --output OUT",
         of_export,
         before="export {home}/run --format lora --overwrite --output OUT",
+    ),
+    "audit": Task(
+        "audit {home}/train.csv --trusted {home}/trusted.csv --model {home}/model --output OUT", of_audit
     ),
     "tune": Task(f"tune {_ROWS} --trials 2 --output OUT", of_search, "--resume"),
 }

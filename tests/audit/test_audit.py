@@ -201,6 +201,6 @@ def test_rows_that_cannot_be_audited_are_refused_at_once(
 
 
 def test_nothing_is_said_before_it_was_looked_for() -> None:
-    good = pd.DataFrame({"text": ["word1", "word2"], "label": ["bad", "good"]})
+    good = pd.DataFrame({"text": ["word1", "word2"] * 2, "label": ["bad", "good"] * 2})
     with pytest.raises(UsageError, match="call find_issues"):
         _ = Audit(good, good).verdict

@@ -26,7 +26,8 @@ from musclelora.audit.schema import AuditState
 from musclelora.audit.verdict import Verdict
 from musclelora.data.table import Table, fingerprint
 from musclelora.errors import OutputError
-from musclelora.files import LOCK, atomic_file, output_errors, write_json
+from musclelora.files import LOCK, atomic_file, output_errors, special, write_json
+from musclelora.hashes import sha256_of_files
 from musclelora.outputs import check_output
 from musclelora.state import check_state, read_values
 
@@ -65,7 +66,7 @@ def claim(folder: Path) -> None:
 
 
 def write_audit(audit: Audit, folder: Path) -> None:
-    """Write the findings of an audit; ``audit.json`` comes last, so that a folder with it is whole.
+    """Write the findings of an audit; ``audit.json`` comes last, and has the hash of its issues.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -74,7 +75,6 @@ def write_audit(audit: Audit, folder: Path) -> None:
     issues, triggers = audit.issues, audit.triggers
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / AUDIT).unlink(missing_ok=True)
     listed = issues.copy()
     listed.insert(0, "text", list(audit.train.texts))
     listed.insert(0, "row", np.arange(len(listed)))
@@ -97,6 +97,7 @@ def write_audit(audit: Audit, folder: Path) -> None:
         "actions": {
             action: int((issues["action"] == action).sum()) for action in ("keep", "drop", "relabel")
         },
+        "issues_sha256": sha256_of_files([folder / "issues.parquet"]),
         "judgement": audit.judgement.to_dict(),
         "issues": [_plain(row) for row in found.drop(columns="text").to_dict("records")],
     }
@@ -120,10 +121,7 @@ class SavedAudit:
         self.folder, self.info = folder, info
         self.verdict = Verdict.from_dict(info["verdict"])
         self.triggers = pd.DataFrame(info["triggers"])
-        try:
-            self.issues = pd.read_parquet(folder / "issues.parquet")
-        except (OSError, ValueError) as error:
-            raise OutputError(f"{folder / 'issues.parquet'}: cannot be read ({error}); {_AGAIN}") from error
+        self.issues = _read_issues(folder / "issues.parquet", info["issues_sha256"])
         wanted = {"row", "text", "given_label", "suggested_label", "reasons", "action"}
         missing = sorted(wanted - set(self.issues.columns))
         if missing or len(self.issues) != info["rows"]:
@@ -190,6 +188,22 @@ class SavedAudit:
             raise UsageError(f"row {row:,}: found {len(self.issues):,} rows, expected a number below that")
         issue = self.issues.iloc[row]
         return explained(row, str(issue["text"]), issue)
+
+
+def _read_issues(file: Path, sha256: str) -> pd.DataFrame:
+    import pandas as pd
+
+    if special(file):
+        raise OutputError(f"{file}: found {special(file)}, expected a file; {_AGAIN}")
+    try:
+        if sha256_of_files([file]) == sha256:
+            return pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{file}: cannot be read ({error}); {_AGAIN}") from error
+    raise OutputError(
+        f"{file}: it is not the one that {AUDIT} was written with, for the command was killed or a file "
+        "altered; run the same `musclelora audit` again"
+    )
 
 
 def read_audit(folder: str | Path) -> SavedAudit:

@@ -146,4 +146,5 @@ class AuditState(Closed):
     checks: list[CheckState]
     actions: ActionsState
     issues: list[IssueState]
+    issues_sha256: Sha256
     judgement: JudgementState

@@ -1,0 +1,50 @@
+"""The commands audit and explain, and a run by an audit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from tiny_runs import Cli, make_rows, write_csv
+
+
+def test_an_audit_is_printed_written_explained_and_trained_by(
+    cli: Cli, tiny_model: Path, tmp_path: Path
+) -> None:
+    rows = make_rows(120, seed=0)
+    for row in range(0, 120, 6):
+        rows[row] = (rows[row][0] + " \x1b[31mword58", "good")
+    write_csv(tmp_path / "train.csv", rows)
+    write_csv(tmp_path / "trusted.csv", make_rows(24, seed=1))
+    given = [tmp_path / "train.csv", "--trusted", tmp_path / "trusted.csv", "--model", tiny_model]
+    folder = tmp_path / "audit"
+    done = cli("audit", *given, "--max-length", "16", "--output", folder)
+    assert done.code == 0, done.err
+    assert "\x1b" not in done.out + done.err  # texts are hostile
+    assert "checked" in done.out
+    assert "to keep" in done.out
+    names = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
+    assert names == {
+        *("audit.json", "issues.csv", "issues.parquet", "triggers.csv", "cleaned.csv", "quarantine.csv"),
+        "evidence",
+    }
+    state = json.loads((folder / "audit.json").read_text())
+    assert state["verdict"]["state"] in ("poisoned", "no_sign", "cannot_tell")
+    issues = pd.read_csv(folder / "issues.csv")
+    assert len(issues) == 120
+    told = cli("explain", folder, "--row", "6")
+    assert told.code == 0
+    assert f"action       {issues['action'][6]}" in told.out
+    decisions = tmp_path / "decisions.csv"
+    decisions.write_text("row,action,label\n0,drop,\n1,relabel,bad\n")
+    again = cli("audit", *given, "--max-length", "16", "--decisions", decisions, "--output", folder)
+    assert again.code == 0, again.err
+    assert "1 to relabel" in again.out
+    trained = cli(
+        *("train", "--train", *given, "--audit", folder, "--epochs", "1", "--output", tmp_path / "run"),
+    )
+    assert trained.code == 0, trained.err
+    left_out = json.loads((tmp_path / "run" / "run.json").read_text())["auto"]["judgement"]["left_out"]
+    assert 0 in left_out
+    assert 1 not in left_out
