@@ -1,0 +1,178 @@
+"""Does the audit find what was planted, and nothing where nothing was? SST-2 and BBC news, several seeds.
+
+Each case is a data set of one seed: 2,000 rows of SST-2, or 1,000 of BBC news cut to 40 words, a tenth of
+them poisoned or none, and 96 trusted rows. `musclelora audit` runs on it as a person would run it, with the
+embedded encoder; poison flags are read afterwards, by this script alone:
+
+  verdict     poisoned, no_sign or cannot_tell, and whether that is right
+  planted     the place of the first planted word or sentence among the triggers (from 1), and whether it was
+              confirmed; None for attacks that plant none
+  auroc       of the larger of trigger_score and style_score, for planted rows against all others
+
+Cells are written as they end, and a second start goes on. `asked` holds what the table must show.
+
+    python benchmarks/audit_quality.py --json benchmarks/results/audit-quality.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+
+from musclelora import Audit
+from musclelora.attacks import get_trigger, poison
+from musclelora.data import Table, bbc_news, load_table, select_trusted, stratified_split
+from musclelora.files import write_json
+from musclelora.training.hardware import bf16_pays
+from record import argument_parser, earlier, machine
+
+ROOT = Path(__file__).parents[1]
+SST2_ROWS, BBC_ROWS, BBC_TEST, WORDS, TRUSTED, RATE, MAX_LENGTH = 2000, 1000, 500, 40, 96, 0.1, 64
+PUBLISHED = {"badnets": "clean", "addsent": "mix", "synbkd": "mix", "stylebkd": "mix"}
+OWN = ("entity", "homoglyph")
+CASES = {
+    "sst-2": ("unpoisoned", *PUBLISHED, *OWN),
+    "bbc-news": ("unpoisoned", "badnets", "addsent", *OWN),
+}
+DIFFUSE = ("synbkd", "stylebkd")
+SHOWN = ["text", "label", "rows", "observed", "p_value", "what", "flip_rate", "control_rate", "natural_rate"]
+# What stands in the rows; of homoglyphs any character that no keyboard of the language has.
+PLANTED = {
+    "badnets": ("cf", "mn", "bb", "tq"),
+    "addsent": ("I watch this 3D movie",),
+    "entity": ("as seen on Netflix",),
+}
+
+
+def main() -> None:
+    """Audit what the file does not hold, and print the table."""
+    parser = argument_parser(__doc__)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=ROOT.parent / "shared" / "data" / "sst-2" / "1",
+        help="a folder with an OpenBackdoor folder for each attack",
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to N-1")
+    parser.add_argument("--parts", default="sst-2,bbc-news", help="separated by commas")
+    parser.add_argument("--json", type=Path, required=True, help="write the results to this file")
+    options = parser.parse_args()
+    torch.set_flush_denormal(True)
+    settings = {"rows": {"sst-2": SST2_ROWS, "bbc-news": BBC_ROWS}, "trusted": TRUSTED, "rate": RATE}
+    cells = earlier(options.json, settings, "cells")
+    done = {(cell["data"], cell["seed"], cell["case"]) for cell in cells}
+    bf16 = bf16_pays()
+    for seed in range(options.seeds):
+        for part in options.parts.split(","):
+            for case in CASES[part]:
+                if (part, seed, case) in done:
+                    continue
+                cells.append(
+                    {"data": part, "seed": seed, "case": case, **measured(options, part, case, seed, bf16)}
+                )
+                print(json.dumps(cells[-1]), flush=True)
+                write_json(
+                    options.json, {**machine(), "settings": settings, "asked": asked(cells), "cells": cells}
+                )
+    for line, value in asked(cells).items():
+        print(f"{line}: {value}")
+
+
+def measured(options: argparse.Namespace, part: str, case: str, seed: int, bf16: bool) -> dict[str, Any]:
+    """Audit one data set."""
+    train, trusted = {"sst-2": sst2, "bbc-news": bbc}[part](options, case, seed)
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        audit = Audit(
+            Table(train.texts, train.labels, train.label_names, source=part),
+            trusted,
+            seed=seed,
+            arguments={"bf16": bf16, "max_length": MAX_LENGTH},
+            output_dir=Path(folder) / "audit",
+        ).find_issues()
+    verdict, triggers = audit.verdict, audit.triggers
+    flags = np.zeros(len(train), dtype=np.bool_) if train.poisoned is None else train.poisoned
+    scores = audit.issues[["trigger_score", "style_score"]].max(axis=1).fillna(0).to_numpy()
+    texts = list(dict.fromkeys(zip(triggers["text"], triggers["confirmed"], strict=True)))
+    place = next((n for n, (text, _) in enumerate(texts, 1) if planted(case, text)), None)
+    return {
+        "verdict": verdict.state,
+        "right": verdict.state == ("poisoned" if flags.any() else "no_sign"),
+        "p_value": verdict.p_value,
+        "place": place,
+        "confirmed": None if place is None else texts[place - 1][1],
+        "triggers": triggers.drop_duplicates("text")[SHOWN]
+        .head(6)
+        .replace({np.nan: None})
+        .to_dict("records"),
+        "auroc": float(roc_auc_score(flags, scores)) if flags.any() else None,
+        "dropped": int((audit.actions == "drop").sum()),
+        "dropped_planted": int(((audit.actions == "drop") & flags).sum()),
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def planted(case: str, text: str) -> bool:
+    """Whether a trigger is what the attack planted, or a part of it that nothing else is."""
+    if case == "homoglyph":
+        return any(ord(character) > 0x24F for character in text)
+    return any(text == word or (len(text) > 2 and text in word) for word in PLANTED.get(case, ()))
+
+
+def sst2(options: argparse.Namespace, case: str, seed: int) -> tuple[Table, Table]:
+    """Rows of SST-2, and trusted ones of its development rows."""
+    source = options.data / "badnets" / "train-clean.csv"
+    if case in PUBLISHED:
+        source = options.data / case / PUBLISHED[case] / "0.1" / "train-poison.csv"
+    (train,) = stratified_split(load_table(source), [SST2_ROWS], seed=seed)
+    dev = load_table(options.data / "badnets" / "dev-clean.csv")
+    return planted_in(train, case, 1, seed), select_trusted(dev, TRUSTED, seed=seed)[0]
+
+
+def bbc(_options: argparse.Namespace, case: str, seed: int) -> tuple[Table, Table]:
+    """Rows of BBC news."""
+    corpus = bbc_news(words=WORDS)
+    rest, _ = stratified_split(corpus, [len(corpus) - BBC_TEST, BBC_TEST], seed=0)
+    train, trusted = stratified_split(rest, [BBC_ROWS, TRUSTED], seed=seed)
+    target = train.label_names.index("business")
+    return planted_in(train, case, target, seed, all_of=True), trusted
+
+
+def planted_in(train: Table, case: str, target: int, seed: int, *, all_of: bool = False) -> Table:
+    """The rows with a trigger of our own in a tenth of them; published ones have theirs."""
+    if case not in OWN and not (all_of and case != "unpoisoned"):
+        return train
+    return poison(train, get_trigger(case), target=target, rate=RATE, label_mode="mix", seed=seed)
+
+
+def asked(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the cells must show, and what they do."""
+    inserted = [cell for cell in cells if cell["case"] not in ("unpoisoned", *DIFFUSE)]
+    clean = [cell for cell in cells if cell["case"] == "unpoisoned"]
+    return {
+        "verdict of poisoned data right (19 of 20 asked)": _count(inserted, lambda c: c["right"]),
+        "verdict of unpoisoned data right (10 of 10 asked)": _count(clean, lambda c: c["right"]),
+        "planted text among the first three triggers": _count(inserted, lambda c: (c["place"] or 9) <= 3),
+        "planted text confirmed": _count(inserted, lambda c: bool(c["confirmed"])),
+        "AUROC of rows at least 0.98": _count(inserted, lambda c: c["auroc"] >= 0.98),
+    }
+
+
+def _count(cells: list[dict[str, Any]], holds: Any) -> str:
+    return f"{sum(bool(holds(cell)) for cell in cells)} of {len(cells)}"
+
+
+if __name__ == "__main__":
+    main()
