@@ -106,6 +106,7 @@ def measured(options: argparse.Namespace, part: str, case: str, seed: int, bf16:
     flags = np.zeros(len(train), dtype=np.bool_) if train.poisoned is None else train.poisoned
     scores = audit.issues[["trigger_score", "style_score"]].max(axis=1).fillna(0).to_numpy()
     texts = list(dict.fromkeys(zip(triggers["text"], triggers["confirmed"], strict=True)))
+    first = triggers.drop_duplicates("text")[SHOWN].head(6).astype(object)
     place = next((n for n, (text, _) in enumerate(texts, 1) if planted(case, text)), None)
     return {
         "verdict": verdict.state,

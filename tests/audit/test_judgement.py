@@ -9,60 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_runs import make_rows, make_table
+from doubtful import CHANGED, LEFT_OUT, PRESET, doubtful_rows, looked
 
 from musclelora.adapter.presets import PRESETS
 from musclelora.audit.features import Feature
 from musclelora.audit.judge import judge
 from musclelora.audit.judgement import Judgement
-from musclelora.audit.recheck import look_settings, second_look
-from musclelora.audit.triggers import Shortcut, ShortcutExpert
+from musclelora.audit.recheck import look_settings
+from musclelora.audit.triggers import Shortcut
 from musclelora.data import bbc_news
 from musclelora.data.splits import stratified_split
 from musclelora.data.table import Table
-
-LEFT_OUT = tuple(range(0, 60, 3))
-CHANGED = LEFT_OUT[:10]  # of these the label is wrong
 
 
 @pytest.fixture(scope="module")
 def rows() -> Table:
     return doubtful_rows()
-
-
-def doubtful_rows() -> Table:
-    """160 rows of which ten have another label than they mean."""
-    table = make_table(make_rows(160, 2))
-    labels = table.labels.copy()
-    labels[list(CHANGED)] = 1 - labels[list(CHANGED)]
-    return replace(table, labels=labels)
-
-
-PRESET = replace(PRESETS["small-encoder"], epochs=40, learning_rate=3e-3)
-
-
-def looked(
-    rows: Table,
-    model: Path,
-    *,
-    accuracy: float = 0.6,
-    shortcuts: tuple[Shortcut, ...] = (),
-    alike: tuple[int, ...] = (),
-    said: list[str] | None = None,
-    **arguments: Any,
-) -> Judgement:
-    expert = ShortcutExpert(shortcuts, num_labels=2, natural=0.5, threshold=3.1, tested=100)
-    config, looking = look_settings(PRESET, {}, {"per_device_train_batch_size": 8, "seed": 0})
-    return second_look(
-        rows,
-        make_table(make_rows(40, 1)),
-        Judgement(expert, LEFT_OUT, accuracy, alike=alike),
-        model=str(model),
-        preset=PRESET,
-        config=config,
-        arguments={**looking, **arguments},
-        say=[].append if said is None else said.append,
-    )
 
 
 def nearly_the_same(found: Iterable[int], expected: Iterable[int]) -> bool:

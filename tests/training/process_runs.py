@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from test_judgement import doubtful_rows, looked
+from doubtful import doubtful_rows, looked
 from tiny_chats import make_pairs, write_decoder
 from tiny_runs import make_rows, make_table
 from torch.distributed.tensor import DTensor
