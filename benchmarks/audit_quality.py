@@ -114,10 +114,7 @@ def measured(options: argparse.Namespace, part: str, case: str, seed: int, bf16:
         "p_value": verdict.p_value,
         "place": place,
         "confirmed": None if place is None else texts[place - 1][1],
-        "triggers": triggers.drop_duplicates("text")[SHOWN]
-        .head(6)
-        .replace({np.nan: None})
-        .to_dict("records"),
+        "triggers": first.replace({np.nan: None}).to_dict("records"),
         "auroc": float(roc_auc_score(flags, scores)) if flags.any() else None,
         "dropped": int((audit.actions == "drop").sum()),
         "dropped_planted": int(((audit.actions == "drop") & flags).sum()),

@@ -50,6 +50,8 @@ from typing import Any
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
+from safetensors import SafetensorError
+
 from musclelora.files import write_json
 from record import argument_parser, earlier, machine
 
@@ -72,6 +74,7 @@ SIZE = 64 * 2**20
 """Bytes of a file system that is made to be filled."""
 
 Result = dict[str, Any]
+_TRIES = 5
 
 
 # ---- tasks ----------------------------------------------------------------------------------------------
@@ -484,12 +487,20 @@ def killed(number: int, name: str, known: Reference, home: Path, folder: Path, s
     early = known.wrote if draw.random() < 0.75 else 0.0
     moment = draw.uniform(early, known.seconds)
     outcome = Outcome(number, name, "kill", round(moment, 3), round(known.seconds, 3))
-    place = laid_out(folder, f"kill-{number}")
-    running = Running(task.command.replace("OUT", "out"), home, place)
-    if running.until(moment):
-        time.sleep(draw.random() / os.sysconf("SC_CLK_TCK"))  # between two of the system's ticks
-        running.kill()
-    outcome.code, _ = running.end()
+    for tried in range(_TRIES):  # a command that ended before was not killed, and says nothing
+        place = laid_out(folder, f"kill-{number}-{tried}")
+        running = Running(task.command.replace("OUT", "out"), home, place)
+        if running.until(moment):
+            time.sleep(draw.random() / os.sysconf("SC_CLK_TCK"))  # between two of the system's ticks
+            running.kill()
+        outcome.code, outcome.moment = running.end()[0], round(moment, 3)
+        if outcome.code == -signal.SIGKILL:
+            break
+        shutil.rmtree(place)
+        moment = draw.uniform(early, moment)
+    else:
+        outcome.unsaid = f"this script: it ended by itself {_TRIES} times before it could be killed"
+        return outcome
     inspect(outcome, task, known, home, place)
     go_on(outcome, task, known, home, place)
     if not (outcome.lost or outcome.changed):
@@ -501,7 +512,7 @@ def inspect(outcome: Outcome, task: Task, known: Reference, home: Path, place: P
     """Say what is there after a fault: where there was a result before, there must be a whole one."""
     try:
         result = task.result(place)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         outcome.found = "unfinished" if any(place.iterdir()) else "nothing"
         if known.before is not None:
             outcome.lost = f"the earlier result: {_short(error)}"
@@ -529,7 +540,7 @@ def go_on(outcome: Outcome, task: Task, known: Reference, home: Path, place: Pat
         return
     try:
         result = task.result(place)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         outcome.lost = outcome.lost or f"the result: {_short(error)}"
         return
     if result != known.result:
@@ -540,7 +551,11 @@ def again(outcome: Outcome, task: Task, place: Path) -> str:
     """The command that goes on; of a run that was to replace another, every other time with --resume."""
     command = f"{task.command.replace('OUT', 'out')} {task.resume}"
     begun = (place / "out" / ".next" / "run.json").exists()
-    return command.replace("--overwrite", "--resume") if begun and outcome.number % 2 else command
+    return (
+        command.replace("--overwrite", "--resume")
+        if begun and random.Random(outcome.number).random() < 0.5
+        else command
+    )
 
 
 def difference(expected: Result, found: Result) -> str:
@@ -754,7 +769,7 @@ class Kept:
         with self.lock:
             self.outcomes.append(outcome)
             if self.verbose or outcome.lost or outcome.changed or outcome.unsaid:
-                print(_line(outcome), flush=True)
+                print(_line(outcome), file=sys.__stdout__, flush=True)  # another thread may redirect it
             if self.path:
                 write_json(self.path, self._record())
 
