@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,56 @@ def test_an_audit_is_read_back_as_it_was_saved(audit: Audit, tmp_path: Path) -> 
     assert back.explain(0) == audit.explain(0)
     assert len(pd.read_csv(tmp_path / "audit" / "issues.csv")) == 120
     assert len(pd.read_csv(tmp_path / "audit" / "cleaned.csv")) == len(audit.clean())
+
+
+def test_a_label_that_a_person_keeps_is_kept_in_the_folder(audit: Audit, tmp_path: Path) -> None:
+    flagged = audit.issues.index[audit.issues["is_label_issue"]]
+    row = int(flagged[0]) if len(flagged) else 0
+    given = audit.issues["given_label"][row]
+    try:
+        audit.decide([Decision(row, "relabel", given)])
+        audit.save(tmp_path / "audit")
+    finally:
+        audit._decisions.clear()
+    back = Audit.load(tmp_path / "audit")
+    names = audit.train.label_names
+    assert names[back.labelled(audit.train).labels[row]] == given
+    place = back.clean().texts.index(audit.train.texts[row])
+    assert names[back.clean().labels[place]] == given
+
+
+def test_an_audit_of_other_rows_is_not_replaced(audit: Audit, tiny_model: Path, tmp_path: Path) -> None:
+    audit.save(tmp_path / "audit")
+    other = Audit(audit.trusted, audit.trusted, model=str(tiny_model), output_dir=tmp_path / "audit")
+    with pytest.raises(OutputError, match="it holds an audit with another train"):
+        other.find_issues()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "cleaned.csv").write_text("mine")
+    with pytest.raises(OutputError, match="files that no audit wrote"):
+        audit.save(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("damage", ["empty", "other shape", "no array"])
+def test_altered_evidence_is_refused_in_a_line(
+    damage: str, audit: Audit, tiny_model: Path, tmp_path: Path
+) -> None:
+    assert audit.folder is not None
+    shutil.copytree(audit.folder, tmp_path / "audit")
+    (file,) = (tmp_path / "audit" / "evidence").glob("trusted-models-*.npy")
+    if damage == "other shape":
+        np.save(file, np.zeros((1, 1)))
+    else:
+        file.write_bytes(b"" if damage == "empty" else b"PK\x03\x04")
+    again = Audit(
+        audit.train,
+        audit.trusted,
+        model=str(tiny_model),
+        arguments=ARGUMENTS,
+        output_dir=tmp_path / "audit",
+    )
+    with pytest.raises(OutputError, match="delete it, and it is made again") as error:
+        again.find_issues()
+    assert "\n" not in str(error.value)
 
 
 def test_the_schema_is_the_one_that_is_checked_in(audit: Audit, tmp_path: Path) -> None:

@@ -46,24 +46,50 @@ def test_the_integral_over_natural_weights_is_what_sampling_gives() -> None:
     np.testing.assert_allclose(found, sampled, atol=0.03)
 
 
-def test_under_the_null_few_data_sets_are_significant() -> None:
-    """Labels drawn from the null itself, natural weights and all: at most a share α may be at or below α."""
+def shares_beyond(assumed: float) -> list[float]:
+    """Shares of 300 data sets of the null that are significant at 0.01, 0.05, 0.2 if τ were `assumed`.
+
+    Each row has one word of its own, so that the word's weight, of spread 0.5, is the whole of its effect.
+    """
     rng = np.random.default_rng(2)
-    table = a_table(rng)
-    spread, smallest = 0.5, []
-    for _ in range(200):
-        p = rng.uniform(0.1, 0.9, size=400)
-        weights = spread * rng.standard_normal(len(table.features))
-        # Each row follows one feature of its own, so that every feature's weight is as the null has it.
-        shift = np.zeros(400)
-        for row in range(400):
-            own = np.flatnonzero(table.by_feature[:, row].toarray().ravel())
-            shift[row] = weights[rng.choice(own)] if len(own) else 0.0
-        truth = np.eye(2)[(rng.random(400) < expit(logit(p) + shift)).astype(int)]
-        smallest.append(family_wise(tail_probabilities(table, truth, two(p), spread)).min())
-    for level in (0.01, 0.05, 0.2):
-        # Two standard errors of a share of 200.
-        assert np.mean(np.array(smallest) <= level) <= level + 2 * np.sqrt(level * (1 - level) / 200)
+    words = np.repeat(np.arange(20), 30)
+    table = FeatureTable([f"w{word}" for word in words])
+    smallest = []
+    for _ in range(300):
+        p = rng.uniform(0.1, 0.9, size=600)
+        weights = 0.5 * rng.standard_normal(20)
+        truth = np.eye(2)[(rng.random(600) < expit(logit(p) + weights[words])).astype(int)]
+        # "w3" is a word, a first and a last one: the same test three times.
+        smallest.append(family_wise(tail_probabilities(table, truth, two(p), assumed)).min())
+    return [float(np.mean(np.array(smallest) <= level)) for level in (0.01, 0.05, 0.2)]
+
+
+def test_under_the_null_few_data_sets_are_significant() -> None:
+    for share, level in zip(shares_beyond(0.5), (0.01, 0.05, 0.2), strict=True):
+        assert share <= level + 2 * np.sqrt(level * (1 - level) / 300)  # two standard errors
+
+
+def test_without_natural_weights_too_many_would_be() -> None:
+    assert shares_beyond(0.0)[0] > 0.01 + 4 * np.sqrt(0.01 * 0.99 / 300)
+
+
+@pytest.mark.parametrize("rows", [300, 3000, 30000])
+def test_the_tail_is_exact_however_many_rows(rows: int) -> None:
+    """Of rows that are all alike the tail is a one-dimensional integral, which SciPy does adaptively."""
+    from scipy.integrate import quad
+    from scipy.stats import norm
+
+    table = FeatureTable(["cf"] * rows)
+    spread, labelled = 0.3, int(0.66 * rows)
+    truth = np.eye(2)[(np.arange(rows) < labelled).astype(int)]
+    found = tail_probabilities(table, truth, two(np.full(rows, 0.5)), spread)[0, 1]
+    step = float(logit(labelled / rows) / spread)
+
+    def density(node: float) -> float:
+        return float(binom.sf(labelled - 1, rows, expit(spread * node)) * norm.pdf(node))
+
+    expected, _ = quad(density, -8, 8, points=[step - 0.3, step, step + 0.3], limit=500)
+    assert found == pytest.approx(expected, rel=0.03)
 
 
 def test_a_planted_word_is_significant_whatever_the_natural_spread() -> None:

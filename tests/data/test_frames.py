@@ -88,3 +88,38 @@ def test_rows_come_back_as_the_type_that_came_in() -> None:
     whole = rows_of(table, table, rows, changed)
     assert isinstance(whole, Table)
     assert (whole.texts, whole.labels.tolist()) == (("one", "four"), [1, 1])
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([True, False, True, False], [True, True]),
+        ([1.0, 0.0, 1.0, 0.0], [1.0, 1.0]),
+        (pd.Categorical([3, 2, 3, 2]), [3, 3]),
+        (pd.array(["good", "bad", "good", "bad"], dtype="string"), ["good", "good"]),
+        (np.array([np.int64(1), np.int64(0), np.int64(1), np.int64(0)], dtype=object), [1, 1]),
+    ],
+    ids=["booleans", "floats", "categories of numbers", "strings", "objects"],
+)
+def test_a_changed_label_is_written_as_others_write_it(labels: Any, expected: list[Any]) -> None:
+    given = frame(labels)
+    table = as_table(given)
+    changed = table.labels.copy()
+    changed[3] = table.labels[0]
+    back = rows_of(given, table, np.array([0, 3]), changed)
+    assert back["label"].tolist() == expected
+    assert back["label"].dtype == given["label"].dtype
+
+
+def test_columns_may_have_numbers_for_names() -> None:
+    given = pd.DataFrame([["one", "good"], ["two", "bad"]])
+    table = as_table(given, text=0, label=1)  # type: ignore[arg-type]
+    changed = np.array([1, 1])
+    back = rows_of(given, table, np.array([1]), changed, label=1)  # type: ignore[arg-type]
+    assert back[1].tolist() == ["good"]
+
+
+def test_a_label_that_no_row_has_cannot_be_written() -> None:
+    table = Table(tuple(TEXTS), np.array([1, 0, 1, 0]), ("bad", "good", "ugly"))
+    with pytest.raises(DataError, match="no row of the label 'ugly'"):
+        rows_of(frame(), table, np.array([0]), np.array([2, 0, 1, 0]))

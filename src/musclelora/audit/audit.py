@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from musclelora import __version__
 from musclelora.audit.decisions import Decision, read_decisions
-from musclelora.audit.evidence import Evidence, Kept, Settings
-from musclelora.audit.features import FeatureTable
+from musclelora.audit.evidence import Evidence, Settings
+from musclelora.audit.findings import TRIGGER_COLUMNS, Findings, explained, findings_of, trigger_row
 from musclelora.audit.folds import FOLDS, fold_numbers
-from musclelora.audit.phrases import phrase_of
-from musclelora.audit.verdict import LEVEL, Trigger, Verdict, decide
+from musclelora.audit.kept import Kept, plain
+from musclelora.audit.verdict import Verdict
 from musclelora.data.embedded import EMBEDDED_MODELS
 from musclelora.data.frames import as_table, rows_of
 from musclelora.data.table import Table, fingerprint
@@ -28,7 +28,6 @@ from musclelora.files import held
 if TYPE_CHECKING:
     import pandas as pd
 
-    from musclelora.audit.checks.base import Check, Result
     from musclelora.audit.folder import SavedAudit
     from musclelora.audit.judgement import Judgement
 
@@ -94,7 +93,7 @@ class Audit:
         check_same_labels(self.train, trusted=self.trusted)
         check_trusted(self.train, self.trusted)
         fold_numbers(self.trusted, FOLDS, seed)  # or what is wrong with them is said much later
-        self.model, self.seed, self.confirms = model, seed, confirm
+        self.model, self.seed, self.confirms = str(model), int(seed), confirm
         self.arguments = dict(arguments or {})
         self.folder = None if output_dir is None else Path(output_dir)
         self._say = say
@@ -114,7 +113,7 @@ class Audit:
             return self
         from musclelora.audit.folder import claim
 
-        claim(self.folder)
+        claim(self.folder, self.facts())
         with held(self.folder, "musclelora audit"):
             self._found = self._find(Kept(self.folder / EVIDENCE, self.facts()))
         return self
@@ -126,7 +125,8 @@ class Audit:
             "trusted": fingerprint(self.trusted),
             "model": self.model,
             "seed": self.seed,
-            "arguments": json.loads(json.dumps(self.arguments, default=repr, sort_keys=True)),
+            "arguments": plain(self.arguments),
+            "musclelora": __version__,
         }
 
     def _find(self, kept: Kept) -> Findings:
@@ -136,62 +136,7 @@ class Audit:
         checks = all_checks()
         for check in checks:
             evidence.results[check.name] = check.find(evidence)
-        table = FeatureTable(evidence.rows.texts)
-        triggers, holders, p_value = self._triggers(evidence, table)
-        tested = len({trigger.phrase for trigger in triggers if trigger.confirmation is not None})
-        styles = evidence.results["style"]
-        skipped = {name: result.skipped for name, result in evidence.results.items() if result.skipped}
-        checked = [
-            f"{table.by_feature.shape[0]:,} words, pairs, ends and characters in {len(evidence.rows):,} rows",
-            *(f"{name} issues" for name in ("label", "style") if name not in skipped),
-            *([f"{tested} triggers put to the test"] if tested else []),
-            *(check.name for check in checks if check.name not in _OWN and check.name not in skipped),
-        ]
-        unchecked = [f"{name} issues: {why}" for name, why in skipped.items()]
-        if not self.confirms:
-            unchecked.append("whether models obey the triggers: it was not asked for")
-        verdict = decide(
-            triggers,
-            holders,
-            evidence.rows.labels,
-            self.train.label_names,
-            p_value=p_value,
-            trusted=len(self.trusted),
-            accuracy=evidence.teaching.accuracy,
-            styles=int(styles.flagged.sum()),
-            checked=checked,
-            unchecked=unchecked,
-        )
-        return Findings(evidence, checks, triggers, verdict)
-
-    def _triggers(
-        self, evidence: Evidence, table: FeatureTable
-    ) -> tuple[list[Trigger], list[NDArray[np.int64]], float]:
-        """The features found, with phrases and tests; the rows that have each; the smallest p-value."""
-        result = evidence.results["trigger"]
-        expert, rows = result.objects["expert"], evidence.rows
-        holders = expert.holders(rows.texts)
-        phrases = [
-            phrase_of(shortcut, expert.shortcuts, rows.texts, having)
-            for shortcut, having in zip(expert.shortcuts, holders, strict=True)
-        ]
-        values = result.info["p_values"]
-        tests: dict[tuple[int, str], Any] = {}
-        for shortcut, phrase, value in zip(expert.shortcuts, phrases, values, strict=True):
-            if value <= LEVEL:
-                tests.setdefault((shortcut.label, phrase), (shortcut, phrase))
-        answers: dict[tuple[int, str], Any] = dict.fromkeys(tests)
-        if self.confirms and tests:
-            from musclelora.audit.confirmation import confirm
-
-            answers = dict(zip(tests, confirm(evidence, list(tests.values()), table), strict=True))
-        triggers = [
-            Trigger(shortcut, phrase, value, planted, answers.get((shortcut.label, phrase)))
-            for shortcut, phrase, value, planted in zip(
-                expert.shortcuts, phrases, values, result.info["planted"], strict=True
-            )
-        ]
-        return triggers, holders, float(result.info["p_value"])
+        return findings_of(evidence, checks, confirms=self.confirms)
 
     def _settings(self) -> Settings:
         from transformers import AutoConfig
@@ -233,7 +178,7 @@ class Audit:
         import pandas as pd
 
         return pd.DataFrame(
-            [_trigger_row(trigger, self.train.label_names) for trigger in self._findings.triggers],
+            [trigger_row(trigger, self.train.label_names) for trigger in self._findings.triggers],
             columns=TRIGGER_COLUMNS,
         )
 
@@ -256,14 +201,16 @@ class Audit:
             "suggested_label": names[self._suggested()],
             "label_score": found.result("label").scores,
             "trigger": found.trigger_of_row,
-            "trigger_score": found.result("trigger").scores,
+            "trigger_score": found.trigger_scores,
             "style_score": found.result("style").scores,
         }
         for check in found.checks:
             result = found.result(check.name)
             if check.score and check.score not in columns:
                 columns[check.score] = result.scores
-            columns[f"is_{check.name}_issue"] = result.flagged
+            if check.name != "restored":
+                flagged = found.planted if check.name == "trigger" else result.flagged
+                columns[f"is_{check.name}_issue"] = flagged
         reasons = found.reasons
         for row, decision in self._decisions.items():
             reasons[row] = [*reasons[row], f"a person decided: {decision.action}"]
@@ -296,9 +243,10 @@ class Audit:
         """What a training takes of it: :class:`~musclelora.audit.judgement.Judgement`."""
         from musclelora.audit.judge import judgement_of
 
-        dropped = {row for row, decision in self._decisions.items() if decision.action == "drop"}
-        kept = self._decisions.keys() - dropped
-        return judgement_of(self._findings.evidence, keep=sorted(kept), drop=sorted(dropped))
+        found = self._findings
+        drop = {row for row, decision in self._decisions.items() if decision.action == "drop"}
+        keep = self._decisions.keys() - drop
+        return judgement_of(found.evidence, found.dropped_by_checks, keep=sorted(keep), drop=sorted(drop))
 
     def clean(self) -> Any:
         """The rows to train on, as the type that came in; what was read from a path comes as a Table."""
@@ -362,7 +310,9 @@ class Audit:
         """Write the findings to a folder: see :mod:`musclelora.audit.folder`."""
         from musclelora.audit.folder import write_audit
 
-        write_audit(self, Path(folder))
+        place = Path(folder)
+        with held(place, "musclelora audit"):
+            write_audit(self, place)
 
     @staticmethod
     def load(folder: str | os.PathLike[str]) -> SavedAudit:
@@ -377,8 +327,11 @@ class Audit:
 
     def _suggested(self) -> NDArray[np.int64]:
         """The label that each row should have: a person's word goes first."""
-        relabelled = self._labels()
-        return np.where(relabelled != self.train.labels, relabelled, self._findings.suggested)
+        suggested = self._findings.suggested.copy()
+        for row, decision in self._decisions.items():
+            if decision.action == "relabel":
+                suggested[row] = self.train.label_names.index(str(decision.label))
+        return suggested
 
     def _labels(self) -> NDArray[np.int64]:
         labels = self.train.labels.copy()
@@ -392,119 +345,3 @@ class Audit:
         if self._found is None:
             raise UsageError("audit: nothing has been looked for yet; call find_issues() first")
         return self._found
-
-
-_OWN: Final = frozenset({"trusted_text", "trigger", "label", "style", "restored"})
-_RATES: Final = ("flip_rate", "control_rate", "natural_rate")
-TRIGGER_COLUMNS: Final = [
-    *(
-        "feature",
-        "kind",
-        "text",
-        "label",
-        "rows",
-        "observed",
-        "expected",
-        "z",
-        "weight",
-        "p_value",
-        "planted",
-    ),
-    *("what", "confirmed"),
-    *(name + end for name in _RATES for end in ("", "_low", "_high")),
-]
-"""The columns of :attr:`Audit.triggers`."""
-
-
-class Findings:
-    """What an audit found: the results of the checks, the triggers and the verdict."""
-
-    def __init__(
-        self, evidence: Evidence, checks: Sequence[Check], triggers: Sequence[Trigger], verdict: Verdict
-    ) -> None:
-        self.evidence, self.checks, self.triggers, self.verdict = evidence, checks, tuple(triggers), verdict
-        strongest = self.result("trigger").objects["strongest"]
-        acts = np.array([trigger.kind != "natural" for trigger in triggers], dtype=np.bool_)
-        self.trigger_of_row: list[str | None] = [
-            triggers[number].phrase if number >= 0 else None for number in strongest
-        ]
-        restored = self.result("restored").flagged
-        self.dropped: NDArray[np.bool_] = np.zeros(len(strongest), dtype=np.bool_)
-        for check in checks:
-            if check.action == "drop":
-                self.dropped |= self.result(check.name).flagged
-        self.dropped &= ~restored
-        self.dropped |= self._planted(acts)
-        self.suggested = evidence.train.labels.copy()
-        issue = self.result("label").flagged[evidence.numbers]
-        guess = self.result("label").objects["pred_probs"].argmax(axis=1)
-        self.suggested[evidence.numbers[issue]] = guess[issue]
-
-    def result(self, name: str) -> Result:
-        """Of the check of that name."""
-        return self.evidence.results[name]
-
-    @property
-    def reasons(self) -> list[list[str]]:
-        """Why each row has an issue, in the order of the checks."""
-        found: list[list[str]] = [[] for _ in range(len(self.evidence.train))]
-        for check in self.checks:
-            for row, reason in self.result(check.name).reasons.items():
-                found[row].append(reason)
-        return found
-
-    def _planted(self, acts: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """The rows with the label of a trigger that is no natural one, which they have."""
-        rows = self.evidence.rows
-        planted = np.zeros(len(rows), dtype=np.bool_)
-        expert = self.result("trigger").objects["expert"]
-        for shortcut, having, acting in zip(expert.shortcuts, expert.holders(rows.texts), acts, strict=True):
-            if acting:
-                planted[having[rows.labels[having] == shortcut.label]] = True
-        return self.evidence.over_train(planted, False)
-
-
-def explained(row: int, text: str, issue: Mapping[str, Any]) -> str:
-    """What is known of a row, in a few lines."""
-    from musclelora.data.messages import shown
-
-    lines = [
-        f"row {row:,}      {shown(text)}",
-        f"given label  {issue['given_label']}",
-        f"label score  {_share(issue['label_score'])} (the predicted probability of the given label)",
-        f"trigger      {_share(issue['trigger_score'])} (the probability that it was planted)",
-        f"style        {_share(issue['style_score'])} (the probability that it is of that style)",
-        f"reasons      {issue['reasons'] or 'none'}",
-        f"action       {issue['action']}",
-    ]
-    if issue["suggested_label"] != issue["given_label"]:
-        lines.insert(2, f"suggested    {issue['suggested_label']}")
-    return "\n".join(lines)
-
-
-def _share(value: Any) -> str:
-    return "not known" if value is None or np.isnan(value) else f"{value:.3f}"
-
-
-def _trigger_row(trigger: Trigger, label_names: Sequence[str]) -> dict[str, Any]:
-    shortcut, found = trigger.shortcut, trigger.confirmation
-    rates = (None,) * 3 if found is None else (found.flip, found.control, found.natural)
-    row = {
-        "feature": shortcut.feature.text,
-        "kind": shortcut.feature.kind,
-        "text": trigger.phrase,
-        "label": label_names[shortcut.label],
-        "rows": shortcut.rows,
-        "observed": shortcut.labelled,
-        "expected": shortcut.expected,
-        "z": shortcut.z,
-        "weight": shortcut.weight,
-        "p_value": trigger.p_value,
-        "planted": trigger.planted,
-        "what": trigger.kind,
-        "confirmed": trigger.confirmed,
-    }
-    for name, rate in zip(_RATES, rates, strict=True):
-        ends = (None,) * 3 if rate is None else (rate.value, rate.low, rate.high)
-        row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
-    return row

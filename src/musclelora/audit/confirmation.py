@@ -102,7 +102,9 @@ def confirm(
         )
         return np.concatenate([said, natural])
 
-    flip, control, natural = np.split(evidence.kept.get("confirmation", answers), 3)
+    asked_of = [with_trigger, with_control, rows.tolist()]
+    said = evidence.kept.get("confirmation", (3 * len(rows),), asked_of, answers)
+    flip, control, natural = np.split(said, 3)
     found: list[Confirmation | None] = []
     start = 0
     for one, (shortcut, _) in zip(asked, triggers, strict=True):
@@ -111,8 +113,8 @@ def confirm(
             continue
         place = slice(start, start := start + len(one[0]))
         rates = [
-            Rate.of(int((said[place] == shortcut.label).sum()), len(one[0]))
-            for said in (flip, control, natural)
+            Rate.of(int((answer[place] == shortcut.label).sum()), len(one[0]))
+            for answer in (flip, control, natural)
         ]
         found.append(Confirmation(*rates))
     return found

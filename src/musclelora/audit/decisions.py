@@ -36,7 +36,7 @@ def read_decisions(source: Any, rows: int, label_names: Sequence[str]) -> list[D
 
     Args:
         source: a file (CSV, TSV, JSONL or Parquet) or data frame with the columns row and action, and label
-            where a row is relabelled; or :class:`Decision` objects. ``issues.csv`` of an audit is one.
+            where a row is relabelled; or :class:`Decision` objects.
         rows: how many training rows there are.
         label_names: the class names.
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from musclelora.audit.kept import Kept
 from musclelora.data.table import Table
 from musclelora.data.trusted import overlap
-from musclelora.errors import DataError, OutputError
-from musclelora.files import atomic_file, read_json, write_json
+from musclelora.errors import DataError
 
 if TYPE_CHECKING:
     from musclelora.adapter import MuScleLoraConfig
@@ -55,58 +54,6 @@ class Settings:
         return kept | loading_options(self.arguments)
 
 
-class Kept:
-    """Arrays in a folder, or nowhere: what a killed audit has computed is not computed again.
-
-    Args:
-        folder: where they are kept; None: nowhere.
-        facts: what decides them.
-
-    Raises:
-        OutputError: the folder has arrays that other facts decided.
-    """
-
-    def __init__(self, folder: Path | None = None, facts: Mapping[str, Any] | None = None) -> None:
-        self._folder = folder
-        if folder is None:
-            return
-        file = folder / "facts.json"
-        try:
-            before = read_json(file)
-        except FileNotFoundError:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(file, facts)
-            return
-        except (OSError, ValueError) as error:
-            raise OutputError(f"{file}: cannot be read ({error}); name another output") from error
-        known = before if isinstance(before, dict) else {}
-        differs = [name for name, value in (facts or {}).items() if known.get(name) != value]
-        if differs:
-            raise OutputError(
-                f"{folder.parent}: it holds an audit with another {differs[0]}; name another output"
-            )
-
-    def get(self, name: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """The array of that name, made where there is none.
-
-        Raises:
-            OutputError: the file of that name is no array.
-        """
-        if self._folder is None:
-            return make()
-        file = self._folder / f"{name}.npy"
-        try:
-            found: NDArray[Any] = np.load(file, allow_pickle=False)
-        except FileNotFoundError:
-            found = np.asarray(make())
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(file) as temporary, temporary.open("wb") as stream:
-                np.save(stream, found, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise OutputError(f"{file}: cannot be read ({error}); delete it, and it is made again") from error
-        return found
-
-
 @dataclass
 class Evidence:
     """The rows of an audit, and what is known of them.
@@ -145,8 +92,7 @@ class Evidence:
         if len(np.unique(self.rows.labels)) < 2:
             raise DataError(
                 f"{self.train.source}: {len(self.known):,} of {len(self.train):,} rows have the text of a "
-                "trusted row, and the others are of less than two classes; pass more training rows, or "
-                "choose --method trusted-only"
+                "trusted row, and the others are of less than two classes; pass more training rows"
             )
         self._teaching: Teaching | None = None
 
@@ -159,7 +105,8 @@ class Evidence:
 
     def vectors(self, depth: float = 1.0) -> NDArray[np.float32]:
         """Sentence vectors of `rows`, shape (rows, d): means of the hidden states at a depth in 0 … 1."""
-        return self.kept.get(f"vectors-{depth:.3f}", lambda: self.embed(self.rows.texts, depth))
+        shape = (len(self.rows), None)
+        return self.kept.get(f"vectors-{depth:.3f}", shape, None, lambda: self.embed(self.rows.texts, depth))
 
     def embed(self, texts: Sequence[str], depth: float = 1.0) -> NDArray[np.float32]:
         """Sentence vectors of any texts; the backbone is held no longer than it is needed."""
@@ -198,5 +145,6 @@ class Evidence:
             )
             return np.concatenate([found.log_probabilities, found.held_out])
 
-        logs = self.kept.get("trusted-models", make)
+        shape = (asked + len(self.trusted), self.rows.num_classes)
+        logs = self.kept.get("trusted-models", shape, None, make)
         return calibrated(logs[:asked], logs[asked:], self.trusted.labels)

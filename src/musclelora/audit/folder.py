@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -21,11 +22,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from musclelora import __version__
+from musclelora.audit.findings import TRIGGER_COLUMNS, explained
 from musclelora.audit.judgement import Judgement
+from musclelora.audit.kept import read_facts
 from musclelora.audit.schema import AuditState
 from musclelora.audit.verdict import Verdict
 from musclelora.data.table import Table, fingerprint
-from musclelora.errors import OutputError
+from musclelora.errors import OutputError, UsageError
 from musclelora.files import LOCK, atomic_file, output_errors, special, write_json
 from musclelora.hashes import sha256_of_files
 from musclelora.outputs import check_output
@@ -38,31 +41,40 @@ if TYPE_CHECKING:
 
 AUDIT: Final = "audit.json"
 FORMAT: Final = 1
+EVIDENCE: Final = "evidence"
+_SCORES: Final = ("label_score", "trigger_score", "style_score")
 _AGAIN: Final = "restore it, or audit the data again"
 
 
 _WRITTEN: Final = (
     *(AUDIT, "issues.csv", "issues.parquet", "triggers.csv", "cleaned.csv", "quarantine.csv"),
-    *("evidence", LOCK),
+    *(EVIDENCE, LOCK),
 )
 
 
-def claim(folder: Path) -> None:
+def claim(folder: Path, facts: Mapping[str, Any]) -> None:
     """Refuse a folder that an audit may not write.
 
     Raises:
-        OutputError: what :func:`~musclelora.outputs.check_output` refuses, or it holds files that no audit
-            wrote.
+        OutputError: what :func:`~musclelora.outputs.check_output` refuses; it holds files that no audit
+            wrote, or an audit of other data.
     """
     check_output(folder, folder=True)
     with output_errors(folder):
-        entries = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        entries = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     half = tuple(f".{name}." for name in _WRITTEN)
-    foreign = sorted(name for name in entries if name not in _WRITTEN and not name.startswith(half))
+    # Without its audit.json only what a killed audit leaves first is known to be an audit's.
+    known = set(_WRITTEN) if AUDIT in entries or read_facts(folder / EVIDENCE) else {LOCK, EVIDENCE}
+    foreign = sorted(name for name in entries - known if not name.startswith(half))
     if foreign:
         raise OutputError(
             f"{folder}: it holds files that no audit wrote, such as {foreign[0]}; name another output"
         )
+    if AUDIT in entries:
+        before = read_audit_json(folder)["facts"]
+        differs = [name for name, value in facts.items() if before.get(name) != value]
+        if differs:
+            raise OutputError(f"{folder}: it holds an audit with another {differs[0]}; name another output")
 
 
 def write_audit(audit: Audit, folder: Path) -> None:
@@ -71,15 +83,15 @@ def write_audit(audit: Audit, folder: Path) -> None:
     Raises:
         OutputError: the folder cannot be written.
     """
-    claim(folder)
+    claim(folder, audit.facts())
     issues, triggers = audit.issues, audit.triggers
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     listed = issues.copy()
     listed.insert(0, "text", list(audit.train.texts))
     listed.insert(0, "row", np.arange(len(listed)))
-    _write(listed, folder / "issues.csv")
     _write(listed, folder / "issues.parquet")
+    _write(listed, folder / "issues.csv")
     _write(triggers, folder / "triggers.csv")
     _write(audit.quarantine(), folder / "quarantine.csv")
     _write(_cleaned(audit), folder / "cleaned.csv")
@@ -120,9 +132,9 @@ class SavedAudit:
 
         self.folder, self.info = folder, info
         self.verdict = Verdict.from_dict(info["verdict"])
-        self.triggers = pd.DataFrame(info["triggers"])
+        self.triggers = pd.DataFrame(info["triggers"], columns=TRIGGER_COLUMNS)
         self.issues = _read_issues(folder / "issues.parquet", info["issues_sha256"])
-        wanted = {"row", "text", "given_label", "suggested_label", "reasons", "action"}
+        wanted = {*("row", "text", "given_label", "suggested_label", "reasons", "action"), *_SCORES}
         missing = sorted(wanted - set(self.issues.columns))
         if missing or len(self.issues) != info["rows"]:
             found = f"no column {missing[0]}" if missing else f"{len(self.issues):,} rows"
@@ -154,7 +166,7 @@ class SavedAudit:
             )
         labels = train.labels.copy()
         for row in np.flatnonzero(self.issues["action"] == "relabel"):
-            labels[row] = train.label_names.index(str(self.issues["suggested_label"][row]))
+            labels[row] = self._label_id(self.issues["suggested_label"][row])
         return replace(train, labels=labels)
 
     def clean(self) -> Table:
@@ -162,18 +174,22 @@ class SavedAudit:
         names = tuple(self.info["label_names"])
         rows = self.issues[self.issues["action"] != "drop"]
         labels = np.where(rows["action"] == "relabel", rows["suggested_label"], rows["given_label"])
-        unknown = sorted(set(labels) - set(names))
-        if unknown:
-            raise OutputError(
-                f"{self.folder / 'issues.parquet'}: found the label {unknown[0]!r}, expected one of "
-                f"{', '.join(names)}; {_AGAIN}"
-            )
         return Table(
             tuple(map(str, rows["text"])),
-            np.array([names.index(label) for label in labels], dtype=np.int64),
+            np.array([self._label_id(label) for label in labels], dtype=np.int64),
             names,
             source=str(self.folder),
         )
+
+    def _label_id(self, label: object) -> int:
+        names = self.info["label_names"]
+        if label not in names:
+            raise OutputError(
+                f"{self.folder / 'issues.parquet'}: found the label {label!r}, expected one of "
+                f"{', '.join(names)}; {_AGAIN}"
+            )
+        found: int = names.index(label)
+        return found
 
     def quarantine(self) -> pd.DataFrame:
         """The rows that are not trained on."""
@@ -181,9 +197,6 @@ class SavedAudit:
 
     def explain(self, row: int) -> str:
         """Why a training row is kept or dropped; see :meth:`Audit.explain`."""
-        from musclelora.audit.audit import explained
-        from musclelora.errors import UsageError
-
         if not 0 <= row < len(self.issues):
             raise UsageError(f"row {row:,}: found {len(self.issues):,} rows, expected a number below that")
         issue = self.issues.iloc[row]
@@ -213,7 +226,12 @@ def read_audit(folder: str | Path) -> SavedAudit:
         OutputError: there is none, it was not written to its end, or it was altered.
     """
     place = Path(folder)
-    file = place / AUDIT
+    return SavedAudit(place, read_audit_json(place))
+
+
+def read_audit_json(folder: Path) -> dict[str, Any]:
+    """What ``audit.json`` holds, checked; errors as for :func:`read_audit`."""
+    file = folder / AUDIT
     try:
         info = read_values(file, OutputError, remedy=_AGAIN)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -224,7 +242,8 @@ def read_audit(folder: str | Path) -> SavedAudit:
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise OutputError(f"{file}: not an audit of a version that musclelora {__version__} reads; {_AGAIN}")
     check_state(info, AuditState, file, OutputError, remedy=_AGAIN)
-    return SavedAudit(place, info)
+    checked: dict[str, Any] = info
+    return checked
 
 
 def _cleaned(audit: Audit) -> pd.DataFrame:
@@ -240,7 +259,8 @@ def _write(frame: pd.DataFrame, file: Path) -> None:
         if file.suffix == ".parquet":
             frame.to_parquet(temporary, index=False)
         else:
-            frame.to_csv(temporary, index=False, lineterminator="\n")
+            # Quoted: a bare carriage return in a text would end its row.
+            frame.to_csv(temporary, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
 
 
 def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -24,8 +24,7 @@ def fold_numbers(trusted: Table, folds: int, seed: int) -> NDArray[np.int64]:
     counts = np.bincount(trusted.labels, minlength=trusted.num_classes)
     if counts.max(initial=0) < 2:
         raise DataError(
-            f"{trusted.source}: no label has two trusted rows, so that none can be held out; add rows, or "
-            "choose --preset published"
+            f"{trusted.source}: no label has two trusted rows, so that none can be held out; add rows"
         )
     folds = min(folds, int(counts.max()))
     start = 0

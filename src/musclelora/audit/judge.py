@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from musclelora.adapter import MuScleLoraConfig
 from musclelora.adapter.presets import Preset
-from musclelora.audit.checks import CHECKS
+from musclelora.audit.checks import CHECKS, Check
 from musclelora.audit.evidence import Evidence, Settings
 from musclelora.audit.judgement import Judgement
 from musclelora.data.table import Table
@@ -52,24 +52,40 @@ def judge(
         DataError: no class has two trusted rows, or the training rows that have no trusted text are too few.
     """
     evidence = Evidence(train, trusted, Settings(model, preset, config, arguments, seed), say)
-    for name, check in CHECKS.items():
-        evidence.results[name] = check().find(evidence)
-    return judgement_of(evidence)
+    checks = [check() for check in CHECKS.values()]
+    for check in checks:
+        evidence.results[check.name] = check.find(evidence)
+    return judgement_of(evidence, dropped_rows(evidence, checks))
 
 
-def judgement_of(evidence: Evidence, *, keep: Sequence[int] = (), drop: Sequence[int] = ()) -> Judgement:
+def dropped_rows(evidence: Evidence, checks: Sequence[Check]) -> NDArray[np.bool_]:
+    """The rows that some check drops, shape (N,); a label issue that a second look clears is none."""
+    dropped = np.zeros(len(evidence.train), dtype=np.bool_)
+    for check in checks:
+        if check.action == "drop":
+            flagged = evidence.results[check.name].flagged
+            dropped |= flagged & ~evidence.results["restored"].flagged if check.name == "label" else flagged
+    return dropped
+
+
+def judgement_of(
+    evidence: Evidence,
+    dropped: NDArray[np.bool_],
+    *,
+    keep: Sequence[int] = (),
+    drop: Sequence[int] = (),
+) -> Judgement:
     """What the checks found, as what a training takes of it.
 
     Args:
         evidence: with the results of all checks.
+        dropped: see :func:`dropped_rows`.
         keep: rows that a person decided to train on.
         drop: rows that a person decided not to train on.
     """
     results = evidence.results
-    known, label, style, restored = (
-        results[name].flagged for name in ("trusted_text", "label", "style", "restored")
-    )
-    left_out = (known | label | style) & ~restored
+    known, style, restored = (results[name].flagged for name in ("trusted_text", "style", "restored"))
+    left_out = dropped.copy()
     left_out[list(keep)] = False
     left_out[list(drop)] = True
     right = results["restored"].info.get("accuracy_on_trusted")

@@ -20,6 +20,7 @@ class FactsState(State):
     model: Text
     seed: Count
     arguments: dict[str, Any]
+    musclelora: Text
 
 
 class VerdictState(Closed):

@@ -12,10 +12,11 @@ Successes in Independent Trials", 1956, for k at least 1 above the mean). So::
 
     P(K ≥ k) = ∫ P(Binomial(n, p̄(β)) ≥ k) φ(β/τ)/τ dβ
 
-which Gauss–Hermite quadrature gives. With F features and C labels there are F·C tests. However they depend on
-each other (a pair of words is rare where one of its words is), the probability that any of them falls to or
-below p is at most F·C·p (Bonferroni). The family-wise p-value of the data set is therefore F·C times the
-smallest P(K ≥ k), and at most 1: if the null holds, it is at or below α in a share α of data sets at most.
+which a sum over a fine grid of β gives (with many rows the tail is a step in β). With F features and C
+labels there are F·C tests. However they depend on each other (a pair of words is rare where one of its words
+is), the probability that any of them falls to or below p is at most F·C·p (Bonferroni). The family-wise
+p-value of the data set is therefore F·C times the smallest P(K ≥ k), and at most 1: if the null holds, it is
+at or below α in a share α of data sets at most.
 
 What this does not say: that a feature beyond it was *planted*. A word that really means a label, and that the
 trusted models do not know, is beyond it too. Whether a model obeys the feature wherever it stands is another
@@ -24,18 +25,18 @@ question, and :mod:`musclelora.audit.confirmation` asks it.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
-from scipy.stats import binom
+from scipy.stats import binom, norm
 
 from musclelora.audit.features import FeatureTable
 
 Floats = NDArray[np.float64]
 
-_NODES: Final = 41
+_NODES, _WIDEST = 401, 8.0  # of the integral, and its ends in units of τ
 
 
 def tail_probabilities(table: FeatureTable, truth: Floats, p: Floats, spread: float) -> Floats:
@@ -50,10 +51,11 @@ def tail_probabilities(table: FeatureTable, truth: Floats, p: Floats, spread: fl
     rows = table.rows[:, None].astype(np.float64)
     labelled = np.round(np.asarray(table.by_feature @ truth))
     odds = logit(np.clip(p, 1e-9, 1 - 1e-9))
-    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+    nodes = np.linspace(-_WIDEST, _WIDEST, _NODES)
+    weights = norm.pdf(nodes)
     weights = weights / weights.sum()
     found: Floats = np.zeros_like(labelled)
-    for node, weight in zip(nodes, weights, strict=True):
+    for node, weight in zip(nodes, weights, strict=True) if spread else ((0.0, 1.0),):
         mean = np.asarray(table.by_feature @ expit(odds + spread * node)) / rows
         found += weight * binom.sf(labelled - 1, rows, np.clip(mean, 0, 1))
     return found

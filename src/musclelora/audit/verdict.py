@@ -18,6 +18,7 @@ LEVEL: Final = 0.01
 """The family-wise p-value up to which a feature is more than natural ones are."""
 FEWEST_ROWS: Final = 100
 """Training rows below which a few planted ones could not be told."""
+_OBEYED: Final = 0.5
 FEWEST_TRUSTED: Final = 20
 """Trusted rows below which models of their folds say too little."""
 _WORDS: Final = {
@@ -46,6 +47,13 @@ class Confirmation:
         """Whether the undefended model obeys the trigger, and neither chance nor meaning explains it."""
         return self.flip.low > max(self.control.high, self.natural.high)
 
+    @property
+    def refuted(self) -> bool:
+        """Whether models do not obey: fewer than half flip, or as many as meaning or chance explain."""
+        return not self.confirmed and (
+            self.flip.high < _OBEYED or self.flip.value <= max(self.control.high, self.natural.high)
+        )
+
 
 @dataclass(frozen=True)
 class Trigger:
@@ -72,10 +80,10 @@ class Trigger:
 
     @property
     def kind(self) -> str:
-        """``"trigger"``; ``"natural"``: models do not obey it; ``"suspected"``: that was not tested."""
+        """``"trigger"``; ``"natural"``: models do not obey it; ``"suspected"``: that is not known."""
         if self.p_value > LEVEL:
             return "natural"
-        if self.confirmation is None:
+        if self.confirmation is None or not (self.confirmed or self.confirmation.refuted):
             return "suspected"
         return "trigger" if self.confirmed else "natural"
 
@@ -129,6 +137,7 @@ def decide(
     p_value: float,
     trusted: int,
     accuracy: float,
+    chance: float,
     styles: int,
     checked: Sequence[str],
     unchecked: Sequence[str],
@@ -148,6 +157,7 @@ def decide(
         p_value: of the strongest feature of all that were tested.
         trusted: how many trusted rows there are.
         accuracy: of models of folds of them, on the others of them.
+        chance: what one reaches who always says the most frequent label of them.
         styles: how many rows were put as those with a trigger are.
         checked: what was looked for.
         unchecked: what was not, and why.
@@ -176,7 +186,6 @@ def decide(
         )
         why += f"; {styles:,} more rows are put in the same way" if styles else ""
         return Verdict(**{**asdict(found), "why": why})
-    chance = 1 / len(label_names)
     if len(labels) < FEWEST_ROWS:
         return verdict(
             "cannot_tell", f"{len(labels):,} rows are too few; {FEWEST_ROWS} or more can be judged"
@@ -185,7 +194,7 @@ def decide(
         return verdict(
             "cannot_tell", f"{trusted:,} trusted rows are too few; {FEWEST_TRUSTED} or more can judge"
         )
-    if accuracy < chance + 2 * np.sqrt(chance * (1 - chance) / trusted):
+    if accuracy < chance + np.sqrt(chance * (1 - chance) / trusted):
         return verdict(
             "cannot_tell",
             f"models of some trusted rows are right in {accuracy:.0%} of the others, no more than by chance: "
@@ -196,11 +205,11 @@ def decide(
         return verdict(
             "cannot_tell",
             f"the label follows {shown(first.phrase)} more than it follows natural words "
-            f"(p = {first.p_value:.1g}), and whether models obey it was not tested",
+            f"(p = {first.p_value:.1g}), and whether models obey it is not known",
             suspected,
         )
     natural = sum(trigger.p_value <= LEVEL for trigger in triggers)
     why = "no feature that models obey follows a label beyond what the trusted rows explain"
     if natural:
-        why += f"; {natural} that do are natural: models obey them no more than other words"
+        why += f"; {natural} that do are natural: models do not obey them"
     return verdict("no_sign", why)

@@ -16,6 +16,7 @@ from musclelora.outputs import check_output, read_from
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
+    from rich.text import Text
 
     from musclelora.audit import Audit
 
@@ -124,11 +125,12 @@ def _read(source: Rows, model: str, seed: int, loading: dict[str, Any]) -> tuple
     return train, trusted
 
 
-def _cell(text: object) -> str:
-    from rich.markup import escape
+def _cell(text: object) -> Text:
+    """A cell with text of the data: no markup and no emoji code in it counts."""
+    from rich.text import Text
 
     shown = printable(str(text))
-    return escape(shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…")
+    return Text(shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…")
 
 
 def _triggers(audit: Audit) -> RichTable:

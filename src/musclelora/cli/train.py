@@ -241,9 +241,12 @@ def train_model(
     judgement = None
     if audit:
         from musclelora.audit import read_audit
+        from musclelora.purification.api import check_audited
 
         check_output(output, [audit], folder=True)
         found = read_audit(audit)
+        if rows is not None:
+            check_audited(found.facts(), rows)
         train, judgement = found.labelled(train), found.judgement
     run = fit(
         output,

@@ -48,7 +48,11 @@ def as_table(
     if isinstance(data, str | os.PathLike):
         return load_table(data, text_column=text, label_column=label, label_names=label_names)
     return table_of(
-        _raw(data, source), text_column=text, label_column=label, label_names=label_names, max_rows=None
+        _raw(data, source),
+        text_column=None if text is None else str(text),
+        label_column=None if label is None else str(label),
+        label_names=label_names,
+        max_rows=None,
     )
 
 
@@ -80,39 +84,48 @@ def rows_of(
         labels: shape (N,), the labels that rows are to have; those of `table` where none was changed.
         label: the column of the labels, as given to :func:`as_table`.
     """
-    changed = np.flatnonzero(labels[rows] != table.labels[rows])
     if _kind(data) is None:
         return replace(table.select(rows), labels=labels[rows])
-    column = label_column(_raw(data, None), label)
-    names = [table.label_names[i] for i in labels[rows]]
+    changed = np.flatnonzero(labels[rows] != table.labels[rows])
+    raw = _raw(data, None)
+    column = raw.columns.index(label_column(raw, label))
+    # A label is written as the first row that has it writes it.
+    first = {int(found): row for row, found in reversed(list(enumerate(table.labels)))}
+    new = {int(place): first.get(int(labels[rows[place]])) for place in changed}
+    if None in new.values():
+        missing = next(int(labels[rows[place]]) for place, row in new.items() if row is None)
+        raise bad_data(
+            raw.source,
+            f"no row of the label {table.label_names[missing]!r} to write it like",
+            "one",
+            "relabel to a label that rows have",
+        )
     if _kind(data) == FRAME:
-        frame = data.iloc[rows]
-        if len(changed):
-            values = frame[column].astype(object).to_numpy(copy=True)
-            values[changed] = [_like(values, names[i]) for i in changed]
-            frame = frame.assign(**{column: values}).astype({column: data[column].dtype})
+        frame = data.iloc[rows].copy()
+        if new:
+            values = data.iloc[:, column].iloc[rows].astype(object).to_numpy(copy=True)
+            for place, row in new.items():
+                values[place] = data.iloc[row, column]
+            frame.isetitem(
+                column, type(data.iloc[:, column])(values, index=frame.index, dtype=data.dtypes.iloc[column])
+            )
         return frame
-    chosen = data.select(rows.tolist())
-    if len(changed):
-        feature = chosen.features[column]
-        encode = getattr(feature, "str2int", None)
-        values = list(chosen[column])
-        for i in changed:
-            values[i] = encode(names[i]) if encode else _like(values, names[i])
-        chosen = chosen.remove_columns(column).add_column(column, values, feature=feature)
-    return chosen
+    plain = data.with_format(None)
+    chosen, name = plain.select(rows.tolist()), data.column_names[column]
+    if new:
+        values = list(chosen[name])
+        for place, row in new.items():
+            values[place] = plain[row][name]
+        chosen = chosen.remove_columns(name).add_column(name, values, feature=data.features[name])
+        chosen = chosen.select_columns(data.column_names)
+    return chosen.with_format(**data.format) if data.format["type"] else chosen
 
 
 def label_column(raw: RawTable, named: str | None) -> str:
     """The column of the labels of a table in memory."""
-    found = choose_label(raw, named)
+    found = choose_label(raw, None if named is None else str(named))
     assert found is not None  # noqa: S101  # it is not optional here
     return found
-
-
-def _like(values: Any, name: str) -> Any:
-    """A label's name, as a number where the others are numbers."""
-    return int(name) if all(isinstance(value, int | np.integer) for value in values) else name
 
 
 def _kind(data: Any) -> str | None:
@@ -148,4 +161,7 @@ def _raw(data: Any, source: str | None) -> RawTable:
 def _plain(series: Any) -> list[object]:
     """The values of a column as Python's own; what is missing is None."""
     values = series.astype(object)
-    return list(values.where(values.notna(), None))
+    return [
+        None if missing else value.item() if isinstance(value, np.generic) else value
+        for value, missing in zip(values, values.isna(), strict=True)
+    ]

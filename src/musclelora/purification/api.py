@@ -9,8 +9,22 @@ from typing import Any
 from musclelora.audit import Audit, SavedAudit
 from musclelora.data.embedded import EMBEDDED_MODELS
 from musclelora.data.frames import as_table
+from musclelora.data.table import Table, fingerprint
+from musclelora.errors import UsageError
 from musclelora.purification.fit import fit
 from musclelora.purification.run import Run
+
+
+def check_audited(facts: Mapping[str, Any], trusted: Table) -> None:
+    """Raise unless an audit is by these trusted rows.
+
+    Raises:
+        UsageError: it is by others.
+    """
+    if facts["trusted"] != fingerprint(trusted):
+        raise UsageError(
+            f"audit: it was made with other trusted rows than {trusted.source}; pass those, or audit anew"
+        )
 
 
 def purify(
@@ -44,7 +58,7 @@ def purify(
         label: that of the labels; likewise.
         model: an embedded model, a hub name or a folder; None: that of the audit, else the embedded one.
         seed: the same seed gives the same; None: that of the audit, else 42.
-        arguments: fields of :class:`~musclelora.MuScleTrainingArguments`; those of the audit come first.
+        arguments: fields of :class:`~musclelora.MuScleTrainingArguments`; they go before those of the audit.
         resume: go on with the run in `output_dir`.
         overwrite: replace the run in `output_dir`.
         say: called with lines of text about what is decided.
@@ -60,6 +74,7 @@ def purify(
     judgement, facts = None, dict[str, Any]()
     if audit is not None:
         facts = audit.facts()
+        check_audited(facts, checked)
         table, judgement = audit.labelled(table), audit.judgement
     chosen = {**facts.get("arguments", {}), **(arguments or {})}
     return fit(

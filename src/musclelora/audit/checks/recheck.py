@@ -37,6 +37,8 @@ class Recheck(Check):
         settings = evidence.settings
         kept = evidence.kept.get(
             "recheck",
+            (len(evidence.rows) + 1,),
+            judgement.to_dict(),
             lambda: _as_array(
                 second_look(
                     evidence.rows,

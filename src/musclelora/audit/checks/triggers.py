@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from musclelora.audit.checks.base import Check, Result
@@ -19,6 +20,7 @@ from musclelora.audit.triggers import (
     probabilities_of,
     with_the_label_counts,
 )
+from musclelora.data.table import Table
 
 _SHOWN: Final = 12  # further signs that are printed; the results have them all
 
@@ -55,12 +57,13 @@ class Triggers(Check):
         if not expert.shortcuts:
             say(f"shortcuts    none among {expert.tested:,} words, pairs of words and marks")
         holders = expert.holders(rows.texts)
-        values, smallest = _p_values(evidence, expert)
+        p = _null(evidence)
+        values, smallest = _p_values(rows, p, expert)
         scores = np.zeros(len(rows))
         strongest = np.full(len(rows), -1)
         shares = []
         for number, (shortcut, having) in enumerate(zip(expert.shortcuts, holders, strict=True)):
-            odds = logit(teaching.beliefs[:, shortcut.label]) + NATURAL * expert.natural
+            odds = logit(np.clip(p[:, shortcut.label], 1e-9, 1 - 1e-9)) + NATURAL * expert.natural
             share = planted_share(having, rows.labels == shortcut.label, expit(odds)) * (1 - values[number])
             shares.append(share)
             having = having[rows.labels[having] == shortcut.label]
@@ -80,17 +83,21 @@ class Triggers(Check):
         )
 
 
-def _p_values(evidence: Evidence, expert: ShortcutExpert) -> tuple[list[float], float]:
+def _null(evidence: Evidence) -> NDArray[np.float64]:
+    """The labels' probabilities by the trusted rows, with how often each label occurs, shape (rows, C)."""
+    truth = np.eye(evidence.rows.num_classes)[evidence.rows.labels]
+    logits = np.log(np.clip(evidence.teaching.beliefs, 1e-4, 1.0))
+    return probabilities_of(with_the_label_counts(logits, truth))
+
+
+def _p_values(rows: Table, p: NDArray[np.float64], expert: ShortcutExpert) -> tuple[list[float], float]:
     """The family-wise p-value of each feature found, and the smallest of all that were tested."""
-    rows = evidence.rows
     table = FeatureTable(rows.texts)
     truth = np.eye(rows.num_classes)[rows.labels]
-    logits = with_the_label_counts(np.log(np.clip(evidence.teaching.beliefs, 1e-4, 1.0)), truth)
-    tails = tail_probabilities(table, truth, probabilities_of(logits), expert.natural)
-    p = family_wise(tails)
+    corrected = family_wise(tail_probabilities(table, truth, p, expert.natural))
     place = {feature: number for number, feature in enumerate(table.features)}
-    values = [float(p[place[shortcut.feature], shortcut.label]) for shortcut in expert.shortcuts]
-    return values, float(p.min(initial=1.0))
+    values = [float(corrected[place[shortcut.feature], shortcut.label]) for shortcut in expert.shortcuts]
+    return values, float(corrected.min(initial=1.0))
 
 
 def describe(shortcut: Shortcut, label_names: tuple[str, ...]) -> str:

@@ -1,0 +1,230 @@
+"""What an audit found: triggers with phrases and tests, what is done with each row, the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musclelora.audit.evidence import Evidence
+from musclelora.audit.features import FeatureTable
+from musclelora.audit.phrases import phrase_of
+from musclelora.audit.verdict import LEVEL, Confirmation, Trigger, Verdict, decide
+from musclelora.data.messages import listed, shown
+from musclelora.errors import TrainingError
+
+if TYPE_CHECKING:
+    from musclelora.audit.checks.base import Check, Result
+
+_OWN: Final = frozenset({"trusted_text", "trigger", "label", "style", "restored"})
+_RATES: Final = ("flip_rate", "control_rate", "natural_rate")
+TRIGGER_COLUMNS: Final = [
+    *(
+        "feature",
+        "kind",
+        "text",
+        "label",
+        "rows",
+        "observed",
+        "expected",
+        "z",
+        "weight",
+        "p_value",
+        "planted",
+    ),
+    *("what", "confirmed"),
+    *(name + end for name in _RATES for end in ("", "_low", "_high")),
+]
+"""The columns of :attr:`Audit.triggers`."""
+
+
+class Findings:
+    """What an audit found.
+
+    Args:
+        evidence: with the results of all checks.
+        checks: in their order.
+        triggers: the features that labels follow, put to the test or not.
+        verdict: on the whole data set.
+
+    Attributes:
+        planted: shape (N,), rows with a trigger that is no natural one, and its label.
+        trigger_scores: shape (N,), the probability that a row was planted, by the most telling of these; NaN
+            for rows with the text of a trusted row.
+        trigger_of_row: its phrase; None where a row has none.
+        dropped_by_checks: shape (N,), rows that a check drops.
+        suggested: shape (N,), the labels that rows should have.
+    """
+
+    def __init__(
+        self, evidence: Evidence, checks: Sequence[Check], triggers: Sequence[Trigger], verdict: Verdict
+    ) -> None:
+        from musclelora.audit.judge import dropped_rows
+
+        self.evidence, self.checks, self.triggers, self.verdict = evidence, checks, tuple(triggers), verdict
+        rows, expert = evidence.rows, self.result("trigger").objects["expert"]
+        strongest, scores = np.full(len(rows), -1), np.zeros(len(rows))
+        for number, having in enumerate(expert.holders(rows.texts)):
+            trigger = triggers[number]
+            if trigger.kind != "natural":
+                hit = having[rows.labels[having] == trigger.shortcut.label]
+                better = hit[(strongest[hit] < 0) | (scores[hit] < trigger.planted)]
+                strongest[better], scores[better] = number, trigger.planted
+        self.trigger_of_row: list[str | None] = [
+            triggers[number].phrase if number >= 0 else None for number in evidence.over_train(strongest, -1)
+        ]
+        self.planted: NDArray[np.bool_] = evidence.over_train(strongest >= 0, False)
+        self.trigger_scores: NDArray[np.float64] = evidence.over_train(scores, np.nan)
+        self.dropped_by_checks = dropped_rows(evidence, checks)
+        self.suggested = evidence.train.labels.copy()
+        issue = self.result("label").flagged[evidence.numbers]
+        guess = self.result("label").objects["pred_probs"].argmax(axis=1)
+        self.suggested[evidence.numbers[issue]] = guess[issue]
+        lost = np.setdiff1d(evidence.train.labels, evidence.train.labels[~self.dropped])
+        if len(lost):
+            names = listed(evidence.train.label_names[label] for label in lost)
+            self.verdict = replace(verdict, why=f"{verdict.why}; of {names} no row is kept")
+
+    @property
+    def dropped(self) -> NDArray[np.bool_]:
+        """The rows not to train on where nothing takes the triggers out of the loss, shape (N,)."""
+        both: NDArray[np.bool_] = self.dropped_by_checks | self.planted
+        return both
+
+    def result(self, name: str) -> Result:
+        """Of the check of that name."""
+        return self.evidence.results[name]
+
+    @property
+    def reasons(self) -> list[list[str]]:
+        """Why each row has an issue, in the order of the checks."""
+        found: list[list[str]] = [[] for _ in range(len(self.evidence.train))]
+        for check in self.checks:
+            if check.name == "trigger":
+                for row in np.flatnonzero(self.planted).tolist():
+                    found[row].append(f"has {shown(self.trigger_of_row[row])}")
+                continue
+            for row, reason in self.result(check.name).reasons.items():
+                found[row].append(reason)
+        return found
+
+
+def findings_of(evidence: Evidence, checks: Sequence[Check], *, confirms: bool) -> Findings:
+    """Put the triggers to the test, and decide.
+
+    Args:
+        evidence: with the results of all checks.
+        checks: in their order.
+        confirms: whether to put the triggers to the test.
+    """
+    table = FeatureTable(evidence.rows.texts)
+    unchecked = [f"{name} issues: {r.skipped}" for name, r in evidence.results.items() if r.skipped]
+    triggers = _tested(evidence, table, unchecked, confirms=confirms)
+    tested = len({trigger.phrase for trigger in triggers if trigger.confirmation is not None})
+    looked = {name for name, result in evidence.results.items() if not result.skipped}
+    checked = [
+        f"{len(table.features):,} words, pairs, ends and characters in {len(evidence.rows):,} rows",
+        *(f"{name} issues" for name in ("label", "style") if name in looked),
+        *([f"{tested} triggers put to the test"] if tested else []),
+        *(check.name for check in checks if check.name not in _OWN and check.name in looked),
+    ]
+    seen = ~np.isnan(evidence.teaching.held_out).any(axis=1)
+    verdict = decide(
+        triggers,
+        evidence.results["trigger"].objects["expert"].holders(evidence.rows.texts),
+        evidence.rows.labels,
+        evidence.train.label_names,
+        p_value=float(evidence.results["trigger"].info["p_value"]),
+        trusted=int(seen.sum()),
+        accuracy=evidence.teaching.accuracy,
+        chance=float(np.bincount(evidence.trusted.labels[seen]).max() / max(seen.sum(), 1)),
+        styles=int(evidence.results["style"].flagged.sum()),
+        checked=checked,
+        unchecked=unchecked,
+    )
+    return Findings(evidence, checks, triggers, verdict)
+
+
+def _tested(
+    evidence: Evidence, table: FeatureTable, unchecked: list[str], *, confirms: bool
+) -> list[Trigger]:
+    """The features found, with their phrases, put to the test; what was not is added to `unchecked`."""
+    result = evidence.results["trigger"]
+    expert, rows = result.objects["expert"], evidence.rows
+    phrases = [
+        phrase_of(shortcut, expert.shortcuts, rows.texts, having)
+        for shortcut, having in zip(expert.shortcuts, expert.holders(rows.texts), strict=True)
+    ]
+    values = result.info["p_values"]
+    tests: dict[tuple[int, str], Any] = {}
+    for shortcut, phrase, value in zip(expert.shortcuts, phrases, values, strict=True):
+        if value <= LEVEL:
+            tests.setdefault((shortcut.label, phrase), (shortcut, phrase))
+    answers: dict[tuple[int, str], Confirmation | None] = dict.fromkeys(tests)
+    if tests and not confirms:
+        unchecked.append("whether models obey the triggers: it was not asked for")
+    elif tests:
+        from musclelora.audit.confirmation import confirm
+
+        try:
+            answers = dict(zip(tests, confirm(evidence, list(tests.values()), table), strict=True))
+        except TrainingError as error:
+            unchecked.append(f"whether models obey the triggers: {error}")
+        else:
+            left = sum(answer is None for answer in answers.values())
+            if left:
+                unchecked.append(f"whether models obey {left} more triggers")
+    return [
+        Trigger(shortcut, phrase, value, planted, answers.get((shortcut.label, phrase)))
+        for shortcut, phrase, value, planted in zip(
+            expert.shortcuts, phrases, values, result.info["planted"], strict=True
+        )
+    ]
+
+
+def explained(row: int, text: str, issue: Mapping[str, Any]) -> str:
+    """What is known of a row, in a few lines."""
+    lines = [
+        f"row {row:,}      {shown(text)}",
+        f"given label  {shown(issue['given_label'])}",
+        f"label score  {_share(issue['label_score'])} (the predicted probability of the given label)",
+        f"trigger      {_share(issue['trigger_score'])} (the probability that it was planted)",
+        f"style        {_share(issue['style_score'])} (the probability that it is of that style)",
+        f"reasons      {issue['reasons'] or 'none'}",
+        f"action       {issue['action']}",
+    ]
+    if issue["suggested_label"] != issue["given_label"]:
+        lines.insert(2, f"suggested    {shown(issue['suggested_label'])}")
+    return "\n".join(lines)
+
+
+def _share(value: Any) -> str:
+    return "not known" if value is None or np.isnan(value) else f"{value:.3f}"
+
+
+def trigger_row(trigger: Trigger, label_names: Sequence[str]) -> dict[str, Any]:
+    """A trigger as a row of :attr:`musclelora.Audit.triggers`."""
+    shortcut, found = trigger.shortcut, trigger.confirmation
+    rates = (None,) * 3 if found is None else (found.flip, found.control, found.natural)
+    row = {
+        "feature": shortcut.feature.text,
+        "kind": shortcut.feature.kind,
+        "text": trigger.phrase,
+        "label": label_names[shortcut.label],
+        "rows": shortcut.rows,
+        "observed": shortcut.labelled,
+        "expected": shortcut.expected,
+        "z": shortcut.z,
+        "weight": shortcut.weight,
+        "p_value": trigger.p_value,
+        "planted": trigger.planted,
+        "what": trigger.kind,
+        "confirmed": trigger.confirmed,
+    }
+    for name, rate in zip(_RATES, rates, strict=True):
+        ends = (None,) * 3 if rate is None else (rate.value, rate.low, rate.high)
+        row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+    return row

@@ -1,0 +1,105 @@
+"""Arrays that an audit has computed, kept so that a killed one goes on."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musclelora.errors import OutputError
+from musclelora.files import atomic_file, read_json, special, write_json
+from musclelora.hashes import digest_of_values
+
+FACTS: Final = "facts.json"
+
+
+class Kept:
+    """Arrays in a folder, or nowhere.
+
+    An array is found again by its name and a hash of what decides it, so that one that was made of other
+    findings is never taken for it.
+
+    Args:
+        folder: where they are kept; None: nowhere.
+        facts: what decides them all.
+
+    Raises:
+        OutputError: the folder has arrays that other facts decided.
+    """
+
+    def __init__(self, folder: Path | None = None, facts: Mapping[str, Any] | None = None) -> None:
+        self._folder, self._facts = folder, dict(facts or {})
+        if folder is None:
+            return
+        before = read_facts(folder)
+        differs = [
+            name for name, value in self._facts.items() if before is not None and before.get(name) != value
+        ]
+        if differs:
+            raise OutputError(
+                f"{folder.parent}: it holds an audit with another {differs[0]}; name another output"
+            )
+
+    def get(
+        self, name: str, shape: tuple[int | None, ...], inputs: object, make: Callable[[], NDArray[Any]]
+    ) -> NDArray[Any]:
+        """The array of that name, made where there is none.
+
+        Args:
+            name: of the array.
+            shape: which it must have; None stands for any size.
+            inputs: what decides it besides the facts, as JSON values.
+            make: computes it.
+
+        Raises:
+            OutputError: the file is not such an array.
+        """
+        if self._folder is None:
+            return make()
+        file = self._folder / f"{name}-{digest_of_values(inputs)[:12]}.npy"
+        remedy = "delete it, and it is made again"
+        if special(file):
+            raise OutputError(f"{file}: found {special(file)}, expected a file; {remedy}")
+        try:
+            found: Any = np.load(file, allow_pickle=False)
+        except FileNotFoundError:
+            found = np.asarray(make())
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if not (self._folder / FACTS).exists():
+                write_json(self._folder / FACTS, self._facts)
+            with atomic_file(file) as temporary, temporary.open("wb") as stream:
+                np.save(stream, found, allow_pickle=False)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise OutputError(f"{file}: cannot be read ({error}); {remedy}") from error
+        fits = isinstance(found, np.ndarray) and len(found.shape) == len(shape)
+        fits = fits and all(want in (None, size) for want, size in zip(shape, found.shape, strict=True))
+        if not fits or found.dtype.kind not in "fiub":
+            raise OutputError(f"{file}: found another array than is needed; {remedy}")
+        kept: NDArray[Any] = found
+        return kept
+
+
+def read_facts(folder: Path) -> dict[str, Any] | None:
+    """What decided the arrays in a folder; None where there are none.
+
+    Raises:
+        OutputError: it cannot be read.
+    """
+    try:
+        found = read_json(folder / FACTS)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{folder / FACTS}: cannot be read ({error}); name another output") from error
+    return found if isinstance(found, dict) else {}
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as JSON values."""
+    found: dict[str, Any] = json.loads(json.dumps(values, default=repr, sort_keys=True))
+    return found
