@@ -202,3 +202,12 @@ def test_no_command_destroys_what_it_was_given(
         done = cli(*map(named, line))
         assert (done.code, done.err.count("\n")) == (6, 1), (line, done)
         assert contents(tmp_path) == before, line
+
+
+def test_a_descriptor_of_an_input_is_that_input(tmp_path: Path) -> None:
+    file = tmp_path / "train.csv"
+    file.write_text("mine")
+    with file.open("a") as opened:
+        with pytest.raises(OutputError, match="it is"):
+            check_output(f"/dev/fd/{opened.fileno()}", [file])
+        check_output(f"/dev/fd/{opened.fileno()}", [tmp_path / "other.csv"])

@@ -147,7 +147,7 @@ def _streamed(path: str | os.PathLike[str]) -> Iterator[Path]:
                 shutil.copyfileobj(made, sys.stdout.buffer)
                 sys.stdout.flush()
             else:
-                with Path(path).open("ab", buffering=0) as stream:
+                with Path(path).open("ab") as stream:
                     shutil.copyfileobj(made, stream)
 
 
@@ -163,10 +163,15 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
             written.
     """
     target = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
-    taken = target.exists() and (not target.is_dir() or any(entry.name != LOCK for entry in target.iterdir()))
-    if taken and (not overwrite or not target.is_dir()):
-        raise OutputError(f"{target} already exists; name another output or pass --overwrite")
+
+    def check_free() -> None:
+        taken = target.exists() and (not target.is_dir() or any(e.name != LOCK for e in target.iterdir()))
+        if taken and (not overwrite or not target.is_dir()):
+            raise OutputError(f"{target} already exists; name another output or pass --overwrite")
+
+    check_free()
     with held(target, "musclelora export"), output_errors(target):
+        check_free()  # another may have ended since
         for leftover in target.parent.glob(f"{_prefix(target)}*"):
             if not leftover.name.endswith(_EARLIER):  # which is whole
                 shutil.rmtree(leftover, ignore_errors=True)

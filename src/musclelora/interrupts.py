@@ -33,6 +33,7 @@ _SECOND = 1.0
 _SHOW_CURSOR = b"\x1b[?25h"
 
 _GOES_ON = {
+    "audit": "; the same command goes on from what was computed",
     "train": "; the same command with --resume goes on from the last checkpoint",
     "spectrum": "; the same command with --resume goes on from the last checkpoint",
     "tune": "; the same command with --resume goes on with the trials that are left",

@@ -10,7 +10,7 @@ from typing import Any
 
 from musclelora.data.embedded import EMBEDDED_NAMES
 from musclelora.errors import OutputError
-from musclelora.files import is_stream, output_errors, special
+from musclelora.files import is_standard_output, is_stream, output_errors, special
 
 _KEPT = {"run.json": "a run", "tune.json": "a search", "grid.json": "a benchmark", "audit.json": "an audit"}
 """The file by which each folder that a command goes on with is known."""
@@ -47,6 +47,12 @@ def check_output(
         if folder or not stream:
             found, wanted = special(place) or "a stream", "a folder" if folder else "a file"
             raise OutputError(f"{place}: found {found}, expected {wanted} or nothing; name another output")
+        behind = Path(os.path.realpath(place))
+        if behind.is_file() and not is_standard_output(place):  # a descriptor of a plain file
+            for source in inputs:
+                if source is not None and os.fspath(source) and "\0" not in os.fspath(source):
+                    _check_apart(place, behind, Path(source))
+            _check_not_kept(place, behind)
         return
     with output_errors(place):
         _check_kind(place, folder=folder)

@@ -95,6 +95,8 @@ HOSTILE = {
     "a width of the filter": "{{ '%10000000000d' | format(1) }}",
     "a width of the method": "{{ '{:10000000000}'.format(1) }}",
     "a width of the method that is a value": "{{ '{:{}}'.format(1, 10000000000) }}",
+    "many widths": "{{ ('{0:99999}' * 10000).format(1) }}",
+    "many widths of the filter": "{{ ('%(a)99999d' * 10000) | format(a=1) }}",
     "a centred text": "{{ 'x' | center(10000000000) }}",
     "a padded text": "{{ 'x'.ljust(10000000000) }}",
     "tabs": "{{ '\t'.expandtabs(10000000000) }}",

@@ -313,3 +313,21 @@ def test_a_killed_process_ends_as_one_that_was_not_with_other_options(
     assert run(*arguments, *options, "--output", tmp_path / "whole")[0] == 0
     _kill_and_resume("before a checkpoint has its state", [*arguments, *options], tmp_path / "run")
     assert_same(tmp_path / "run", tmp_path / "whole")
+
+
+def test_the_best_epoch_is_kept_wherever_a_run_is_resumed_from(
+    fit_tiny: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The rate is so high that a later epoch is worse.
+    settings = {"arguments": {"num_train_epochs": 6, "learning_rate": 0.3}, "select_best": "dev"}
+    whole = fit_tiny(tmp_path / "whole", **settings)
+    best = whole.info["result"]["best_step"]
+    steps = whole.info["result"]["steps"]
+    assert best < steps, "the last epoch is the best: the test shows nothing"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        fit_tiny(Path("run"), callbacks=[Killer("end", 0)], **settings)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    fit_tiny(Path("../run"), resume=True, **settings)
+    assert_same(tmp_path / "run", tmp_path / "whole")

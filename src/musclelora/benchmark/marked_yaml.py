@@ -160,10 +160,11 @@ class _Reader:
             if -id(source) in self._inside:
                 raise UsageError(f"{self.path}:{line}: <<: found an alias of what it is in, expected another")
             entries = self._entries_of(source)
-            self._merged += len(entries)
+            self._merged += max(len(entries), 1)
             if self._merged > _MOST_NODES:
                 raise UsageError(f"{self.path}: found over {_MOST_NODES:,} merged keys, expected a grid")
-            merged = {**merged, **{name: pair for name, pair in entries.items() if name not in merged}}
+            for name, pair in entries.items():
+                merged.setdefault(name, pair)
         self._inside.remove(-id(node))
         found = self._entries[id(node)] = {**merged, **own}
         return found

@@ -42,6 +42,7 @@ SECONDS: Final = 20.0
 
 _ENTRY = 100
 _MOST_BITS = 4096
+_NUMBER = re.compile(r"[0-9]+")
 _WIDTH = re.compile(r"\d{6}|:[^{}]*\{|%[^%a-zA-Z]*\*")
 """What makes a format's result far longer than itself and its values: a width, or one among the values."""
 
@@ -286,6 +287,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
     def _check_format(self, text: str) -> None:
         if _WIDTH.search(text):
             raise OutOfBoundsError("it formats a value with a width that may be of any size")
+        self.work(sum(map(int, _NUMBER.findall(text))))  # as wide as all its widths together
 
 
 _FORMATS = ("format", "format_map")

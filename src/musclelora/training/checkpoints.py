@@ -16,7 +16,7 @@ from transformers.trainer import TRAINER_STATE_NAME, rotate_checkpoints
 
 from musclelora.adapter import Adapted
 from musclelora.errors import ModelError, MuScleLoraError, OutputError, TrainingError, UsageError
-from musclelora.files import special, write_json
+from musclelora.files import read_json, special, write_json
 from musclelora.hashes import altered, sha256_of_files
 from musclelora.state import Count, FileName, Sha256, State, read_state
 from musclelora.training.processes import not_ddp
@@ -163,6 +163,10 @@ class _Restore(TrainerCallback):
             sums = read_seal(folder)
             self._trainer._restore_sums(sums)
             control.should_training_stop = bool(sums["stopped"])
+            # The Trainer names it as its path was given then; the run may be resumed from another folder.
+            best = read_json(folder / TRAINER_STATE_NAME).get("best_model_checkpoint")
+            if best is not None and (folder.parent / Path(best).name).is_dir():
+                state.best_model_checkpoint = str(folder.parent / Path(best).name)
         return control
 
 
