@@ -497,6 +497,7 @@ def killed(number: int, name: str, known: Reference, home: Path, folder: Path, s
         if outcome.code == -signal.SIGKILL:
             break
         shutil.rmtree(place)
+        early *= 0.8
         moment = draw.uniform(early, moment)
     else:
         outcome.unsaid = f"this script: it ended by itself {_TRIES} times before it could be killed"
