@@ -38,6 +38,9 @@ _COMMANDS = {
 # What several processes do together; each of them would do any other command whole.
 _SHARED = ("train",)
 
+# What torch, its library of kernels and Python say when the machine has no room for memory or a thread.
+_NO_ROOM = ("can't allocate memory", "could not create a primitive", "can't start new thread")
+
 # What the back ends of torch.distributed say when a process does not answer any more.
 _LOST = re.compile("gloo|nccl|closed by peer|TCPStore", re.IGNORECASE)
 
@@ -132,6 +135,8 @@ def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     if isinstance(error, ImportError) and "failed to map segment" in str(error):  # of a library
+        return True
+    if isinstance(error, RuntimeError) and any(said in str(error) for said in _NO_ROOM):
         return True
     return torch is not None and isinstance(error, torch.OutOfMemoryError)
 
