@@ -420,11 +420,21 @@ def test_an_unexpected_error_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPat
     assert "unexpected LookupError: first second \\x1b[31m; run again with --debug" in one_line(done.err)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        RuntimeError("can't start new thread"),
+    ],
+    ids=["a GPU", "kernels", "the processor", "threads"],
+)
 def test_a_device_that_is_full_is_one_line_of_what_to_do(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, finished: Path
+    error: Exception, cli: Cli, monkeypatch: pytest.MonkeyPatch, finished: Path
 ) -> None:
     def broken(folder: Path) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        raise error
 
     monkeypatch.setattr("musclelora.purification.run.read_info", broken)
     done = cli("info", finished)
