@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from musclelora.audit.decisions import Decision, read_decisions
 from musclelora.audit.evidence import Evidence, Settings
 from musclelora.audit.findings import TRIGGER_COLUMNS, Findings, explained, findings_of, trigger_row
 from musclelora.audit.folds import FOLDS, fold_numbers
-from musclelora.audit.kept import Kept, plain
+from musclelora.audit.kept import EVIDENCE, Kept, plain
 from musclelora.audit.verdict import Verdict
 from musclelora.data.embedded import EMBEDDED_MODELS
 from musclelora.data.frames import as_table, rows_of
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
     from musclelora.audit.folder import SavedAudit
     from musclelora.audit.judgement import Judgement
-
-EVIDENCE: Final = "evidence"
-"""The folder of an audit's arrays, in its own."""
 
 
 class Audit:
@@ -269,7 +266,9 @@ class Audit:
         return [
             {
                 "name": check.name,
-                "flagged": int(found.result(check.name).flagged.sum()),
+                "flagged": int(
+                    (found.planted if check.name == "trigger" else found.result(check.name).flagged).sum()
+                ),
                 "skipped": found.result(check.name).skipped,
             }
             for check in found.checks

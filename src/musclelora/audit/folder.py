@@ -24,7 +24,7 @@ import numpy as np
 from musclelora import __version__
 from musclelora.audit.findings import TRIGGER_COLUMNS, explained
 from musclelora.audit.judgement import Judgement
-from musclelora.audit.kept import read_facts
+from musclelora.audit.kept import EVIDENCE, read_facts
 from musclelora.audit.schema import AuditState
 from musclelora.audit.verdict import Verdict
 from musclelora.data.table import Table, fingerprint
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 AUDIT: Final = "audit.json"
 FORMAT: Final = 1
-EVIDENCE: Final = "evidence"
 _SCORES: Final = ("label_score", "trigger_score", "style_score")
 _AGAIN: Final = "restore it, or audit the data again"
 

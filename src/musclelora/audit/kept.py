@@ -15,6 +15,8 @@ from musclelora.errors import OutputError
 from musclelora.files import atomic_file, read_json, special, write_json
 from musclelora.hashes import digest_of_values
 
+EVIDENCE: Final = "evidence"
+"""The folder of an audit's arrays, in its own."""
 FACTS: Final = "facts.json"
 
 

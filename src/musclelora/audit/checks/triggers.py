@@ -79,7 +79,7 @@ class Triggers(Check):
             evidence.over_train(scores, np.nan),
             reasons,
             {"planted": shares, "p_values": values, "p_value": smallest},
-            {"expert": expert, "strongest": evidence.over_train(strongest, -1)},
+            {"expert": expert},
         )
 
 
