@@ -153,3 +153,13 @@ def test_predicting_leaves_the_mode_of_the_model_as_it_was(tiny_model: Path) -> 
     first = classifier.predict(["word1 word2"]).probabilities
     assert backbone.model.training
     assert np.array_equal(classifier.predict(["word1 word2"]).probabilities, first)
+
+
+def test_a_classifier_that_computes_in_bfloat16_says_nearly_the_same_in_float32(tiny_model: Path) -> None:
+    backbone = load_backbone(tiny_model, ("bad", "good"))
+    parts = (backbone.model, backbone.tokenizer, ("bad", "good"), 16)
+    texts = [f"word{n} word{n + 1}" for n in range(8)]
+    exact, rounded = (Classifier(*parts, bf16=bf16).predict(texts).probabilities for bf16 in (False, True))
+    np.testing.assert_allclose(rounded, exact, atol=0.02)
+    assert rounded.dtype == np.float32
+    assert not np.array_equal(rounded, exact)

@@ -65,11 +65,15 @@ def sentence_embedder(
 
     @torch.no_grad()
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        encoded = tokenize(texts, tokenizer, length)
+        encoded.pop("truncated")
+        # Texts of like length together, so that little is padding.
+        order = sorted(range(len(texts)), key=lambda row: len(encoded["input_ids"][row]))
         vectors = []
-        for start in range(0, len(texts), batch_size):
-            encoded = tokenize(texts[start : start + batch_size], tokenizer, length)
-            encoded.pop("truncated")
-            batch = tokenizer.pad(encoded, return_tensors="pt").to(model.device)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            features = {name: [column[row] for row in rows] for name, column in encoded.items()}
+            batch = tokenizer.pad(features, return_tensors="pt").to(model.device)
             mask = batch["attention_mask"][..., None]
             if depth < 1:
                 layers = model(**batch, output_hidden_states=True).hidden_states
@@ -77,6 +81,6 @@ def sentence_embedder(
             else:
                 states = model(**batch).last_hidden_state.float()
             vectors.append(((states * mask).sum(1) / mask.sum(1).clamp_min(1)).cpu().numpy())
-        return np.concatenate(vectors)
+        return np.concatenate(vectors)[np.argsort(order)]
 
     return embed

@@ -62,12 +62,14 @@ class Classifier:
         tokenizer: its tokenizer.
         label_names: the C class names; index = label id.
         max_length: tokens beyond which a text is cut.
+        bf16: compute in bfloat16 autocast, as in a training with ``bf16``.
     """
 
     model: nn.Module
     tokenizer: Tokenizer
     label_names: tuple[str, ...]
     max_length: int
+    bf16: bool = False
 
     @torch.no_grad()
     def predict(
@@ -86,7 +88,8 @@ class Classifier:
         check_texts(texts)
         probabilities = np.zeros((len(texts), len(self.label_names)), dtype=np.float32)
         truncated = 0
-        with self.evaluating():
+        device = next(self.model.parameters()).device.type
+        with self.evaluating(), torch.autocast(device, torch.bfloat16, enabled=self.bf16):
             for rows, batch, cut in self.batches(texts, batch_size):
                 probabilities[rows] = self.model(**batch).logits.float().softmax(-1).cpu().numpy()
                 truncated += cut

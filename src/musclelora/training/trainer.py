@@ -155,7 +155,13 @@ class MuScleTrainer(AlignedTrainer):
     @property
     def classifier(self) -> Classifier:
         """The model as it is now, for predicting and evaluating."""
-        return Classifier(self.adapted.model, self.backbone.tokenizer, self.label_names_, self.max_length)
+        return Classifier(
+            self.adapted.model,
+            self.backbone.tokenizer,
+            self.label_names_,
+            self.max_length,
+            bool(self.args.bf16),
+        )
 
     def export(self, path: str | os.PathLike[str], *, format: str = "lora", overwrite: bool = False) -> None:  # noqa: A002
         """Write the trained classifier so that it loads without this package.
