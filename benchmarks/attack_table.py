@@ -33,7 +33,7 @@ from musclelora.data import Table, load_table
 from musclelora.data.openbackdoor import write_table
 from musclelora.evaluation import evaluate
 from musclelora.files import write_json
-from musclelora.purification import METHODS, fit
+from musclelora.purification import METHODS, train_classifier
 from record import argument_parser, earlier, machine
 
 ROOT = Path(__file__).parents[1]
@@ -145,7 +145,7 @@ def train_encoder(folder: Path, train: Table, options: argparse.Namespace, seed:
         "bf16": options.bf16,
         "disable_tqdm": True,
     }
-    run = fit(
+    run = train_classifier(
         folder, train=train, trusted=None, method=METHODS["full"], arguments=arguments, select_best="last"
     )
     return run.classifier

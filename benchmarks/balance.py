@@ -1,6 +1,6 @@
 """Do the default settings win without knowing the attack? SST-2's four published attacks, and BBC news.
 
-MuScleLoRA as `musclelora train` runs it (`--preset auto`) beside the oracle and training on the trusted rows
+What `musclelora train` does by default (purify) beside the oracle and training on the trusted rows
 alone, all with the embedded encoder, 96 trusted rows and nothing that reads a poison flag but the ASR:
 
   sst-2       badnets (clean labels), addsent, synbkd and stylebkd (mixed), a tenth of the rows poisoned, as
@@ -41,7 +41,7 @@ from musclelora.attacks import get_trigger, poison, trigger_test_set
 from musclelora.data import Table, bbc_news, load_table, select_trusted, stratified_split
 from musclelora.evaluation import evaluate
 from musclelora.files import write_json
-from musclelora.purification import METHODS, fit
+from musclelora.purification import METHODS, train_classifier
 from musclelora.purification.auto import REPEATS
 from musclelora.training.hardware import bf16_pays
 from record import argument_parser, earlier, machine
@@ -61,8 +61,8 @@ Job = tuple[str, int, str, str]
 """Data set, seed, case and method."""
 BASELINES = [("any", "oracle"), ("any", "trusted-only")]
 CASES = {
-    "sst-2": BASELINES + [(case, "musclelora") for case in (*ATTACKS, *LOWER_CASE, "unpoisoned")],
-    "bbc-news": BASELINES + [(case, "musclelora") for case in BBC],
+    "sst-2": BASELINES + [(case, "purify") for case in (*ATTACKS, *LOWER_CASE, "unpoisoned")],
+    "bbc-news": BASELINES + [(case, "purify") for case in BBC],
 }
 # Few rows make few steps: at the usual rate the fully trained oracle stays half trained.
 BBC_ORACLE = {"learning_rate": 2e-4, "per_device_train_batch_size": 16}
@@ -224,11 +224,11 @@ def trained(
     triggered: Mapping[str, Sequence[str]],
     target: int,
 ) -> dict[str, Any]:
-    """Train and measure; what MuScleLoRA chose is kept."""
+    """Train and measure; what purify chose is kept."""
     started = time.perf_counter()
     said: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
-        run = fit(
+        run = train_classifier(
             Path(folder) / "run",
             train=train,
             trusted=None if method == "oracle" else trusted,
@@ -248,20 +248,20 @@ def trained(
         "tried": automatic["tried"],
         "trusted_accuracy": automatic["judgement"]["trusted_accuracy"],
         "left_out": len(automatic["judgement"]["left_out"]),
-        "alike": len(automatic["judgement"]["alike"]),
+        "style_issues": len(automatic["judgement"]["style_issues"]),
         "shortcuts": [line.split(maxsplit=1)[1] for line in said if line.startswith(("shortcut ", "signs "))],
-        "let_back": len(automatic["judgement"]["let_back"]),
-        "look_accuracy": automatic["judgement"]["look_accuracy"],
+        "restored": len(automatic["judgement"]["restored"]),
+        "recheck_accuracy": automatic["judgement"]["recheck_accuracy"],
     }
     seconds = round(seconds, 1)
     return {"train_rows": len(train), "bf16": arguments["bf16"], "seconds": seconds, "chose": chose, **found}
 
 
 def compared(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each data set and case: means over seeds of MuScleLoRA, the oracle and trusted-only."""
+    """A row for each data set and case: means over seeds of purify, the oracle and trusted-only."""
     rows = []
-    baselines = {(c["data"], c["seed"], c["method"]) for c in cells if c["method"] != "musclelora"}
-    for data, case in dict.fromkeys((c["data"], c["case"]) for c in cells if c["method"] == "musclelora"):
+    baselines = {(c["data"], c["seed"], c["method"]) for c in cells if c["method"] != "purify"}
+    for data, case in dict.fromkeys((c["data"], c["case"]) for c in cells if c["method"] == "purify"):
         ours = [
             c
             for c in cells
@@ -272,8 +272,8 @@ def compared(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
             continue
         attack = ours[0].get("attack", case)
         row: dict[str, Any] = {"data": data, "case": case, "seeds": len(ours)}
-        for name in ("musclelora", "oracle", "trusted-only"):
-            group = ours if name == "musclelora" else [_beside(cells, c, name) for c in ours]
+        for name in ("purify", "oracle", "trusted-only"):
+            group = ours if name == "purify" else [_beside(cells, c, name) for c in ours]
             row[name] = {"cacc": 100 * float(np.mean([c["cacc"]["value"] for c in group]))}
             if attack in group[0]:
                 row[name]["asr"] = 100 * float(np.mean([c[attack]["value"] for c in group]))
@@ -284,20 +284,20 @@ def compared(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def asked(cells: list[dict[str, Any]]) -> dict[str, Any]:
     """What the table must show (in points), and whether it does; None where it is not measured yet."""
     rows = compared(cells)
-    sst = [r for r in rows if r["data"] == "sst-2" and "asr" in r["musclelora"] and r["case"] in ATTACKS]
-    excess = [r["musclelora"]["asr"] - r["oracle"]["asr"] for r in sst]
+    sst = [r for r in rows if r["data"] == "sst-2" and "asr" in r["purify"] and r["case"] in ATTACKS]
+    excess = [r["purify"]["asr"] - r["oracle"]["asr"] for r in sst]
     whole = len(sst) == len(ATTACKS)
     clean = [r for r in rows if r["case"] == "unpoisoned"]
     lost = [
         r["case"]
         for r in rows
         if r["data"] == "bbc-news"
-        and r["musclelora"]["cacc"] < r["trusted-only"]["cacc"]
-        and r["musclelora"]["asr"] > r["trusted-only"]["asr"]
+        and r["purify"]["cacc"] < r["trusted-only"]["cacc"]
+        and r["purify"]["asr"] > r["trusted-only"]["asr"]
     ]
 
     def margin(other: str, sign: int) -> float:
-        return min(sign * (r["musclelora"]["cacc"] - r[other]["cacc"]) for r in sst)
+        return min(sign * (r["purify"]["cacc"] - r[other]["cacc"]) for r in sst)
 
     return {
         "sst-2: excess ASR at most 15 for each attack": max(excess) <= 15 if whole else None,
@@ -305,7 +305,7 @@ def asked(cells: list[dict[str, Any]]) -> dict[str, Any]:
         "sst-2: CACC at least 5 above trusted-only": margin("trusted-only", 1) >= 5 if whole else None,
         "sst-2: CACC at most 5 below the oracle": margin("oracle", 1) >= -5 if whole else None,
         "sst-2: unpoisoned rows cost at most 3 of CACC": (
-            clean[0]["oracle"]["cacc"] - clean[0]["musclelora"]["cacc"] <= 3 if clean else None
+            clean[0]["oracle"]["cacc"] - clean[0]["purify"]["cacc"] <= 3 if clean else None
         ),
         "bbc-news: cases worse than trusted-only in both CACC and ASR": (
             lost if any(r["data"] == "bbc-news" for r in rows) else None
@@ -333,7 +333,7 @@ def print_table(cells: list[dict[str, Any]]) -> None:
     print("| data | case | CACC | trusted-only | oracle | ASR | trusted-only | oracle |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for row in compared(cells):
-        names = ("musclelora", "trusted-only", "oracle")
+        names = ("purify", "trusted-only", "oracle")
         values = [
             f"{row[name][key]:.1f}" if key in row[name] else "" for key in ("cacc", "asr") for name in names
         ]

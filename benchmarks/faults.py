@@ -181,7 +181,7 @@ def _timeless(values: Mapping[str, Any]) -> dict[str, Any]:
 
 _ROWS = "--train {home}/train.csv --trusted {home}/trusted.csv --model {home}/model --batch-size 8 --epochs 4"
 _TRAIN = f"train {_ROWS} --output OUT"
-_PUBLISHED = f"{_TRAIN} --preset published"
+_PUBLISHED = f"{_TRAIN} --method musclelora"
 _POISON = "poison {home}/train.csv --attack badnets --target good --overwrite --output OUT.csv"
 TASKS = {
     "train": Task(_TRAIN, of_run, "--resume"),

@@ -30,7 +30,7 @@ from musclelora.attacks import get_trigger
 from musclelora.attacks.responses import ResponseAttack, poison_pairs, trigger_test_prompts
 from musclelora.data.pairs import Pairs
 from musclelora.files import write_json
-from musclelora.generation import Generator, fit_generation
+from musclelora.generation import Generator, train_generator
 from musclelora.generation.evaluate import evaluate_answers
 from musclelora.purification import METHODS
 from questions import question_answers
@@ -131,7 +131,7 @@ def trained(
     """The decoder after training, and what is known of its training."""
     low_rank = METHODS[method].low_rank
     with tempfile.TemporaryDirectory() as folder:
-        run = fit_generation(
+        run = train_generator(
             Path(folder) / "run",
             train=train,
             trusted=trusted,

@@ -50,7 +50,7 @@ def prepared(folder: Path) -> dict[str, list[object]]:
     grid = {"models": [str(model)], **GRID, "seeds": 4}
     (folder / "grid.yaml").write_text(yaml.safe_dump(grid, sort_keys=False))
     train = ["train", "--train", folder / "train.csv", "--trusted", folder / "trusted.csv", "--model", model]
-    train += ["--preset", "published"]
+    train += ["--method", "musclelora"]
     code, _, err = run(*train, "--epochs", 1, "--output", folder / "run")
     if code:
         raise SystemExit(err)
@@ -58,7 +58,7 @@ def prepared(folder: Path) -> dict[str, list[object]]:
     long = folder / "long.csv"
     return {
         "train": [*train, "--epochs", 500, "--output"],
-        "auto": [*train, "--preset", "auto", "--epochs", 500, "--output"],
+        "auto": [*train, "--method", "purify", "--epochs", 500, "--output"],
         "predict": ["predict", folder / "run", long, "--batch-size", 4],
         "evaluate": ["evaluate", folder / "run", "--clean", long, "--batch-size", 4],
         "poison": ["poison", long, "--attack", "style:bible", "--rate", 0.2, "--target", "good", "--output"],

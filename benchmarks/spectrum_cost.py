@@ -198,7 +198,7 @@ def callback_cost(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from transformers.utils import logging
 
     from musclelora.data import Table
-    from musclelora.purification import METHODS, fit
+    from musclelora.purification import METHODS, train_classifier
     from musclelora.spectrum import SpectrumCallback, SpectrumSettings
     from musclelora.spectrum.records import Records
 
@@ -217,7 +217,7 @@ def callback_cost(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "run"
                 clock = processor_clock()
-                run = fit(
+                run = train_classifier(
                     path,
                     train=train,
                     trusted=trusted,
@@ -228,7 +228,6 @@ def callback_cost(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                         "disable_tqdm": True,
                         "save_strategy": "no",
                     },
-                    preset="published",
                     select_best="last",
                     callbacks=[clock, *([SpectrumCallback(path, train, settings)] if watched else [])],
                 )

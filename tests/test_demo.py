@@ -12,7 +12,7 @@ from musclelora.benchmark.grid import load_grid
 from musclelora.benchmark.plan import plan
 from musclelora.errors import OutputError
 
-METHODS = ["oracle", "vanilla", "lora", "trusted-only", "published", "musclelora"]
+METHODS = ["oracle", "vanilla", "lora", "trusted-only", "musclelora", "purify"]
 
 
 @pytest.fixture

@@ -100,8 +100,8 @@ def test_the_table_of_the_readme_is_what_was_measured() -> None:
         "vanilla",
         "lora",
         "trusted-only",
-        "published",
         "musclelora",
+        "purify",
     }
     for row in results["mean"]:
         shares = (f"{100 * row[name]:.1f}" for name in ("cacc", "asr", "excess_asr", "cacc_gap"))
@@ -191,7 +191,7 @@ def test_the_table_of_the_balance_is_what_was_measured() -> None:
         shares = []
         for key, (trained_on, method) in itertools.product(
             ("cacc", case.removesuffix(" in lower case")),
-            ((case, "musclelora"), ("any", "trusted-only"), ("any", "oracle")),
+            ((case, "purify"), ("any", "trusted-only"), ("any", "oracle")),
         ):
             found = [
                 c[key]["value"]
@@ -206,7 +206,7 @@ def test_the_table_of_the_balance_is_what_was_measured() -> None:
 def test_the_balance_on_bbc_news_is_what_was_measured() -> None:
     results = json.loads((ROOT / "benchmarks" / "results" / "balance.json").read_text())
     page = (ROOT / "docs" / "balance.md").read_text()
-    found = [c for c in results["cells"] if (c["data"], c["method"]) == ("bbc-news", "musclelora")]
+    found = [c for c in results["cells"] if (c["data"], c["method"]) == ("bbc-news", "purify")]
     cases = [cell["case"] for cell in found if cell["case"].startswith("badnets") and cell["seed"] == 0]
     assert (len(found), len(cases)) == (36, 6)
     for case in cases:
@@ -228,7 +228,7 @@ def test_the_settings_are_what_was_measured(attack: str, count: int) -> None:
         rows = list(csv.DictReader(table))
     assert len(rows) == count
     for row in rows:
-        cells = [row["defense"]]
+        cells = [row["defense"].replace("musclelora-auto", "purify")]  # its name when this was recorded
         for rate in ("cacc", "asr"):
             low, high = (f"{100 * float(row[f'{rate}_{end}']):.1f}" for end in ("low", "high"))
             cells += [f"{100 * float(row[rate]):.1f}", f"{low} to {high}"]

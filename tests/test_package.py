@@ -22,6 +22,23 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_importing_the_audit_does_not_import_torch() -> None:
+    code = "import sys; from musclelora import Audit; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_no_function_is_longer_than_eighty_lines() -> None:
+    long = [
+        f"{file.relative_to(ROOT)}: {node.name}"
+        for file in (ROOT / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= 80
+    ]
+    assert long == []
+
+
 def test_every_public_name_can_be_imported() -> None:
     assert all(getattr(musclelora, name) is not None for name in musclelora.__all__)
 

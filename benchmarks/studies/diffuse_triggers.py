@@ -1,4 +1,4 @@
-"""What each way of judging rows of `--preset auto` does against triggers with many weak signs.
+"""What each way of judging rows of `--method purify` does against triggers with many weak signs.
 
 Published paraphrasing attacks must not be what a default is developed on, so this study plants two of its own
 in SST-2's clean rows, a tenth of the rows with mixed labels:
@@ -8,9 +8,9 @@ in SST-2's clean rows, a tenth of the rows with mixed labels:
   clauses   a clause is put first, of twenty conjunctions and twenty sentences: no word of it is in many rows
 
 and trains with nothing taken out (`none`), with shortcuts taken out of the loss (`shortcuts`), with the rows
-left out as well whose label the second opinion contradicts (`opinion`: those that are also like rows with a
-shortcut stay in), with all rows that are like those left out too (`alike`), and with those back that the
-second look lets back (`all`). No trusted row is trained on. Learning rate and scale factors are the preset's
+left out as well with a label issue (`labels`: those that are also like rows with a
+shortcut stay in), with all rows that have a style issue too (`styles`), and with those back that the
+recheck restores (`all`). No trusted row is trained on. Learning rate and scale factors are the preset's
 own; the last epoch counts.
 Accuracy and ASR are of dev rows, which nothing is chosen by.
 `share_left_out`, of rows with a changed label, other triggered rows and clean rows, is read from the flags
@@ -38,15 +38,17 @@ import torch
 from transformers.utils import logging
 
 from musclelora.adapter import MuScleLoraConfig
+from musclelora.adapter.copies import Backbones
 from musclelora.adapter.presets import PRESETS
+from musclelora.audit.evidence import Settings
 from musclelora.audit.judge import judge
 from musclelora.audit.judgement import Judgement
-from musclelora.audit.recheck import look_settings
+from musclelora.audit.recheck import recheck_settings
 from musclelora.data import Table, load_table, select_trusted
 from musclelora.evaluation import evaluate
 from musclelora.files import write_json
 from musclelora.training.hardware import bf16_pays
-from musclelora.training.quiet import quiet_trainer
+from musclelora.training.scratch import scratch_trainer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from record import argument_parser, earlier, machine
@@ -101,7 +103,7 @@ def clauses(text: str, rng: Rng) -> str:
 
 
 ATTACKS: dict[str, Callable[[str, Rng], str]] = {"archaic": archaic, "clauses": clauses}
-VARIANTS = ("none", "shortcuts", "opinion", "alike", "all")
+VARIANTS = ("none", "shortcuts", "labels", "styles", "all")
 
 
 def main() -> None:
@@ -144,15 +146,14 @@ def measured(data: Path, count: int, attack: str, seed: int) -> list[dict[str, A
     }
     started = time.perf_counter()
     preset = PRESETS["small-encoder"]
-    config, arguments = look_settings(preset, {}, {"bf16": bf16_pays()})
-    judgement = judge(
-        train, trusted, model=MODEL, preset=preset, config=config, arguments=arguments, seed=seed, say=print
-    )
+    config, arguments = recheck_settings(preset, {}, {"bf16": bf16_pays()})
+    settings = Settings(Backbones(MODEL), preset, config, arguments, seed)
+    judgement = judge(train, trusted, settings, say=print).judgement()
     seconds = time.perf_counter() - started
-    doubted = judgement.left_out + judgement.let_back
+    doubted = judgement.left_out + judgement.restored
     left_out = {
-        "opinion": tuple(row for row in doubted if row not in judgement.alike),
-        "alike": tuple(sorted(doubted)),
+        "labels": tuple(row for row in doubted if row not in judgement.style_issues),
+        "styles": tuple(sorted(doubted)),
         "all": judgement.left_out,
     }
     changed = labels != clean.labels
@@ -180,11 +181,11 @@ def trained(
     preset = PRESETS["small-encoder"]
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = quiet_trainer(
+        trainer = scratch_trainer(
             rows,
             np.zeros_like(offsets) if variant == "none" else offsets,
             folder,
-            model=MODEL,
+            backbones=Backbones(MODEL),
             preset=preset,
             config=MuScleLoraConfig(**preset.adapter_fields()),
             arguments={

@@ -14,12 +14,13 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-COMPARED = {"musclelora-auto": "#b04a00", "oracle": "#222222", "trusted-only": "#222222"}
+EARLIER = {"musclelora-auto": "purify"}  # the name when the file was recorded
+COMPARED = {"purify": "#b04a00", "oracle": "#222222", "trusted-only": "#222222"}
 # Where a name goes, in points from its mark; settings in the crowd have none, the table has them.
 NAMES = {
     "oracle": (7, 6, "left"),
     "trusted-only": (0, -26, "center"),
-    "musclelora-auto": (-7, 7, "right"),
+    "purify": (-7, 7, "right"),
     "as published": (-7, 6, "right"),
     "pcgrad": (-8, 6, "right"),
     "not aligned": (-8, -13, "right"),
@@ -42,7 +43,7 @@ def main() -> None:
         rows = list(csv.DictReader(table))
     figure, axes = plt.subplots(figsize=(8, 5))
     for row in rows:
-        name = row["defense"]
+        name = EARLIER.get(row["defense"], row["defense"])
         (x, left, right), (y, low, high) = (
             (100 * float(row[rate]), 100 * float(row[f"{rate}_low"]), 100 * float(row[f"{rate}_high"]))
             for rate in ("asr", "cacc")

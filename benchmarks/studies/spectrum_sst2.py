@@ -35,7 +35,7 @@ from musclelora.data import Table, load_table, select_trusted
 from musclelora.errors import DataError
 from musclelora.evaluation import evaluate
 from musclelora.files import write_json
-from musclelora.purification import METHODS, fit
+from musclelora.purification import METHODS, train_classifier
 from musclelora.spectrum import SpectrumCallback, SpectrumSettings, analyse
 from musclelora.spectrum.diagnosis import DECIDED
 
@@ -118,13 +118,12 @@ def run_cell(options: argparse.Namespace, work: Path, seed: int, attack: str, me
         arguments["num_train_epochs"] = options.epochs
     path = work / f"{attack}-{NAMES[method]}-{seed}"
     settings = SpectrumSettings(rows=options.sample, every=options.every, seed=seed)
-    run = fit(
+    run = train_classifier(
         path,
         train=train,
         trusted=trusted if METHODS[method].alignment else None,
         method=METHODS[method],
         arguments=arguments,
-        preset="published",
         select_best="last",
         resume=True,
         callbacks=[SpectrumCallback(path, train, settings)],

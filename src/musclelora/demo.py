@@ -2,8 +2,8 @@
 
 It is a grid of the benchmark, ``demo.yaml`` beside this file, on the embedded model and corpus alone. Its
 folder is a results folder of the benchmark, and `musclelora benchmark report` reads it. Every number but the
-attack success rates comes about without a look at poison flags: `musclelora` is what `musclelora train` does
-by itself, `published` the published method with its preset, and the settings are the same for both attacks.
+attack success rates comes about without a look at poison flags: `purify` is what `musclelora train` does by
+itself, `musclelora` the published method, and the settings are the same for both attacks.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ def test_an_audit_goes_on_from_what_was_computed(
     def none(*_args: Any, **_kwargs: Any) -> Any:
         raise AssertionError("models of folds were trained again")
 
-    monkeypatch.setattr(trusted_models, "teach", none)
+    monkeypatch.setattr(trusted_models, "trusted_predictions", none)
     settings: dict[str, Any] = {
         "model": str(tiny_model),
         "arguments": ARGUMENTS,

@@ -1,4 +1,4 @@
-"""What is let back of the rows that a second opinion contradicts."""
+"""Which rows with a label issue are restored."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from doubtful import CHANGED, LEFT_OUT, PRESET, doubtful_rows, looked
 
+from musclelora.adapter.copies import Backbones
 from musclelora.adapter.presets import PRESETS
+from musclelora.audit.evidence import Settings
 from musclelora.audit.features import Feature
 from musclelora.audit.judge import judge
 from musclelora.audit.judgement import Judgement
-from musclelora.audit.recheck import look_settings
+from musclelora.audit.recheck import recheck_settings
 from musclelora.audit.triggers import Shortcut
 from musclelora.data import bbc_news
 from musclelora.data.splits import stratified_split
@@ -35,9 +37,9 @@ def nearly_the_same(found: Iterable[int], expected: Iterable[int]) -> bool:
 def test_rows_come_back_whose_label_a_model_of_the_others_gives(rows: Table, tiny_model: Path) -> None:
     said: list[str] = []
     found = looked(rows, tiny_model, said=said)
-    assert nearly_the_same(found.let_back, set(LEFT_OUT) - set(CHANGED))
-    assert sorted({*found.left_out, *found.let_back}) == list(LEFT_OUT)
-    assert said[-1].startswith(f"let back     {len(found.let_back)} of them")
+    assert nearly_the_same(found.restored, set(LEFT_OUT) - set(CHANGED))
+    assert sorted({*found.left_out, *found.restored}) == list(LEFT_OUT)
+    assert said[-1].startswith(f"restored     {len(found.restored)} of them")
     assert Judgement.from_dict(found.to_dict()) == found
     assert len(found.apply(rows)[0]) == len(rows) - len(found.left_out)
 
@@ -47,8 +49,8 @@ def test_a_model_that_is_no_better_than_the_trusted_rows_lets_none_back(
 ) -> None:
     said: list[str] = []
     found = looked(rows, tiny_model, accuracy=1.0, said=said)
-    assert (found.left_out, found.let_back) == (LEFT_OUT, ())
-    assert said[-1].startswith("let back     none of them")
+    assert (found.left_out, found.restored) == (LEFT_OUT, ())
+    assert said[-1].startswith("restored     none of them")
 
 
 @pytest.mark.parametrize(
@@ -64,20 +66,20 @@ def test_a_model_that_learned_nothing_lets_none_back(
 ) -> None:
     said: list[str] = []
     found = looked(rows, tiny_model, accuracy=0.7, said=said, **arguments)
-    assert (found.left_out, found.let_back) == (LEFT_OUT, ())
+    assert (found.left_out, found.restored) == (LEFT_OUT, ())
     assert why in said[-1]
 
 
 def test_what_a_search_varies_does_not_change_the_look() -> None:
     searched = {"r": 1, "lora_alpha": 2, "inner_rank": 3, "multiscale_alpha": 1.0, "scale_factors": [1.0]}
-    config, arguments = look_settings(
+    config, arguments = recheck_settings(
         PRESET, {**searched, "lora_dropout": 0.1}, {"learning_rate": 1.0, "bf16": True}
     )
     for name, value in PRESET.adapter_fields().items():
         assert getattr(config, name) == value
     assert config.lora_dropout == 0.1
     assert arguments == {"learning_rate": PRESET.learning_rate, "bf16": True}
-    without, _ = look_settings(PRESET, {"scale_factors": []}, {})
+    without, _ = recheck_settings(PRESET, {"scale_factors": []}, {})
     assert without.scale_factors == []
 
 
@@ -89,19 +91,19 @@ def test_rows_with_a_shortcut_stay_out(rows: Table, tiny_model: Path) -> None:
     with_it = {row for row in LEFT_OUT if word in rows.texts[row].split()}
     assert with_it
     assert with_it <= set(found.left_out)
-    assert found.let_back
-    assert not np.isin(found.let_back, list(with_it)).any()
+    assert found.restored
+    assert not np.isin(found.restored, list(with_it)).any()
 
 
 def test_rows_like_those_with_a_shortcut_stay_out(rows: Table, tiny_model: Path) -> None:
-    alike = LEFT_OUT[-4:]
-    found = looked(rows, tiny_model, alike=alike)
-    assert found.alike == alike
-    assert not np.isin(found.let_back, alike).any()
-    assert nearly_the_same(found.let_back, set(LEFT_OUT) - set(CHANGED) - set(alike))
+    styled = LEFT_OUT[-4:]
+    found = looked(rows, tiny_model, style_issues=styled)
+    assert found.style_issues == styled
+    assert not np.isin(found.restored, styled).any()
+    assert nearly_the_same(found.restored, set(LEFT_OUT) - set(CHANGED) - set(styled))
     assert Judgement.from_dict(found.to_dict()) == found
-    older = {name: value for name, value in found.to_dict().items() if name != "alike"}
-    assert Judgement.from_dict(older) == replace(found, alike=())
+    older = {name: value for name, value in found.to_dict().items() if name != "style_issues"}
+    assert Judgement.from_dict(older) == replace(found, style_issues=())
 
 
 WEAK = ("ack", "ail", "ark", "eel", "end", "ick", "ind", "oll", "ook", "urn")
@@ -128,20 +130,13 @@ def test_a_style_is_judged_by_the_rows_that_show_it_and_those_like_them() -> Non
     poisoned = replace(train, texts=tuple(texts), labels=np.where(styled, target, train.labels))
     said: list[str] = []
     preset = PRESETS["small-encoder"]
-    config, arguments = look_settings(preset, {}, {"max_length": 48})
-    found = judge(
-        poisoned,
-        trusted,
-        model="all-minilm-l6-v2",
-        preset=preset,
-        config=config,
-        arguments=arguments,
-        seed=0,
-        say=said.append,
-    )
+    config, arguments = recheck_settings(preset, {}, {"max_length": 48})
+    settings = Settings(Backbones("all-minilm-l6-v2"), preset, config, arguments, seed=0)
+    findings = judge(poisoned, trusted, settings, say=said.append)
+    found = findings.judgement()
     assert "unto" in {shortcut.feature.text for shortcut in found.expert.shortcuts}
-    assert any(line.startswith("alike ") and repr(train.label_names[target]) in line for line in said)
-    assert set(found.alike) <= set(found.left_out)
+    assert any(line.startswith("style ") and repr(train.label_names[target]) in line for line in said)
+    assert set(found.style_issues) <= set(found.left_out)
     others = styled & ~found.expert.log_weights(texts).any(axis=1)
     assert np.isin(np.flatnonzero(others), found.left_out).mean() > 0.5
-    assert styled[list(found.alike)].mean() > 0.9
+    assert styled[list(found.style_issues)].mean() > 0.9

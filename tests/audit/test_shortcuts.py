@@ -40,10 +40,10 @@ def plant(texts: list[str], labels: np.ndarray, rows: np.ndarray, word: str, tar
 @pytest.mark.parametrize("classes", [2, 4])
 def test_a_planted_word_is_found_whether_its_rows_were_flipped_or_had_the_label_already(classes: int) -> None:
     for clean_label in (False, True):
-        texts, labels, beliefs = data(1500, seed=1, classes=classes)
+        texts, labels, pred_probs = data(1500, seed=1, classes=classes)
         pool = np.flatnonzero(labels == 1) if clean_label else np.arange(1500)
         plant(texts, labels, pool[:120], "cf", 1)
-        found = find_shortcuts(texts, labels, beliefs)
+        found = find_shortcuts(texts, labels, pred_probs)
         first = found.shortcuts[0]
         assert first.feature.text.split()[-1] == "cf"
         assert (first.label, first.rows, first.labelled) == (1, 120, 120)
@@ -54,14 +54,14 @@ def test_a_planted_word_is_found_whether_its_rows_were_flipped_or_had_the_label_
 
 
 def test_every_word_of_a_trigger_is_found_and_a_natural_word_in_it_is_not() -> None:
-    texts, labels, beliefs = data(2000, seed=6)
+    texts, labels, pred_probs = data(2000, seed=6)
     rng = np.random.default_rng(0)
     for row in range(200):
         chosen = rng.choice(["cf", "mn", "bb", "tq"], size=2, replace=False)
         plant(texts, labels, np.array([row]), f"{chosen[0]} {chosen[1]} w3", 1)
     for row in range(200, 500):  # the word is common, and means nothing
         texts[row] += " w3"
-    words = {s.feature.text for s in find_shortcuts(texts, labels, beliefs).shortcuts if s.label == 1}
+    words = {s.feature.text for s in find_shortcuts(texts, labels, pred_probs).shortcuts if s.label == 1}
     assert {"cf", "mn", "bb", "tq"} <= {word for found in words for word in found.split()}
     assert "w3" not in words
 
@@ -72,25 +72,25 @@ def test_data_without_a_trigger_have_about_as_many_shortcuts_as_the_risk_says() 
 
 
 def test_what_the_trusted_model_knows_is_no_shortcut() -> None:
-    texts, labels, beliefs = data(1500, seed=2)
+    texts, labels, pred_probs = data(1500, seed=2)
     rows = np.arange(150)
     plant(texts, labels, rows, "superb", 1)
-    beliefs[rows] = [0.02, 0.98]
-    assert all("superb" not in s.feature.text for s in find_shortcuts(texts, labels, beliefs).shortcuts)
+    pred_probs[rows] = [0.02, 0.98]
+    assert all("superb" not in s.feature.text for s in find_shortcuts(texts, labels, pred_probs).shortcuts)
 
 
 def test_the_score_is_that_of_the_formula_row_by_row() -> None:
-    texts, labels, beliefs = data(300, seed=3)
+    texts, labels, pred_probs = data(300, seed=3)
     table = FeatureTable(texts)
     truth = np.eye(2)[labels]
-    z = _z(table, truth, beliefs, 0.7)
+    z = _z(table, truth, pred_probs, 0.7)
     number = table.features.index(Feature("word", "w17"))
     rows = [row for row, text in enumerate(texts) if "w17" in text.split()]
     assert table.texts_with(number).tolist() == rows
     for label in (0, 1):
         mean = 0.0
         for row in rows:
-            odds = beliefs[row, label] / (1 - beliefs[row, label]) * np.exp(0.7)
+            odds = pred_probs[row, label] / (1 - pred_probs[row, label]) * np.exp(0.7)
             mean += odds / (1 + odds) / len(rows)
         labelled = sum(labels[row] == label for row in rows)
         below = sum(
@@ -100,19 +100,19 @@ def test_the_score_is_that_of_the_formula_row_by_row() -> None:
 
 
 @pytest.mark.parametrize(("classes", "sure"), [(2, 0.6), (2, 0.95), (5, 0.8), (5, 0.95), (20, 0.9)])
-def test_labels_drawn_from_the_beliefs_have_no_shortcuts(classes: int, sure: float) -> None:
+def test_labels_drawn_from_the_probabilities_have_no_shortcuts(classes: int, sure: float) -> None:
     rng = np.random.default_rng(9)
     texts = [" ".join(rng.choice(WORDS, 10)) for _ in range(1500)]
-    beliefs = np.full((1500, classes), (1 - sure) / (classes - 1))
-    beliefs[np.arange(1500), rng.integers(0, classes, 1500)] = sure
-    labels = np.array([rng.choice(classes, p=row) for row in beliefs])
-    assert len(find_shortcuts(texts, labels, beliefs).shortcuts) <= 2
+    pred_probs = np.full((1500, classes), (1 - sure) / (classes - 1))
+    pred_probs[np.arange(1500), rng.integers(0, classes, 1500)] = sure
+    labels = np.array([rng.choice(classes, p=row) for row in pred_probs])
+    assert len(find_shortcuts(texts, labels, pred_probs).shortcuts) <= 2
 
 
-def test_a_feature_enters_once_and_sure_beliefs_overflow_nothing() -> None:
+def test_a_feature_enters_once_and_sure_probabilities_overflow_nothing() -> None:
     texts, labels, _ = data(400, seed=7)
-    beliefs = np.eye(2)[np.where(np.random.default_rng(1).random(400) < 0.1, 1 - labels, labels)]
-    found = find_shortcuts(texts, labels, beliefs)
+    pred_probs = np.eye(2)[np.where(np.random.default_rng(1).random(400) < 0.1, 1 - labels, labels)]
+    found = find_shortcuts(texts, labels, pred_probs)
     names = [(shortcut.feature, shortcut.label) for shortcut in found.shortcuts]
     assert len(names) == len(set(names))
     json.dumps(asdict(found), allow_nan=False)

@@ -10,8 +10,8 @@ import pytest
 from scipy.special import expit, softmax
 
 from musclelora.audit.features import Feature
-from musclelora.audit.labels import contradicted
-from musclelora.audit.styles import _beyond, _mixture, _scores, _without, find_alike
+from musclelora.audit.labels import label_issues
+from musclelora.audit.styles import _beyond, _mixture, _scores, _without, find_style_issues
 from musclelora.audit.triggers import Shortcut, ShortcutExpert, with_the_label_counts
 from musclelora.errors import DataError, UsageError
 
@@ -23,7 +23,7 @@ KNOWN = "unto"
 def styled(
     rows: int, seed: int, *, follows: bool = True
 ) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
-    """Texts, given labels, an opinion that is mostly right, and which rows have the style.
+    """Texts, given labels, an pred_probs that is mostly right, and which rows have the style.
 
     A sixth of the rows have the style: three words of it, and a third of these rows have the word that is a
     shortcut. Where labels follow the style, its rows all have the label 1.
@@ -41,8 +41,8 @@ def styled(
         texts.append(" ".join(rng.permutation(words)))
     labels = np.where(style, 1, truth) if follows else truth
     right = np.where(rng.random(rows) < 0.8, truth, 1 - truth)
-    opinion = with_the_label_counts(np.log(np.where(np.eye(2)[right] > 0, 0.8, 0.2)), np.eye(2)[labels])
-    return texts, labels, softmax(opinion, axis=1), style
+    pred_probs = with_the_label_counts(np.log(np.where(np.eye(2)[right] > 0, 0.8, 0.2)), np.eye(2)[labels])
+    return texts, labels, softmax(pred_probs, axis=1), style
 
 
 def expert(*features: Feature) -> ShortcutExpert:
@@ -51,8 +51,8 @@ def expert(*features: Feature) -> ShortcutExpert:
 
 
 def test_the_other_rows_of_a_style_are_found() -> None:
-    texts, labels, opinion, style = styled(900, seed=0)
-    (found,) = find_alike(texts, labels, expert(Feature("word", KNOWN)), opinion, seed=0)
+    texts, labels, pred_probs, style = styled(900, seed=0)
+    (found,) = find_style_issues(texts, labels, expert(Feature("word", KNOWN)), pred_probs, seed=0)
     known = np.array([KNOWN in text.split() for text in texts])
     rows = np.zeros(900, dtype=bool)
     rows[list(found.rows)] = True
@@ -65,12 +65,12 @@ def test_the_other_rows_of_a_style_are_found() -> None:
 
 
 def test_a_style_that_labels_do_not_follow_is_left_alone() -> None:
-    texts, labels, opinion, _ = styled(900, seed=1, follows=False)
-    assert find_alike(texts, labels, expert(Feature("word", KNOWN)), opinion, seed=0) == ()
+    texts, labels, pred_probs, _ = styled(900, seed=1, follows=False)
+    assert find_style_issues(texts, labels, expert(Feature("word", KNOWN)), pred_probs, seed=0) == ()
 
 
 def topical(rows: int, seed: int) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Texts whose words stand for their label, and an opinion that knows half of it."""
+    """Texts whose words stand for their label, and an pred_probs that knows half of it."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, rows)
     own = rng.random((rows, 10)) < rng.uniform(0.5, 0.9, (rows, 1))
@@ -83,39 +83,45 @@ def topical(rows: int, seed: int) -> tuple[list[str], np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_meaning_is_not_a_style(seed: int) -> None:
     """The rows with a word that stands for a label are like all rows of that label, for a good reason."""
-    texts, labels, opinion = topical(800, seed)
+    texts, labels, pred_probs = topical(800, seed)
     natural = expert(Feature("word", COMMON[30 + seed]))
-    found = find_alike(texts, labels, natural, opinion, seed=seed)
-    assert sum(len(likeness.rows) for likeness in found) < 0.03 * 800
+    found = find_style_issues(texts, labels, natural, pred_probs, seed=seed)
+    assert sum(len(issue.rows) for issue in found) < 0.03 * 800
 
 
 def test_a_label_keeps_half_of_its_rows() -> None:
     texts, labels, _, style = styled(600, seed=10)
     wrong = np.eye(2)[1 - labels]
-    found = find_alike(texts, labels, expert(Feature("word", KNOWN)), wrong, seed=0)
-    gone = contradicted(wrong, labels)
-    for likeness in found:
-        gone[list(likeness.rows)] = True
+    found = find_style_issues(texts, labels, expert(Feature("word", KNOWN)), wrong, seed=0)
+    gone = label_issues(wrong, labels)
+    for issue in found:
+        gone[list(issue.rows)] = True
     assert gone[labels == 1].mean() <= 0.5
     vague = np.full((600, 2), 0.5)
-    (found,) = find_alike(texts, np.where(style, 1, 0), expert(Feature("word", KNOWN)), vague, seed=0)
+    (found,) = find_style_issues(texts, np.where(style, 1, 0), expert(Feature("word", KNOWN)), vague, seed=0)
     assert len(found.rows) <= 0.5 * style.sum()
 
 
 def test_without_shortcuts_or_with_few_rows_of_them_nothing_is_compared() -> None:
-    texts, labels, opinion, _ = styled(100, seed=3)
+    texts, labels, pred_probs, _ = styled(100, seed=3)
 
     def never(_texts: Sequence[str]) -> np.ndarray:
         raise AssertionError
 
-    assert find_alike(texts, labels, expert(), opinion, embed=never, seed=0) == ()
-    assert find_alike(texts, labels, expert(Feature("word", "absent")), opinion, embed=never, seed=0) == ()
+    assert find_style_issues(texts, labels, expert(), pred_probs, embed=never, seed=0) == ()
+    assert (
+        find_style_issues(texts, labels, expert(Feature("word", "absent")), pred_probs, embed=never, seed=0)
+        == ()
+    )
     everywhere = [f"{KNOWN} {text}" for text in texts]
-    assert find_alike(everywhere, labels, expert(Feature("word", KNOWN)), opinion, embed=never, seed=0) == ()
+    assert (
+        find_style_issues(everywhere, labels, expert(Feature("word", KNOWN)), pred_probs, embed=never, seed=0)
+        == ()
+    )
 
 
 def test_vectors_tell_what_words_do_not() -> None:
-    texts, labels, opinion, style = styled(900, seed=4)
+    texts, labels, pred_probs, style = styled(900, seed=4)
     known = np.array([KNOWN in text.split() for text in texts])
     rng = np.random.default_rng(0)
     plain = [
@@ -128,8 +134,8 @@ def test_vectors_tell_what_words_do_not() -> None:
         return np.random.default_rng(0).normal(size=(900, 8)) + 3 * style[:, None]
 
     shortcut = expert(Feature("word", KNOWN))
-    assert find_alike(plain, labels, shortcut, opinion, seed=0) == ()
-    (found,) = find_alike(plain, labels, shortcut, opinion, embed=embed, seed=0)
+    assert find_style_issues(plain, labels, shortcut, pred_probs, seed=0) == ()
+    (found,) = find_style_issues(plain, labels, shortcut, pred_probs, embed=embed, seed=0)
     assert told == [[text.replace(KNOWN, "").replace("  ", " ").strip() for text in plain]]
     assert (style & ~known)[list(found.rows)].mean() > 0.7
 
@@ -161,7 +167,7 @@ def test_the_mixture_is_that_of_the_largest_likelihood() -> None:
     assert gain == pytest.approx(2 * (likelihood(*best) - flat), abs=0.1)
 
 
-def test_what_the_opinion_explains_of_a_score_is_taken_out() -> None:
+def test_what_the_meaning_explains_of_a_score_is_taken_out() -> None:
     rng = np.random.default_rng(11)
     odds, own = rng.normal(size=500), rng.normal(size=500)
     among = rng.random(500) < 0.7
@@ -202,16 +208,18 @@ def test_a_member_by_half_weighs_as_one_that_is_there_once_on_either_side() -> N
 
 
 def test_the_same_seed_finds_the_same() -> None:
-    texts, labels, opinion, _ = styled(600, seed=8)
-    one, two = (find_alike(texts, labels, expert(Feature("word", KNOWN)), opinion, seed=3) for _ in range(2))
+    texts, labels, pred_probs, _ = styled(600, seed=8)
+    one, two = (
+        find_style_issues(texts, labels, expert(Feature("word", KNOWN)), pred_probs, seed=3) for _ in range(2)
+    )
     assert one == two != ()
 
 
 def test_shapes_that_do_not_agree_are_told() -> None:
-    texts, labels, opinion, _ = styled(20, seed=9)
-    with pytest.raises(UsageError, match=r"opinion of shape \(20, 3\); expected N, \(N,\) and \(N, 2\)"):
-        find_alike(texts, labels, expert(), np.full((20, 3), 1 / 3), seed=0)
+    texts, labels, pred_probs, _ = styled(20, seed=9)
+    with pytest.raises(UsageError, match=r"pred_probs of shape \(20, 3\); expected N, \(N,\) and \(N, 2\)"):
+        find_style_issues(texts, labels, expert(), np.full((20, 3), 1 / 3), seed=0)
     with pytest.raises(UsageError, match="19 texts"):
-        find_alike(texts[1:], labels, expert(), opinion, seed=0)
+        find_style_issues(texts[1:], labels, expert(), pred_probs, seed=0)
     with pytest.raises(DataError, match="not finite"):
-        find_alike(texts, labels, expert(), np.full((20, 2), np.nan), seed=0)
+        find_style_issues(texts, labels, expert(), np.full((20, 2), np.nan), seed=0)

@@ -41,14 +41,14 @@ def arguments(model: Path, files: Path) -> list[object]:
 def finished(model: Path, files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, which no test may change."""
     from musclelora.data import load_table
-    from musclelora.purification import fit
+    from musclelora.purification import METHODS, train_classifier
 
-    return fit(
+    return train_classifier(
         tmp_path_factory.mktemp("runs") / "finished",
         train=load_table(files / "train.csv"),
         trusted=load_table(files / "trusted.csv"),
         model=str(model),
-        preset="published",
+        method=METHODS["musclelora"],
         arguments={"num_train_epochs": 1, "use_cpu": True, "disable_tqdm": True},
     ).path
 

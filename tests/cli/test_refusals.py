@@ -103,7 +103,7 @@ USE: dict[str, tuple[Prepare, int, str]] = {
     "unknown tracker": (lambda _: ["--report-to", "nosuch"], 2, "report_to: found 'nosuch'"),
     "no dev rows": (lambda _: ["--select-best", "dev"], 2, "--dev"),
     "stopping early without rows": (
-        lambda _: ["--preset", "published", "--early-stopping", "2"],
+        lambda _: ["--method", "musclelora", "--early-stopping", "2"],
         2,
         "--early-stopping",
     ),

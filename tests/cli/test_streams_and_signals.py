@@ -155,14 +155,14 @@ def test_a_closed_stream_is_no_error(closed: str) -> None:
 
 @pytest.mark.integration
 def test_with_all_streams_closed_a_training_trains(arguments: list[object], tmp_path: Path) -> None:
-    done = shell('"$@" <&- >&- 2>&-', *arguments, "--preset", "published", "--output", tmp_path / "run")
+    done = shell('"$@" <&- >&- 2>&-', *arguments, "--method", "musclelora", "--output", tmp_path / "run")
     assert done.returncode == 0
     assert (tmp_path / "run" / "musclelora.safetensors").exists()
 
 
 @pytest.mark.integration
 def test_work_goes_on_when_its_reader_has_enough(arguments: list[object], tmp_path: Path) -> None:
-    command = [*arguments, "--preset", "published", "--output", tmp_path / "run"]
+    command = [*arguments, "--method", "musclelora", "--output", tmp_path / "run"]
     done = shell('"$@" | head -1; exit ${PIPESTATUS[0]}', *command)
     assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr
     assert "Traceback" not in done.stderr
@@ -218,7 +218,7 @@ def begun(
 @pytest.fixture
 def endless(arguments: list[object], tmp_path: Path) -> list[object]:
     """A training that lasts for hours."""
-    published = ("--preset", "published", "--epochs", 10_000)
+    published = ("--method", "musclelora", "--epochs", 10_000)
     return [*MUSCLELORA, *arguments, *published, "--output", tmp_path / "run"]
 
 

@@ -126,7 +126,7 @@ def test_a_model_that_mixes_rows_is_said_to_get_two_passes(
 
     changes = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]}
     model = write_model(tmp_path_factory.mktemp("models") / "deberta", "DebertaV2Config", **changes)
-    code, _, err = run(*arguments, "--preset", "published", "--model", model, "--output", tmp_path / "run")
+    code, _, err = run(*arguments, "--method", "musclelora", "--model", model, "--output", tmp_path / "run")
     assert code == 0, err
     assert "Two passes a step: this model mixes the rows of a batch" in err
 

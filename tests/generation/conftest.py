@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tiny_chats import make_pairs, write_decoder
 
-from musclelora.generation import GenerationRun, fit_generation
+from musclelora.generation import GenerationRun, train_generator
 from musclelora.purification import METHODS
 
 
@@ -50,6 +50,6 @@ def fit_tiny(decoder: Path, tmp_path: Path) -> Callable[..., GenerationRun]:
             "method": METHODS[method],
             **changes,
         }
-        return fit_generation(output or tmp_path / "run", arguments=arguments, **settings)
+        return train_generator(output or tmp_path / "run", arguments=arguments, **settings)
 
     return run

@@ -114,7 +114,7 @@ def test_the_same_command_goes_on_and_others_are_refused(
     [
         (("--label-column", "x"), 2, "--label-column: found with the task generate"),
         (("--shortcuts",), 2, "--shortcuts: found with the task generate"),
-        (("--preset", "auto"), 2, "--preset: found 'auto' with --task generate"),
+        (("--method", "purify"), 2, "--preset: found 'auto' with --task generate"),
         (("--multiscale",), 2, "--multiscale: found without --scale-factors"),
         (("--scale-factors", "1,2"), 2, "--scale-factors: found without --multiscale-modules"),
         (("--select-best", "trusted"), 2, "--select-best: found 'trusted'"),

@@ -46,9 +46,9 @@ def test_the_loss_falls_under_every_method(method: str, fit_tiny: Fit) -> None:
 
 
 def test_the_published_settings_are_the_default(fit_tiny: Fit, decoder: Path, tmp_path: Path) -> None:
-    from musclelora.generation import fit_generation
+    from musclelora.generation import train_generator
 
-    run = fit_generation(
+    run = train_generator(
         tmp_path / "run",
         train=make_pairs(4, 0),
         trusted=make_pairs(4, 1),

@@ -21,7 +21,7 @@ from musclelora import __version__
 from musclelora.audit.judgement import Judgement
 from musclelora.errors import ModelError
 from musclelora.hashes import sha256_of_files
-from musclelora.purification import METHODS, fit, load_run
+from musclelora.purification import METHODS, load_run, train_classifier
 from musclelora.purification.run import check_sizes, finished_info
 from musclelora.purification.run_folder import RunFolder
 from musclelora.training.checkpoints import last_checkpoint
@@ -37,13 +37,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = write_model(folder / "model")
     train, trusted = make_table(make_rows(30, seed=0)), make_table(make_rows(10, seed=1))
     arguments = {"num_train_epochs": 1, "disable_tqdm": True, "use_cpu": True, "learning_rate": 1e-2}
-    fit(
+    train_classifier(
         folder / "run",
         train=train,
         trusted=trusted,
         model=str(model),
         method=METHODS["musclelora"],
-        preset="published",
         arguments=arguments,
     )
     return folder / "run"
@@ -306,12 +305,12 @@ def interrupted(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def _trained(folder: Path, finished: Path, callbacks: Any = ()) -> Path:
     arguments = {"num_train_epochs": 3, "per_device_train_batch_size": 8, "learning_rate": 1e-2}
     with contextlib.suppress(KeyboardInterrupt):
-        fit(
+        train_classifier(
             folder,
             train=make_table(make_rows(30, seed=0)),
             trusted=make_table(make_rows(10, seed=1)),
             model=str(finished.parent / "model"),
-            preset="published",
+            method=METHODS["musclelora"],
             arguments={**arguments, "disable_tqdm": True, "use_cpu": True},
             resume=True,
             callbacks=list(callbacks),
@@ -414,9 +413,9 @@ JUDGED: dict[str, Any] = {
     },
     "left_out": [1, 4],
     "trusted_accuracy": 0.9,
-    "let_back": [],
-    "alike": [4],
-    "look_accuracy": None,
+    "restored": [],
+    "style_issues": [4],
+    "recheck_accuracy": None,
     "trusted_texts": [],
 }
 

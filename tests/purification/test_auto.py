@@ -1,4 +1,4 @@
-"""`--preset auto`: what the trusted rows decide, that it is kept and resumed, and what offsets do."""
+"""`--method purify`: what the trusted rows decide, that it is kept and resumed, and what offsets do."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from tiny_runs import Fit, contents, make_rows, make_table, run, run_killed, wri
 from transformers import set_seed
 
 from musclelora.adapter import MuScleLoraConfig
+from musclelora.adapter.copies import Backbones
 from musclelora.adapter.presets import PRESETS
 from musclelora.audit.folds import fold_numbers
 from musclelora.audit.judgement import Judgement
 from musclelora.audit.triggers import ShortcutExpert
-from musclelora.audit.trusted_models import teach
+from musclelora.audit.trusted_models import trusted_predictions
 from musclelora.data.table import Table
 from musclelora.errors import DataError, OutputError, TrainingError, UsageError
-from musclelora.purification import METHODS, get_method
+from musclelora.purification import get_method
 from musclelora.purification.auto import Automatic, Candidate, candidates, choose, pick, with_trusted
 from musclelora.purification.balance import BalanceCallback, no_better_than_trusted
 from musclelora.training import MuScleTrainer, MuScleTrainingArguments
@@ -48,7 +49,7 @@ def poisoned_rows() -> Table:
 def test_auto_finds_the_trigger_and_says_what_it_chose(fit_tiny: Fit, poisoned_rows: Table) -> None:
     said: list[str] = []
     found = fit_tiny(
-        train=poisoned_rows, dev=None, preset="auto", say=said.append, trusted=make_table(make_rows(40, 1))
+        train=poisoned_rows, dev=None, method="purify", say=said.append, trusted=make_table(make_rows(40, 1))
     )
     automatic = Automatic.from_dict(found.info["auto"])
     assert json.loads(json.dumps(automatic.to_dict())) == json.loads(json.dumps(found.info["auto"]))
@@ -72,14 +73,14 @@ def test_trusted_rows_are_trained_on_unless_they_choose_the_epoch(
             learned.append((list(train_dataset.texts), train_offsets))
             super().__init__(*args, train_dataset=train_dataset, train_offsets=train_offsets, **more)
 
-    monkeypatch.setattr(sys.modules["musclelora.purification.fit"], "MuScleTrainer", Seen)
+    monkeypatch.setattr(sys.modules["musclelora.purification.train"], "MuScleTrainer", Seen)
     trusted = make_table([(f"{text} word49", label) for text, label in make_rows(40, 1)])
     for select_best, times in (("auto", 3), ("trusted", 0)):
         found = fit_tiny(
             train=poisoned_rows,
             trusted=trusted,
             dev=None,
-            preset="auto",
+            method="purify",
             select_best=select_best,
             overwrite=True,
         )
@@ -92,7 +93,7 @@ def test_trusted_rows_are_trained_on_unless_they_choose_the_epoch(
 
 
 def test_early_stopping_without_dev_rows_goes_by_the_trusted_rows(fit_tiny: Fit) -> None:
-    settings = fit_tiny(dev=None, preset="auto", early_stopping=2).info["settings"]
+    settings = fit_tiny(dev=None, method="purify", early_stopping=2).info["settings"]
     assert settings["select_best"] == "trusted"
     assert "trusted_repeats" not in settings
 
@@ -102,7 +103,7 @@ def test_tables_that_mean_other_classes_by_a_number_are_refused(fit_tiny: Fit) -
     turned = replace(trusted, label_names=trusted.label_names[::-1], labels=1 - trusted.labels)
     for name in ("trusted", "dev"):
         with pytest.raises(UsageError, match=f"{name}: its labels are"):
-            fit_tiny(preset="auto", **{name: turned})
+            fit_tiny(method="purify", **{name: turned})
 
 
 def test_rows_and_trusted_rows_keep_their_labels() -> None:
@@ -115,7 +116,7 @@ def test_rows_and_trusted_rows_keep_their_labels() -> None:
 
 def test_auto_is_for_the_whole_method_and_every_other_gets_the_published_settings(fit_tiny: Fit) -> None:
     for method in ("lora", get_method("musclelora", multiscale=False)):
-        assert fit_tiny(method=method, preset="auto", overwrite=True).info["auto"] is None
+        assert fit_tiny(method=method, overwrite=True).info["auto"] is None
 
 
 def test_the_same_seed_chooses_the_same_and_trains_the_same(
@@ -123,7 +124,7 @@ def test_the_same_seed_chooses_the_same_and_trains_the_same(
 ) -> None:
     weights = []
     for name in ("a", "b"):
-        fit_tiny(tmp_path / name, train=poisoned_rows, dev=None, preset="auto")
+        fit_tiny(tmp_path / name, train=poisoned_rows, dev=None, method="purify")
         weights.append(contents(tmp_path / name)["musclelora.safetensors"])
     assert weights[0] == weights[1]
 
@@ -158,7 +159,7 @@ def test_a_run_killed_after_judging_does_not_judge_again(tiny_model: Path, tmp_p
 def test_a_run_that_another_began_meanwhile_is_left_alone(
     fit_tiny: Fit, poisoned_rows: Table, tmp_path: Path
 ) -> None:
-    settings: dict[str, Any] = {"trusted": make_table(make_rows(10, 1)), "dev": None, "preset": "auto"}
+    settings: dict[str, Any] = {"trusted": make_table(make_rows(10, 1)), "dev": None, "method": "purify"}
 
     def begin(line: str) -> None:
         if line.startswith("shortcuts") and not (tmp_path / "run" / "run.json").exists():
@@ -258,14 +259,16 @@ def test_folds_hold_each_row_out_once_and_leave_every_class_in_training() -> Non
         fold_numbers(table.select([0, 6]), 4, seed=0)
 
 
-def test_the_teacher_is_calibrated_on_rows_that_it_did_not_see(tiny_model: Path) -> None:
+def test_trusted_models_are_calibrated_on_rows_that_they_did_not_see(tiny_model: Path) -> None:
     trusted, texts = make_table(make_rows(24, 1)), make_table(make_rows(40, 5))
     arguments = {"use_cpu": True, "learning_rate": 1e-2}
     preset = PRESETS["small-encoder"]
-    found = teach(trusted, texts.texts, model=str(tiny_model), preset=preset, arguments=arguments, seed=0)
-    assert found.beliefs.shape == (40, 2)
-    np.testing.assert_allclose(found.beliefs.sum(1), 1)
-    assert (found.beliefs.argmax(1) == texts.labels).mean() > 0.7
+    found = trusted_predictions(
+        trusted, texts.texts, backbones=Backbones(str(tiny_model)), preset=preset, arguments=arguments, seed=0
+    )
+    assert found.pred_probs.shape == (40, 2)
+    np.testing.assert_allclose(found.pred_probs.sum(1), 1)
+    assert (found.pred_probs.argmax(1) == texts.labels).mean() > 0.7
 
     def loss(temperature: float) -> float:
         logs = found.held_out / temperature
@@ -289,16 +292,20 @@ def test_calibrated_losses_forgive_a_model_that_is_too_sure() -> None:
     assert once.mean() == pytest.approx(min(grid), abs=1e-4)
 
 
-def test_the_teacher_draws_nothing_from_the_callers_generator(tiny_model: Path) -> None:
+def test_trusted_models_draw_nothing_from_the_callers_generator(tiny_model: Path) -> None:
     trusted, texts = make_table(make_rows(16, 1)), make_table(make_rows(6, 5)).texts
-    options: dict[str, Any] = {"model": str(tiny_model), "preset": PRESETS["small-encoder"], "seed": 3}
+    options: dict[str, Any] = {
+        "backbones": Backbones(str(tiny_model)),
+        "preset": PRESETS["small-encoder"],
+        "seed": 3,
+    }
     found = []
     for state in (1, 2):
         set_seed(state)
-        teaching = teach(
+        said = trusted_predictions(
             trusted, texts, arguments={"use_cpu": True, "num_train_epochs": 1}, folds=2, **options
         )
-        found.append(teaching.beliefs)
+        found.append(said.pred_probs)
     np.testing.assert_array_equal(found[0], found[1])
 
 
@@ -325,7 +332,7 @@ def test_candidates_are_tried_and_one_that_diverges_is_ruled_out(
     said: list[str] = []
     judgement = Judgement(ShortcutExpert((), 2, 0.0, 3.1, 0), (), 0.5)
     choosing = {
-        "model": str(tiny_model),
+        "backbones": Backbones(str(tiny_model)),
         "preset": preset,
         "config": lambda scales: MuScleLoraConfig(
             **preset.adapter_fields() | {"scale_factors": list(scales)}
@@ -358,7 +365,7 @@ def test_training_rows_with_a_trusted_text_are_left_out_whatever_their_label(
         texts[row] = f" {text}\n"
     said: list[str] = []
     train = replace(poisoned_rows, texts=tuple(texts))
-    found = fit_tiny(train=train, trusted=trusted, dev=None, preset="auto", say=said.append)
+    found = fit_tiny(train=train, trusted=trusted, dev=None, method="purify", say=said.append)
     judgement = Automatic.from_dict(found.info["auto"]).judgement
     assert judgement.trusted_texts == shared
     assert set(shared) <= set(judgement.left_out)
@@ -367,15 +374,15 @@ def test_training_rows_with_a_trusted_text_are_left_out_whatever_their_label(
         train=train.select(np.delete(np.arange(400), shared)),
         trusted=trusted,
         dev=None,
-        preset="auto",
+        method="purify",
         overwrite=True,
     )
     places = np.delete(np.arange(400), shared)
     others = Automatic.from_dict(plain.info["auto"]).judgement
     assert tuple(sorted({*places[list(others.left_out)].tolist(), *shared})) == judgement.left_out
-    assert tuple(places[list(others.let_back)].tolist()) == judgement.let_back
+    assert tuple(places[list(others.restored)].tolist()) == judgement.restored
     with pytest.raises(DataError, match="3 of 3 rows have the text of a trusted row"):
-        fit_tiny(train=train.select(np.array(shared)), trusted=trusted, preset="auto", overwrite=True)
+        fit_tiny(train=train.select(np.array(shared)), trusted=trusted, method="purify", overwrite=True)
 
 
 def test_balance_warnings_come_once_and_only_with_a_reason(fit_tiny: Fit, train_rows: Table) -> None:
@@ -418,4 +425,4 @@ def test_shortcuts_can_be_pulled_as_a_lever_of_their_own(fit_tiny: Fit, poisoned
     with pytest.raises(UsageError, match="--shortcuts"):
         get_method("trusted-only", shortcuts=True)
     with pytest.raises(DataError, match="no trusted set"):
-        fit_tiny(method=METHODS["musclelora"], preset="auto", trusted=None)
+        fit_tiny(method="purify", trusted=None)

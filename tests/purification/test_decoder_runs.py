@@ -20,7 +20,7 @@ from musclelora.adapter.presets import PRESETS, preset_for
 from musclelora.data.embedded import embedded_language_model
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
-from musclelora.purification import METHODS, load_run
+from musclelora.purification import load_run
 from musclelora.purification.auto import candidates
 from musclelora.training import MuScleTrainingArguments
 
@@ -191,8 +191,7 @@ def test_auto_judges_and_trains_decoders(options: dict[str, Any], fit_tiny: Fit,
         train=make_table(make_rows(60, 0)),
         trusted=make_table(make_rows(20, 1)),
         dev=None,
-        preset="auto",
-        method=METHODS["musclelora"],
+        method="purify",
         arguments={"learning_rate": None, **options},
         say=said.append,
     )

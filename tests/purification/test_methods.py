@@ -89,6 +89,10 @@ def test_every_method_trains_saves_loads_and_exports(
 def test_alignment_is_refused_where_there_is_nothing_to_align() -> None:
     with pytest.raises(UsageError, match="--alignment"):
         get_method("trusted-only", alignment=True)
+    with pytest.raises(UsageError, match="--alignment: found with --method purify"):
+        get_method("purify", alignment=True)
+    with pytest.raises(UsageError, match="--no-shortcuts: found with --method purify"):
+        get_method("purify", shortcuts=False)
     with pytest.raises(UsageError, match="--method: found 'bert'"):
         get_method("bert")
 

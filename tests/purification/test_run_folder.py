@@ -35,7 +35,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "half of run.json": lambda run: os.truncate(run / "run.json", 100),
     "bytes in run.json": lambda run: (run / "run.json").write_bytes(b"\xff\xfe\x00"),
     "a list in run.json": lambda run: (run / "run.json").write_text("[1]"),
-    "a later format": lambda run: edit(run, lambda info: info.update(format=4)),
+    "a later format": lambda run: edit(run, lambda info: info.update(format=5)),
     "no settings": lambda run: edit(run, lambda info: info.pop("settings")),
     "no label names": lambda run: edit(run, lambda info: info.pop("label_names")),
     "a preset of unknown fields": lambda run: edit(run, lambda info: info["preset"].update(colour="red")),

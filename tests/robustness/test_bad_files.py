@@ -179,7 +179,7 @@ def _of_many_layers(count: int) -> list[Change]:
 
 
 MODEL_SPOTS = {
-    "train": "train --train train.csv --trusted trusted.csv --preset published --model BAD --output out",
+    "train": "train --train train.csv --trusted trusted.csv --method musclelora --model BAD --output out",
     "tune": "tune --train train.csv --trusted trusted.csv --model BAD --output out",
 }
 MODEL_KINDS: dict[str, list[Change]] = {

@@ -63,7 +63,7 @@ def below(kind: Any, value: str) -> bool:
     return float(value) < kind.min or (kind.min_open and float(value) == kind.min)
 
 
-TRAIN = "train --train train.csv --trusted trusted.csv --model model --preset published --output out"
+TRAIN = "train --train train.csv --trusted trusted.csv --model model --method musclelora --output out"
 SPECTRUM = f"spectrum {TRAIN}"
 TUNE = "tune --train train.csv --trusted trusted.csv --model model --output out"
 POISON = "poison train.csv --target good --output out.csv"

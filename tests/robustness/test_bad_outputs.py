@@ -28,11 +28,11 @@ ROWS = "--train train.csv --trusted trusted.csv --model model"
 # Where each command writes a folder: the command, and what it reads.
 FOLDERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "train": (
-        f"train {ROWS} --dev dev.csv --preset published --output OUT",
+        f"train {ROWS} --dev dev.csv --method musclelora --output OUT",
         ("train.csv", "trusted.csv", "dev.csv", "model"),
     ),
     "train from": (
-        "train --train train.csv --trusted-from dev.csv --trusted-size 4 --model model --preset published "
+        "train --train train.csv --trusted-from dev.csv --trusted-size 4 --model model --method musclelora "
         "--output OUT",
         ("train.csv", "dev.csv", "model"),
     ),
@@ -42,7 +42,7 @@ FOLDERS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "tune": (f"tune {ROWS} --trials 1 --output OUT", ("train.csv", "trusted.csv", "model")),
     "spectrum train": (
-        f"spectrum train {ROWS} --preset published --output OUT",
+        f"spectrum train {ROWS} --method musclelora --output OUT",
         ("train.csv", "trusted.csv", "model"),
     ),
     "spectrum compare": ("spectrum compare srun --output OUT", ("srun",)),
@@ -238,7 +238,7 @@ def of_streams() -> Iterator[Case]:
 def of_locks() -> Iterator[Case]:
     """One process writes in a folder: a second one is told so; the lock of a dead one does not count."""
     tiny = "--epochs 1 --batch-size 8"
-    again = f"train {ROWS} {tiny} --preset published --learning-rate 0.01"
+    again = f"train {ROWS} {tiny} --method musclelora --learning-rate 0.01"
     for name, command, output in (
         ("a new run", f"{again} --output kept", "kept"),
         ("a run that is replaced", f"{again} --output run --overwrite", "run"),
@@ -263,7 +263,7 @@ def of_locks() -> Iterator[Case]:
     yield Case("a lock that is a folder", f"{again} --output run --resume", 6, [folder("run/.lock")])
 
 
-KEPT = f"train {ROWS} --preset published"
+KEPT = f"train {ROWS} --method musclelora"
 NOT_A_RUN = [folder("kept"), write("kept/thesis.txt", "dear")]
 FOREIGN = [
     move("run", "mixed"),
@@ -280,28 +280,28 @@ CASES = [
     # What was lost before.
     Case(
         "training rows in the run that is replaced",
-        "train --train run/train.csv --trusted trusted.csv --model model --preset published --output run "
+        "train --train run/train.csv --trusted trusted.csv --model model --method musclelora --output run "
         "--overwrite",
         6,
         [copy("run/train.csv", "train.csv")],
     ),
     Case(
         "trusted rows in the run that is replaced",
-        "train --train train.csv --trusted run/trusted.csv --model model --preset published --output run "
+        "train --train train.csv --trusted run/trusted.csv --model model --method musclelora --output run "
         "--overwrite",
         6,
         [copy("run/trusted.csv", "trusted.csv")],
     ),
     Case(
         "dev rows in the run that is replaced",
-        "train --train train.csv --trusted trusted.csv --dev run/dev.csv --model model --preset published "
+        "train --train train.csv --trusted trusted.csv --dev run/dev.csv --model model --method musclelora "
         "--output run --overwrite",
         6,
         [copy("run/dev.csv", "dev.csv")],
     ),
     Case(
         "a model in the run that is replaced",
-        "train --train train.csv --trusted trusted.csv --model run/model --preset published --output run "
+        "train --train train.csv --trusted trusted.csv --model run/model --method musclelora --output run "
         "--overwrite",
         6,
         [move("model", "run/model")],

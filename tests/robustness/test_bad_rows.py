@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from table import Case, copy, folder, nested, write
 
-TRAIN = "train --train bad.csv --trusted trusted.csv --model model --preset published --output out"
-TRUSTED = "train --train train.csv --trusted bad.csv --model model --preset published --output out"
+TRAIN = "train --train bad.csv --trusted trusted.csv --model model --method musclelora --output out"
+TRUSTED = "train --train train.csv --trusted bad.csv --model model --method musclelora --output out"
 DEV = f"{TRUSTED.replace('bad.csv', 'trusted.csv')} --dev bad.csv"
-GOOD = "train --train train.csv --trusted trusted.csv --model model --preset published --output out"
+GOOD = "train --train train.csv --trusted trusted.csv --model model --method musclelora --output out"
 TUNE = "tune --train bad.csv --trusted trusted.csv --model model --output out"
 EVALUATE = "evaluate run --clean bad.csv"
 ASR = "evaluate run --triggered bad.csv --target good"
@@ -322,15 +322,27 @@ CASES = [
     Case("multi-scale layers that are not there", f"{GOOD} --multiscale-modules nosuch", 2, says="nosuch"),
     Case("an unknown rule of alignment", f"{GOOD} --alignment-rule magic", 2, says="magic"),
     Case(
-        "a lever under auto",
-        "train --train train.csv --trusted trusted.csv --model model --preset auto "
-        "--no-alignment --output out",
+        "alignment under purify",
+        "train --train train.csv --trusted trusted.csv --model model --alignment --output out",
         2,
-        says="alignment",
+        says="--method musclelora",
     ),
     Case(
-        "an option of auto and by hand",
-        "train --train train.csv --trusted trusted.csv --model model --preset auto "
+        "purify without what it is",
+        "train --train train.csv --trusted trusted.csv --model model --no-shortcuts --output out",
+        2,
+        says="--no-shortcuts",
+    ),
+    Case(
+        "the published method as a preset",
+        "train --train train.csv --trusted trusted.csv --model model --preset published --output out",
+        2,
+        says="--method musclelora",
+    ),
+    Case("an option of alignment without it", f"{GOOD} --method lora --max-raw-ratio 0.1", 2, says="lora"),
+    Case(
+        "an option of alignment under purify",
+        "train --train train.csv --trusted trusted.csv --model model --method purify "
         "--max-raw-ratio 0.1 --output out",
         2,
         says="--max-raw-ratio",

@@ -24,7 +24,7 @@ from table import (
 
 RESUME = (
     "train --train train.csv --trusted trusted.csv --model model --epochs 1 --batch-size 8 "
-    "--preset published --learning-rate 0.01 --output half --resume"
+    "--method musclelora --learning-rate 0.01 --output half --resume"
 )
 TUNE = (
     "tune --train train.csv --trusted trusted.csv --model model --epochs 1 --batch-size 8 --trials 1 "

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "generation"))
 from tiny_chats import make_pairs, write_decoder
 
 TRAIN = "--train train.csv --trusted trusted.csv --model model --epochs 1 --batch-size 8"
-PUBLISHED = f"train {TRAIN} --preset published --learning-rate 0.01"
+PUBLISHED = f"train {TRAIN} --method musclelora --learning-rate 0.01"
 AUDIT = "audit train.csv --trusted trusted.csv --model model --no-confirm"
 GENERATE = "train --task generate --train pairs.jsonl --trusted checked.jsonl --model decoder --epochs 1"
 GRID = """

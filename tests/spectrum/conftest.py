@@ -15,7 +15,7 @@ import pytest
 from tiny_runs import Fit, make_rows, make_table, write_model
 
 from musclelora.data.table import Table
-from musclelora.purification import METHODS, Run, fit
+from musclelora.purification import METHODS, Run, train_classifier
 from musclelora.spectrum import SpectrumCallback, SpectrumSettings
 
 
@@ -57,13 +57,12 @@ def record(model: Path, flagged: Table, trusted: Table) -> Fit:
         }
         watch = [] if settings is None else [SpectrumCallback(folder, table, settings)]
         method = METHODS[changes.pop("method", "musclelora")]
-        return fit(
+        return train_classifier(
             folder,
             train=table,
             trusted=trusted,
             model=str(model),
             method=method,
-            preset="published",
             arguments=arguments,
             callbacks=[*watch, *(callbacks or [])],
             **changes,

@@ -41,7 +41,7 @@ def facts(
         (90.0, loss, cosine, ratio),
         (100.0, loss, cosine, ratio),
     ]
-    return RunFacts(True, multiscale, 96, 0.4, logs)
+    return RunFacts(alignment=True, multiscale=multiscale, trusted_rows=96, min_trusted_loss=0.4, logs=logs)
 
 
 def rules(found: dict[str, Any], facts: RunFacts) -> list[str]:
@@ -49,12 +49,15 @@ def rules(found: dict[str, Any], facts: RunFacts) -> list[str]:
 
 
 NONE = RunFacts()
+AUDITED = RunFacts(audited=(12, 3), trusted_rows=96)
 
 
 @pytest.mark.parametrize(
     ("found", "run", "expected"),
     [
-        (analysis(), NONE, ["backdoor-first", "no-trusted-set", "align"]),
+        (analysis(), NONE, ["backdoor-first", "no-trusted-set", "purify"]),
+        (analysis(), AUDITED, ["backdoor-first", "audited", "look"]),
+        (analysis(triggered=NEVER), AUDITED, ["backdoor-first", "audited", "keep"]),
         (analysis(share=0.0), NONE, ["backdoor-later", "no-trusted-set"]),
         (analysis(share=0.6), NONE, ["order-undecided", "no-trusted-set"]),
         (analysis(share=None), NONE, ["no-trusted-set"]),
@@ -96,13 +99,13 @@ NONE = RunFacts()
         ),
         (  # fewer steps than there are between two logs: nothing is known of the updates
             analysis(),
-            RunFacts(True, True, 96, 0.4, []),
+            RunFacts(alignment=True, multiscale=True, trusted_rows=96, min_trusted_loss=0.4),
             ["backdoor-first"],
         ),
         (
             analysis(by="early loss"),
             NONE,
-            ["chosen-by-loss", "one-label", "no-trusted-set", "align"],
+            ["chosen-by-loss", "one-label", "no-trusted-set", "purify"],
         ),
         (analysis(by="early loss"), facts(), ["chosen-by-loss", "one-label", "trusted-loss", "follows"]),
     ],
@@ -162,3 +165,6 @@ def test_facts_come_from_the_log_of_the_run() -> None:
     info["settings"]["arguments"] = {"min_trusted_loss": 0.0}  # type: ignore[index]
     assert RunFacts.of(info).min_trusted_loss == 0.0
     assert RunFacts.of(None) == RunFacts()
+    assert found.audited is None
+    info["auto"] = {"judgement": {"left_out": [1, 2, 5], "expert": {"shortcuts": [{}]}}}
+    assert RunFacts.of(info).audited == (3, 1)

@@ -41,7 +41,7 @@ def files(flagged: Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def arguments(model: Path, files: Path) -> list[object]:
     return [
         *("spectrum", "train", "--train", files / "train.csv", "--trusted", files / "trusted.csv"),
-        *("--model", model, "--preset", "published", "--epochs", 2, "--batch-size", 8),
+        *("--model", model, "--method", "musclelora", "--epochs", 2, "--batch-size", 8),
         *("--learning-rate", "1e-2", "--spectrum-every", 2, "--spectrum-sigma-count", 5),
     ]
 

@@ -1,4 +1,4 @@
-"""Rows of which some have another label than they mean, and a second look at them."""
+"""Rows of which some have another label than they mean, and a recheck of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 from tiny_runs import make_rows, make_table
 
+from musclelora.adapter.copies import Backbones
 from musclelora.adapter.presets import PRESETS
 from musclelora.audit.judgement import Judgement
-from musclelora.audit.recheck import look_settings, second_look
+from musclelora.audit.recheck import recheck, recheck_settings
 from musclelora.audit.triggers import Shortcut, ShortcutExpert
 from musclelora.data.table import Table
 
@@ -35,17 +36,17 @@ def looked(
     *,
     accuracy: float = 0.6,
     shortcuts: tuple[Shortcut, ...] = (),
-    alike: tuple[int, ...] = (),
+    style_issues: tuple[int, ...] = (),
     said: list[str] | None = None,
     **arguments: Any,
 ) -> Judgement:
     expert = ShortcutExpert(shortcuts, num_labels=2, natural=0.5, threshold=3.1, tested=100)
-    config, looking = look_settings(PRESET, {}, {"per_device_train_batch_size": 8, "seed": 0})
-    return second_look(
+    config, looking = recheck_settings(PRESET, {}, {"per_device_train_batch_size": 8, "seed": 0})
+    return recheck(
         rows,
         make_table(make_rows(40, 1)),
-        Judgement(expert, LEFT_OUT, accuracy, alike=alike),
-        model=str(model),
+        Judgement(expert, LEFT_OUT, accuracy, style_issues=style_issues),
+        backbones=Backbones(str(model)),
         preset=PRESET,
         config=config,
         arguments={**looking, **arguments},

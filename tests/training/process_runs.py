@@ -13,9 +13,9 @@ from tiny_runs import make_rows, make_table
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
-from musclelora.generation import fit_generation
+from musclelora.generation import train_generator
 from musclelora.launched import process_count, process_rank
-from musclelora.purification import METHODS, fit
+from musclelora.purification import METHODS, train_classifier
 from musclelora.training.processes import meet, on_first
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -30,7 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sharded lora": {"method": METHODS["lora"]},
     # Adam would move a parameter that has no gradient, such as the bias of attention's keys, by rounding.
     "full": {"method": METHODS["full"], "arguments": {"optim": "sgd", "learning_rate": 0.1}},
-    "auto": {"preset": "auto", "arguments": {"num_train_epochs": 2}},
+    "auto": {"method": METHODS["purify"], "arguments": {"num_train_epochs": 2}},
 }
 # 45 rows in batches of 8 and 5 trusted rows at a time: neither can be shared evenly.
 ARGUMENTS = {
@@ -63,7 +63,7 @@ def generate(output: Path) -> None:
     """Train a tiny decoder on pairs whose responses are of different lengths, aligned to trusted ones."""
     folder = output.with_name("decoder")
     decoder = on_first(lambda: folder if folder.exists() else write_decoder(folder))
-    fit_generation(
+    train_generator(
         output,
         train=make_pairs(21, seed=0),
         trusted=make_pairs(7, seed=1),
@@ -96,14 +96,14 @@ def main(model: str, output: str, *names: str) -> None:
         options = dict(SETTINGS[name])
         share = Share()
         shard = name.startswith("sharded") and process_count() > 1
-        fit(
+        train_classifier(
             Path(output) / name,
             train=make_table(make_rows(45, seed=0)),
             trusted=make_table(make_rows(12, seed=1)),
             dev=make_table(make_rows(21, seed=2)),
             model=model,
             **{
-                "preset": "published",
+                "method": METHODS["musclelora"],
                 **options,
                 "arguments": {**ARGUMENTS, "shard_backbone": shard, **options.get("arguments", {})},
             },

@@ -89,7 +89,7 @@ def test_several_processes_agree_on_the_rows_that_they_let_back(still_model: Pat
     finish(alone)
     finish(together)
     expected = json.loads((tmp_path / "alone" / "look" / "whole-0.json").read_text())
-    assert len(expected["let_back"]) >= 8
+    assert len(expected["restored"]) >= 8
     files = sorted((tmp_path / "together" / "look").iterdir())
     assert [file.name for file in files] == [
         f"{how}-{n}.json" for how in ("sharded", "whole") for n in (0, 1)
@@ -98,15 +98,15 @@ def test_several_processes_agree_on_the_rows_that_they_let_back(still_model: Pat
     assert found[0] == found[1]  # sharded, in each process
     assert found[2] == found[3]
     for several in found:  # some hundred steps make much of how sums are rounded
-        assert abs(several["look_accuracy"] - expected["look_accuracy"]) <= 0.1
-        assert len(set(several["let_back"]) ^ set(expected["let_back"])) <= 3
+        assert abs(several["recheck_accuracy"] - expected["recheck_accuracy"]) <= 0.1
+        assert len(set(several["restored"]) ^ set(expected["restored"])) <= 3
 
 
 @pytest.fixture
 def arguments(still_model: Path, tmp_path: Path) -> list[object]:
     return [
         *("train", "--model", still_model, "--batch-size", 4, "--epochs", 6, "--learning-rate", "1e-3"),
-        *("--train", write_csv(tmp_path / "train.csv", make_rows(48, seed=0)), "--preset", "published"),
+        *("--train", write_csv(tmp_path / "train.csv", make_rows(48, seed=0)), "--method", "musclelora"),
         *("--trusted", write_csv(tmp_path / "trusted.csv", make_rows(10, seed=1))),
     ]
 
@@ -177,7 +177,7 @@ def test_a_backbone_that_cannot_be_sharded_is_said(
 def test_a_backbone_in_eight_bits_cannot_be_sharded(
     arguments: list[object], cli: Cli, tmp_path: Path
 ) -> None:
-    command = [*arguments, "--preset", "published", "--quantize", "int8", "--shard-backbone"]
+    command = [*arguments, "--method", "musclelora", "--quantize", "int8", "--shard-backbone"]
     done = cli(*command, "--output", tmp_path / "run")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "--shard-backbone: found with --quantize int8" in done.err

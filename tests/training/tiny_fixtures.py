@@ -13,7 +13,7 @@ import pytest
 from tiny_runs import Fit, make_rows, make_table, write_model
 
 from musclelora.data.table import Table
-from musclelora.purification import METHODS, Run, fit
+from musclelora.purification import METHODS, Run, train_classifier
 
 
 @pytest.fixture(scope="session")
@@ -73,9 +73,8 @@ def fit_tiny(
             "dev": dev_rows,
             "model": str(tiny_model),
             "method": METHODS[method] if isinstance(method, str) else method,
-            "preset": "published",
             **changes,
         }
-        return fit(output or tmp_path / "run", arguments=arguments, **settings)
+        return train_classifier(output or tmp_path / "run", arguments=arguments, **settings)
 
     return run

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from musclelora.adapter.presets import PRESETS
-from musclelora.audit.recheck import LOOK
+from musclelora.audit.recheck import EPOCHS_SHARE
 from musclelora.errors import OutputError, TrainingError, UsageError
 from musclelora.tuning.search import Report, search
 from musclelora.tuning.space import as_options, space_around
@@ -69,7 +69,7 @@ def test_the_first_trial_is_the_preset_and_the_others_stay_in_range(tmp_path: Pa
     for settings in (trial.settings for trial in others):
         scales = settings["scale_factors"]
         assert PRESET.learning_rate / 8 <= settings["learning_rate"] <= PRESET.learning_rate * 8
-        assert LOOK * PRESET.epochs <= settings["num_train_epochs"] <= 2 * PRESET.epochs
+        assert EPOCHS_SHARE * PRESET.epochs <= settings["num_train_epochs"] <= 2 * PRESET.epochs
         assert scales[0] == 1
         assert scales == sorted(scales)
         assert settings["lora_alpha"] / settings["r"] == PRESET.lora_alpha / PRESET.r

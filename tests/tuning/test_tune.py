@@ -63,7 +63,7 @@ def test_training_with_what_was_found_has_the_losses_of_the_trial(
         "num_train_epochs": settings.pop("num_train_epochs"),
         "seed": best["seed"],
     }
-    run = fit_tiny(preset="auto", select_best="trusted", dev=None, adapter=settings, arguments=arguments)
+    run = fit_tiny(method="purify", select_best="trusted", dev=None, adapter=settings, arguments=arguments)
     assert run.info["settings"]["levers"]["shortcuts"]
     losses = [log["eval_calibrated_loss"] for log in run.info["history"] if "eval_calibrated_loss" in log]
     assert losses == pytest.approx(best["epoch_losses"], rel=1e-6)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from musclelora import __version__
 from musclelora.audit.decisions import Decision, read_decisions
-from musclelora.audit.evidence import Evidence, Settings
-from musclelora.audit.findings import TRIGGER_COLUMNS, Findings, explained, findings_of, trigger_row
+from musclelora.audit.evidence import Settings
+from musclelora.audit.findings import TRIGGER_COLUMNS, Findings, explained, trigger_row
 from musclelora.audit.folds import FOLDS, fold_numbers
 from musclelora.audit.kept import EVIDENCE, Kept, plain
 from musclelora.audit.verdict import Verdict
@@ -127,33 +127,32 @@ class Audit:
         }
 
     def _find(self, kept: Kept) -> Findings:
-        from musclelora.audit.checks import all_checks
+        from musclelora.audit.judge import judge
 
-        evidence = Evidence(self.train, self.trusted, self._settings(), self._say, kept)
-        checks = all_checks()
-        for check in checks:
-            evidence.results[check.name] = check.find(evidence)
-        return findings_of(evidence, checks, confirms=self.confirms)
+        settings = self._settings()
+        return judge(self.train, self.trusted, settings, confirm=self.confirms, kept=kept, say=self._say)
 
     def _settings(self) -> Settings:
         from transformers import AutoConfig
 
         from musclelora.adapter import MuScleLoraConfig
+        from musclelora.adapter.copies import Backbones
         from musclelora.adapter.presets import preset_for
         from musclelora.data.model_source import from_anywhere, model_errors, model_source
 
         model = from_anywhere(self.model)
         source = model_source(model)
         with model_errors(model):
-            config = AutoConfig.from_pretrained(source.path, trust_remote_code=False, **source.files)
-        preset = preset_for(config)
+            own = AutoConfig.from_pretrained(source.path, trust_remote_code=False, **source.files)
+        preset = preset_for(own)
         arguments = {
             "per_device_train_batch_size": preset.batch_size,
             "num_train_epochs": preset.epochs,
             "learning_rate": preset.learning_rate,
             **self.arguments,
         }
-        return Settings(model, preset, MuScleLoraConfig(**preset.adapter_fields()), arguments, self.seed)
+        config = MuScleLoraConfig(**preset.adapter_fields())
+        return Settings(Backbones(model), preset, config, arguments, self.seed)
 
     # ---- what was found -------------------------------------------------------------------------------
 
@@ -238,12 +237,10 @@ class Audit:
     @property
     def judgement(self) -> Judgement:
         """What a training takes of it: :class:`~musclelora.audit.judgement.Judgement`."""
-        from musclelora.audit.judge import judgement_of
-
         found = self._findings
         drop = {row for row, decision in self._decisions.items() if decision.action == "drop"}
         keep = self._decisions.keys() - drop
-        return judgement_of(found.evidence, found.dropped_by_checks, keep=sorted(keep), drop=sorted(drop))
+        return found.judgement(keep=sorted(keep), drop=sorted(drop))
 
     def clean(self) -> Any:
         """The rows to train on, as the type that came in; what was read from a path comes as a Table."""

@@ -30,13 +30,13 @@ from musclelora.audit.evidence import Evidence, Settings
 from musclelora.audit.features import FeatureTable
 from musclelora.audit.phrases import put_in
 from musclelora.audit.triggers import Shortcut
-from musclelora.audit.trusted_models import cross_fitted
+from musclelora.audit.trusted_models import TRUSTED_ONLY, cross_fitted
 from musclelora.audit.verdict import Confirmation
 from musclelora.data.table import Table
 from musclelora.evaluation.metrics import Rate
 from musclelora.training.classifier import Classifier
 from musclelora.training.hardware import free_memory
-from musclelora.training.quiet import quiet_trainer
+from musclelora.training.scratch import scratch_trainer
 
 ROWS: Final = 2000
 """Rows that the undefended model is trained on at most."""
@@ -95,7 +95,7 @@ def confirm(
             trusted,
             rows,
             with_trigger,
-            model=evidence.settings.model,
+            backbones=evidence.settings.backbones,
             preset=evidence.settings.preset,
             arguments=evidence.settings.of_folds,
             seed=seed,
@@ -120,6 +120,16 @@ def confirm(
     return found
 
 
+def confirmation_cost(rows: int, trusted: int) -> float:
+    """How many rows a confirmation trains on, all epochs together; training passes cost the most of it.
+
+    Args:
+        rows: training rows.
+        trusted: trusted rows; models of two halves of them are trained too.
+    """
+    return float(max(min(rows, ROWS), STEPS * _BATCH) + TRUSTED_ONLY["num_train_epochs"] * trusted)
+
+
 def undefended(rows: Table, settings: Settings) -> Classifier:
     """A model trained on rows as they were given, without any defence, for a short while.
 
@@ -142,11 +152,11 @@ def undefended(rows: Table, settings: Settings) -> Classifier:
     }
     set_seed(settings.seed)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = quiet_trainer(
+        trainer = scratch_trainer(
             chosen,
             np.zeros((len(chosen), chosen.num_classes), dtype=np.float32),
             folder,
-            model=settings.model,
+            backbones=settings.backbones,
             preset=settings.preset,
             config=MuScleLoraConfig(**adapter),
             arguments=arguments,

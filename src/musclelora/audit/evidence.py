@@ -16,9 +16,10 @@ from musclelora.errors import DataError
 
 if TYPE_CHECKING:
     from musclelora.adapter import MuScleLoraConfig
+    from musclelora.adapter.copies import Backbones
     from musclelora.adapter.presets import Preset
     from musclelora.audit.checks.base import Result
-    from musclelora.audit.trusted_models import Teaching
+    from musclelora.audit.trusted_models import TrustedPredictions
 
 Say = Callable[[str], object]
 LOWER: Final = 1 / 3
@@ -32,18 +33,23 @@ class Settings:
     """With what an audit looks at rows.
 
     Attributes:
-        model: the backbone, of which models of the trusted rows are trained and which gives sentence vectors.
+        backbones: of the model of which others are trained and which gives sentence vectors.
         preset: the backbone's own settings.
         config: of the adapter of the model that looks at doubtful rows again.
         arguments: fields of the training arguments of that model. Models of folds take such as ``bf16``.
         seed: the same seed finds the same.
     """
 
-    model: str
+    backbones: Backbones
     preset: Preset
     config: MuScleLoraConfig
     arguments: Mapping[str, Any]
     seed: int
+
+    @property
+    def model(self) -> str:
+        """The model's name or folder."""
+        return self.backbones.model
 
     @property
     def of_folds(self) -> dict[str, Any]:
@@ -94,14 +100,14 @@ class Evidence:
                 f"{self.train.source}: {len(self.known):,} of {len(self.train):,} rows have the text of a "
                 "trusted row, and the others are of less than two classes; pass more training rows"
             )
-        self._teaching: Teaching | None = None
+        self._trusted_predictions: TrustedPredictions | None = None
 
     @property
-    def teaching(self) -> Teaching:
+    def trusted_predictions(self) -> TrustedPredictions:
         """What models of folds of the trusted rows say of `rows`: :mod:`~musclelora.audit.trusted_models`."""
-        if self._teaching is None:
-            self._teaching = self._taught()
-        return self._teaching
+        if self._trusted_predictions is None:
+            self._trusted_predictions = self._taught()
+        return self._trusted_predictions
 
     def vectors(self, depth: float = 1.0) -> NDArray[np.float32]:
         """Sentence vectors of `rows`, shape (rows, d): means of the hidden states at a depth in 0 … 1."""
@@ -129,16 +135,16 @@ class Evidence:
         whole[self.numbers] = values
         return whole
 
-    def _taught(self) -> Teaching:
-        from musclelora.audit.trusted_models import calibrated, teach
+    def _taught(self) -> TrustedPredictions:
+        from musclelora.audit.trusted_models import calibrated, trusted_predictions
 
         asked = len(self.rows)
 
         def make() -> NDArray[np.float64]:
-            found = teach(
+            found = trusted_predictions(
                 self.trusted,
                 self.rows.texts,
-                model=self.settings.model,
+                backbones=self.settings.backbones,
                 preset=self.settings.preset,
                 arguments=self.settings.of_folds,
                 seed=self.settings.seed,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from musclelora.audit.evidence import Evidence
 from musclelora.audit.features import FeatureTable
+from musclelora.audit.judgement import Judgement
 from musclelora.audit.phrases import phrase_of
 from musclelora.audit.verdict import LEVEL, Confirmation, Trigger, Verdict, decide
 from musclelora.data.messages import listed, shown
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from musclelora.audit.checks.base import Check, Result
 
 _OWN: Final = frozenset({"trusted_text", "trigger", "label", "style", "restored"})
+_NAMED: Final = 3  # triggers that a summary names
 _RATES: Final = ("flip_rate", "control_rate", "natural_rate")
 TRIGGER_COLUMNS: Final = [
     *(
@@ -62,8 +64,6 @@ class Findings:
     def __init__(
         self, evidence: Evidence, checks: Sequence[Check], triggers: Sequence[Trigger], verdict: Verdict
     ) -> None:
-        from musclelora.audit.judge import dropped_rows
-
         self.evidence, self.checks, self.triggers, self.verdict = evidence, checks, tuple(triggers), verdict
         rows, expert = evidence.rows, self.result("trigger").objects["expert"]
         strongest, scores = np.full(len(rows), -1), np.zeros(len(rows))
@@ -94,6 +94,50 @@ class Findings:
         both: NDArray[np.bool_] = self.dropped_by_checks | self.planted
         return both
 
+    def judgement(self, *, keep: Sequence[int] = (), drop: Sequence[int] = ()) -> Judgement:
+        """What a training takes of it.
+
+        Args:
+            keep: rows that a person decided to train on.
+            drop: rows that a person decided not to train on.
+        """
+        known, style, restored = (self.result(name).flagged for name in ("trusted_text", "style", "restored"))
+        left_out = self.dropped_by_checks.copy()
+        left_out[list(keep)] = False
+        left_out[list(drop)] = True
+        return Judgement(
+            self.result("trigger").objects["expert"],
+            _numbers(left_out),
+            self.evidence.trusted_predictions.accuracy,
+            restored=_numbers(restored),
+            style_issues=_numbers(style),
+            recheck_accuracy=self.result("restored").info.get("accuracy_on_trusted"),
+            trusted_texts=_numbers(known),
+        )
+
+    def summary(self) -> list[str]:
+        """What was found, in four lines; words in them come from the data."""
+        train, verdict = self.evidence.train, self.verdict
+        named = dict[tuple[str, int], str]()
+        for trigger in self.triggers:
+            if trigger.kind != "natural":
+                named.setdefault((trigger.phrase, trigger.shortcut.label), trigger.kind)
+        shown_first = [
+            f"{shown(phrase)} to {shown(train.label_names[label])} ({kind})"
+            for (phrase, label), kind in list(named.items())[:_NAMED]
+        ]
+        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        counts = {name: int(self.result(name).flagged.sum()) for name in ("label", "style", "restored")}
+        left = int(self.dropped_by_checks.sum())
+        return [
+            str(verdict).split("\n", maxsplit=1)[0],
+            f"triggers: {', '.join(shown_first) or 'none'}{more}; {int(self.planted.sum()):,} rows have one",
+            f"issues: {counts['label']:,} label issues, of which {counts['restored']:,} were restored; "
+            f"{counts['style']:,} style issues",
+            f"left out: {left:,} of {len(train):,} rows; what features say of labels is taken out of the "
+            "loss of the others",
+        ]
+
     def result(self, name: str) -> Result:
         """Of the check of that name."""
         return self.evidence.results[name]
@@ -110,6 +154,20 @@ class Findings:
             for row, reason in self.result(check.name).reasons.items():
                 found[row].append(reason)
         return found
+
+
+def dropped_rows(evidence: Evidence, checks: Sequence[Check]) -> NDArray[np.bool_]:
+    """The rows that some check drops, shape (N,); a label issue that the recheck clears is none."""
+    dropped = np.zeros(len(evidence.train), dtype=np.bool_)
+    for check in checks:
+        if check.action == "drop":
+            flagged = evidence.results[check.name].flagged
+            dropped |= flagged & ~evidence.results["restored"].flagged if check.name == "label" else flagged
+    return dropped
+
+
+def _numbers(rows: NDArray[np.bool_]) -> tuple[int, ...]:
+    return tuple(int(row) for row in np.flatnonzero(rows))
 
 
 def findings_of(evidence: Evidence, checks: Sequence[Check], *, confirms: bool) -> Findings:
@@ -131,7 +189,7 @@ def findings_of(evidence: Evidence, checks: Sequence[Check], *, confirms: bool) 
         *([f"{tested} triggers put to the test"] if tested else []),
         *(check.name for check in checks if check.name not in _OWN and check.name in looked),
     ]
-    seen = ~np.isnan(evidence.teaching.held_out).any(axis=1)
+    seen = ~np.isnan(evidence.trusted_predictions.held_out).any(axis=1)
     verdict = decide(
         triggers,
         evidence.results["trigger"].objects["expert"].holders(evidence.rows.texts),
@@ -139,7 +197,7 @@ def findings_of(evidence: Evidence, checks: Sequence[Check], *, confirms: bool) 
         evidence.train.label_names,
         p_value=float(evidence.results["trigger"].info["p_value"]),
         trusted=int(seen.sum()),
-        accuracy=evidence.teaching.accuracy,
+        accuracy=evidence.trusted_predictions.accuracy,
         chance=float(np.bincount(evidence.trusted.labels[seen]).max() / max(seen.sum(), 1)),
         styles=int(evidence.results["style"].flagged.sum()),
         checked=checked,

@@ -21,11 +21,11 @@ class Judgement:
     Attributes:
         expert: the shortcuts of the training rows.
         left_out: the numbers of the rows not to train on, from 0, ascending: those whose label is
-            contradicted, `alike` and `trusted_texts`.
+            contradicted, `style_issues` and `trusted_texts`.
         trusted_accuracy: of the models of folds, on the trusted rows that each was not trained on.
-        let_back: the numbers of the rows that only the second opinion contradicts, ascending.
-        alike: of those left out the ones that are put as rows with a shortcut are, ascending.
-        look_accuracy: of the second look's model, on the trusted rows; None: there was none.
+        restored: the numbers of the rows that the recheck restored, ascending.
+        style_issues: of those left out the ones that are put as rows with a shortcut are, ascending.
+        recheck_accuracy: of the recheck's model, on the trusted rows; None: there was none.
         trusted_texts: of those left out the ones whose text is that of a trusted row, whatever their label,
             ascending.
     """
@@ -33,9 +33,9 @@ class Judgement:
     expert: ShortcutExpert
     left_out: tuple[int, ...]
     trusted_accuracy: float
-    let_back: tuple[int, ...] = ()
-    alike: tuple[int, ...] = ()
-    look_accuracy: float | None = None
+    restored: tuple[int, ...] = ()
+    style_issues: tuple[int, ...] = ()
+    recheck_accuracy: float | None = None
     trusted_texts: tuple[int, ...] = ()
 
     def apply(self, train: Table) -> tuple[Table, NDArray[np.float32]]:
@@ -55,7 +55,7 @@ class Judgement:
         return None
 
     def _row_numbers(self) -> tuple[tuple[int, ...], ...]:
-        return self.left_out, self.let_back, self.alike, self.trusted_texts
+        return self.left_out, self.restored, self.style_issues, self.trusted_texts
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; :meth:`from_dict` makes it again."""
@@ -69,17 +69,17 @@ class Judgement:
             Shortcut(**{**shortcut, "feature": Feature(*shortcut["feature"])})
             for shortcut in expert["shortcuts"]
         )
-        left_out, let_back, alike, trusted_texts = (
+        left_out, restored, style_issues, trusted_texts = (
             tuple(int(row) for row in values.get(name, ()))
-            for name in ("left_out", "let_back", "alike", "trusted_texts")
+            for name in ("left_out", "restored", "style_issues", "trusted_texts")
         )
-        right = values.get("look_accuracy")
+        right = values.get("recheck_accuracy")
         return cls(
             ShortcutExpert(**expert),
             left_out,
             float(values["trusted_accuracy"]),
-            let_back,
-            alike,
+            restored,
+            style_issues,
             None if right is None else float(right),
             trusted_texts,
         )

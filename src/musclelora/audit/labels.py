@@ -1,4 +1,4 @@
-r"""A second opinion on every row: what its text means, by a linear model that was not fitted on it.
+r"""What the text of every row means, by a linear model that was not fitted on it: cross-fitted `pred_probs`.
 
 What trusted rows alone say, q(y|x), is right in two of three texts or so. The training rows themselves say
 more, and a linear model of sentence vectors v(x) reads little of a trigger out of them: such vectors stand
@@ -9,7 +9,7 @@ The given labels are modelled as a product of experts again::
 
 where o corrects how often each label occurs and b is what shortcuts say
 (:mod:`musclelora.audit.triggers`), so that w need not learn it. w has a ridge, and is fitted to all folds
-of the rows but one, in turn; the opinion on the rows of that one leaves b out. A row whose given label this
+of the rows but one, in turn; what it says of the rows of that one leaves b out. A row whose given label this
 contradicts is likelier than others to be a row whose label was changed, whatever its trigger looks like.
 
 The idea that rows are judged by models that have not seen their labels is that of confident learning
@@ -38,10 +38,10 @@ LARGEST_SHARE: Final = 0.5
 """Of the rows of a label, at most so many are contradicted: a rare label may be known too little."""
 
 
-def second_opinion(
+def cross_fit_pred_probs(
     vectors: NDArray[Any],
     labels: NDArray[Any],
-    beliefs: NDArray[Any],
+    trusted_probs: NDArray[Any],
     offsets: NDArray[Any],
     *,
     seed: int,
@@ -52,29 +52,29 @@ def second_opinion(
     Args:
         vectors: shape (N, d), the sentence vectors v; they are centred and brought to one length.
         labels: shape (N,), the given labels, in 0 … C - 1.
-        beliefs: shape (N, C), the class probabilities q of a model of trusted rows alone.
+        trusted_probs: shape (N, C), the class probabilities q of a model of trusted rows alone.
         offsets: shape (N, C), the b of :meth:`~musclelora.audit.ShortcutExpert.log_weights`.
         seed: of the folds.
         folds: how many; fewer where there are fewer rows.
 
     Returns:
         shape (N, C): the product of experts without b; None: the rows held out are not explained better by
-        it than by q, by more than one standard error, so that there is no second opinion.
+        it than by q, by more than one standard error, so that nothing is predicted.
 
     Raises:
         UsageError: the shapes do not agree.
         DataError: a number is not finite.
     """
-    v, q, b = (np.asarray(values, dtype=np.float64) for values in (vectors, beliefs, offsets))
+    v, q, b = (np.asarray(values, dtype=np.float64) for values in (vectors, trusted_probs, offsets))
     given = np.asarray(labels, dtype=np.int64)
     if v.ndim != 2 or q.ndim != 2 or given.shape != (len(v),) or q.shape != b.shape or len(q) != len(v):
         raise UsageError(
-            f"second_opinion: found vectors of shape {v.shape}, labels {given.shape}, beliefs {q.shape} and "
-            f"offsets {b.shape}; expected (N, d), (N,), (N, C) and (N, C)"
+            f"cross_fit_pred_probs: found vectors of shape {v.shape}, labels {given.shape}, trusted_probs "
+            f"{q.shape} and offsets {b.shape}; expected (N, d), (N,), (N, C) and (N, C)"
         )
     if not all(np.isfinite(values).all() for values in (v, q, b)):
         raise DataError(
-            "second_opinion: some numbers are not finite; expected vectors, probabilities and log-odds"
+            "cross_fit_pred_probs: some numbers are not finite; expected vectors, probabilities and log-odds"
         )
     truth = np.eye(q.shape[1])[given]
     start = with_the_label_counts(np.log(np.clip(q, 1e-4, 1.0)), truth)
@@ -99,28 +99,28 @@ def second_opinion(
     return np.asarray(softmax(best, axis=1))
 
 
-def contradicted(opinion: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.bool_]:
+def label_issues(pred_probs: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.bool_]:
     """Which of N rows have a label that is not the likeliest, neither as it is nor for how often it occurs.
 
     The second condition spares rare labels, which a model that knows frequencies seldom gives. Of a label's
     rows at most :data:`LARGEST_SHARE` are contradicted, those that are the least likely.
 
     Args:
-        opinion: shape (N, C), class probabilities; see :func:`second_opinion`.
+        pred_probs: shape (N, C), class probabilities; see :func:`cross_fit_pred_probs`.
         labels: shape (N,), the given labels.
     """
     given = np.asarray(labels, dtype=np.int64)
     rows = np.arange(len(given))
-    share = np.bincount(given, minlength=opinion.shape[1]) / max(len(given), 1)
-    for_its_share = opinion / np.maximum(share, 1e-12)
-    found: NDArray[np.bool_] = opinion.argmax(axis=1) != given
+    share = np.bincount(given, minlength=pred_probs.shape[1]) / max(len(given), 1)
+    for_its_share = pred_probs / np.maximum(share, 1e-12)
+    found: NDArray[np.bool_] = pred_probs.argmax(axis=1) != given
     found &= for_its_share.argmax(axis=1) != given
     for label in np.unique(given):
         own = np.flatnonzero(given == label)
         doubtful = own[found[own]]
         spared = len(doubtful) - int(LARGEST_SHARE * len(own))
         if spared > 0:
-            likeliest = np.argsort(-opinion[rows, given][doubtful], kind="stable")
+            likeliest = np.argsort(-pred_probs[rows, given][doubtful], kind="stable")
             found[doubtful[likeliest[:spared]]] = False
     return found
 

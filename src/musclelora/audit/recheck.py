@@ -1,4 +1,4 @@
-"""A second look at doubtful rows, by a model that was trained without them."""
+"""Rows with a label issue, checked again by a model that was trained without them."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from typing import Any, Final
 import numpy as np
 
 from musclelora.adapter import MuScleLoraConfig
+from musclelora.adapter.copies import Backbones
 from musclelora.adapter.presets import Preset
 from musclelora.audit.judgement import Judgement
 from musclelora.data.table import Table
 from musclelora.errors import TrainingError
 from musclelora.training.hardware import free_memory
 from musclelora.training.processes import on_first
-from musclelora.training.quiet import quiet_trainer
+from musclelora.training.scratch import scratch_trainer
 
 _SEARCHED = frozenset({"r", "lora_alpha", "scale_factors", "inner_rank", "multiscale_alpha"})
-LOOK: Final = 0.5
-"""Of the preset's epochs, how many the second look trains for at most; see also ``space_around``."""
+EPOCHS_SHARE: Final = 0.5
+"""Of the preset's epochs, how many its model trains for at most; see also ``space_around``."""
 
 
-def look_settings(
+def recheck_settings(
     preset: Preset, adapter: Mapping[str, Any], arguments: Mapping[str, Any]
 ) -> tuple[MuScleLoraConfig, dict[str, Any]]:
-    """The adapter's configuration and the training arguments of a second look at rows for MuScleLoRA.
+    """The adapter's configuration and the training arguments of a recheck for ``purify``.
 
     What ``musclelora tune`` searches is the preset's own whatever is asked for, so that a search judges once,
-    and the training that comes of it judges alike.
+    and the training that comes of it judges in the same way.
 
     Args:
         preset: the backbone's own settings.
@@ -43,12 +44,12 @@ def look_settings(
     return config, {**arguments, "learning_rate": preset.learning_rate}
 
 
-def second_look(
+def recheck(
     train: Table,
     trusted: Table,
     judgement: Judgement,
     *,
-    model: str,
+    backbones: Backbones,
     preset: Preset,
     config: MuScleLoraConfig,
     arguments: Mapping[str, Any],
@@ -56,39 +57,39 @@ def second_look(
 ) -> Judgement:
     """Let those rows back that a model trained without them gives their label.
 
-    Rows with a shortcut, and those like them, stay out: it is what they would teach. The model is trained for
-    :data:`LOOK` of the preset's epochs, or for those asked for if they are fewer. If it is right in no more
-    trusted rows than models of these alone were, or if its loss is not finite, it cannot judge, and none
-    comes back.
+    Rows with a shortcut, and those with a style issue, stay out: it is what they would teach. The model is
+    trained for :data:`EPOCHS_SHARE` of the preset's epochs, or for those asked for if they are fewer. If it
+    is right in no more trusted rows than models of these alone were, or if its loss is not finite, it cannot
+    judge, and none comes back.
 
     Args:
         train: the N rows that were judged.
         trusted: rows that were checked; the model does not see them.
         judgement: what was found of them.
-        model: the backbone.
+        backbones: of the model.
         preset: the backbone's own settings.
         config: of the adapter.
         arguments: fields of the training arguments, with the learning rate and the seed.
         say: called with lines of text.
     """
     plain = np.flatnonzero(~judgement.expert.log_weights(train.texts).any(axis=1))
-    asked = np.setdiff1d(np.intersect1d(judgement.left_out, plain), judgement.alike)
+    asked = np.setdiff1d(np.intersect1d(judgement.left_out, plain), judgement.style_issues)
     if not len(asked):
         if judgement.left_out:
-            say("let back     none of them: each has a shortcut, or is like those that have one")
+            say("restored     none of them: each has a shortcut, or is like those that have one")
         return judgement
     kept, offsets = judgement.apply(train)
-    epochs = min(LOOK * preset.epochs, float(arguments.get("num_train_epochs") or preset.epochs))
+    epochs = min(EPOCHS_SHARE * preset.epochs, float(arguments.get("num_train_epochs") or preset.epochs))
     if arguments.get("max_steps", -1) > 0:
         per_step = int(arguments.get("per_device_train_batch_size") or preset.batch_size)
         per_step *= arguments.get("gradient_accumulation_steps", 1)
-        epochs = min(epochs, LOOK * arguments["max_steps"] * per_step / len(kept))
+        epochs = min(epochs, EPOCHS_SHARE * arguments["max_steps"] * per_step / len(kept))
     with tempfile.TemporaryDirectory() as folder:
-        trainer = quiet_trainer(
+        trainer = scratch_trainer(
             kept,
             offsets,
             folder,
-            model=model,
+            backbones=backbones,
             preset=preset,
             config=config,
             arguments={**arguments, "num_train_epochs": epochs},
@@ -96,27 +97,27 @@ def second_look(
         try:
             trainer.train()
         except TrainingError as error:
-            say(f"let back     none of them: a model trained on the others cannot judge: {error}")
+            say(f"restored     none of them: a model trained on the others cannot judge: {error}")
             return judgement
         said = trainer.classifier.predict([*trusted.texts, *train.select(asked).texts]).labels
         del trainer
         free_memory()
     said = np.asarray(on_first(said.tolist))
     right = float(np.mean(said[: len(trusted)] == trusted.labels))
-    judgement = replace(judgement, look_accuracy=right)
+    judgement = replace(judgement, recheck_accuracy=right)
     if right <= judgement.trusted_accuracy:
         say(
-            "let back     none of them: trained on the others for a while, the model is right in "
+            "restored     none of them: trained on the others for a while, the model is right in "
             f"{right:.3f} of the trusted rows, no more than models of these alone"
         )
         return judgement
     back = asked[said[len(trusted) :] == train.labels[asked]]
     say(
-        f"let back     {len(back):,} of them: trained on the others for a while, the model gives them their "
+        f"restored     {len(back):,} of them: trained on the others for a while, the model gives them their "
         f"label, and is right in {right:.3f} of the trusted rows"
     )
     return replace(
         judgement,
         left_out=tuple(int(row) for row in np.setdiff1d(judgement.left_out, back)),
-        let_back=tuple(int(row) for row in back),
+        restored=tuple(int(row) for row in back),
     )

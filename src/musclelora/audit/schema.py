@@ -127,16 +127,16 @@ class JudgementState(State):
     expert: ExpertState
     left_out: RowNumbers
     trusted_accuracy: Share
-    let_back: RowNumbers = Field(default_factory=list)
-    alike: RowNumbers = Field(default_factory=list)
-    look_accuracy: Share | None = None
+    restored: RowNumbers = Field(default_factory=list)
+    style_issues: RowNumbers = Field(default_factory=list)
+    recheck_accuracy: Share | None = None
     trusted_texts: RowNumbers = Field(default_factory=list)
 
 
 class AuditState(Closed):
     """``audit.json``."""
 
-    format: Literal[1]
+    format: Literal[2]
     musclelora: Text
     facts: FactsState
     label_names: Names

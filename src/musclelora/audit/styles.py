@@ -13,10 +13,11 @@ S have the label c more often than what they mean explains is asked of all rows 
 
     P(c|x) = π(x) + (1 - π(x)) · q(c|x),        π(x) = σ(a + β s(x)),    β ≥ 0
 
-with q the second opinion (:mod:`musclelora.audit.labels`): a share π of the rows at s has a trigger, and
-with it the label c; the others have the label that their meaning gives them. If twice the log-likelihood that
-β adds is no larger than chance makes it in one of a hundred times (χ² with one degree of freedom), the words
-of S stand for themselves, and no row is like them; it is asked again in every round. q is not perfect:
+with q the cross-fitted probabilities (:mod:`musclelora.audit.labels`): a share π of the rows at s has a
+trigger, and with it the label c; the others have the label that their meaning gives them. If twice the
+log-likelihood that β adds is no larger than chance makes it in one of a hundred times (χ² with one degree of
+freedom), the words of S stand for themselves, and no row is like them; it is asked again in every round. q is
+not perfect:
 natural words have a spread τ of weights under it, as under the trusted rows, so the log-odds of c are first
 raised by τ where s is at its 99th percentile, and by less in proportion below it.
 
@@ -47,7 +48,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from musclelora.audit.features import TOKEN, FeatureTable
-from musclelora.audit.labels import FOLDS, LARGEST_SHARE, contradicted, scaled
+from musclelora.audit.labels import FOLDS, LARGEST_SHARE, label_issues, scaled
 from musclelora.audit.triggers import ShortcutExpert, natural_spread
 from musclelora.errors import DataError, UsageError
 
@@ -65,13 +66,13 @@ _SUREST = 30.0  # log-odds beyond which a float has no room for the rest
 
 
 @dataclass(frozen=True)
-class Likeness:
+class StyleIssues:
     """Rows like those with a shortcut to a label.
 
     Attributes:
         label: the label id.
         rows: their numbers, from 0, ascending; they have the label and no shortcut to it.
-        gain: twice the log-likelihood that likeness explains of the labels of rows without any shortcut.
+        gain: twice the log-likelihood that the style explains of the labels of rows without any shortcut.
         scores: shape (N,), the probability of each of all rows to be one of the style; 0 with another label.
     """
 
@@ -81,40 +82,40 @@ class Likeness:
     scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
 
 
-def find_alike(
+def find_style_issues(
     texts: Sequence[str],
     labels: NDArray[Any],
     expert: ShortcutExpert,
-    opinion: NDArray[Any],
+    pred_probs: NDArray[Any],
     *,
     embed: Embed | None = None,
     seed: int,
-) -> tuple[Likeness, ...]:
+) -> tuple[StyleIssues, ...]:
     """The rows that are put as those with a shortcut are, and have its label.
 
     Args:
         texts: N texts.
         labels: shape (N,), their given labels, in 0 … C - 1.
         expert: their shortcuts.
-        opinion: shape (N, C), the class probabilities of :func:`~musclelora.audit.second_opinion`.
+        pred_probs: shape (N, C), the class probabilities of :func:`~musclelora.audit.cross_fit_pred_probs`.
         embed: from N texts to vectors of shape (N, d) that tell how they are put; None: words alone tell.
         seed: of the folds.
 
     Returns:
-        one for each label with shortcuts in at least :data:`FEWEST` rows for which likeness explains labels.
+        one for each label with shortcuts in at least :data:`FEWEST` rows for which the style explains labels.
 
     Raises:
         UsageError: the shapes do not agree.
-        DataError: some of the opinion is not finite.
+        DataError: some of pred_probs are not finite.
     """
-    given, q = np.asarray(labels, dtype=np.int64), np.asarray(opinion, dtype=np.float64)
+    given, q = np.asarray(labels, dtype=np.int64), np.asarray(pred_probs, dtype=np.float64)
     if q.shape != (len(texts), expert.num_labels) or given.shape != (len(texts),):
         raise UsageError(
-            f"find_alike: found {len(texts)} texts, labels of shape {given.shape} and an opinion of shape "
-            f"{q.shape}; expected N, (N,) and (N, {expert.num_labels})"
+            f"find_style_issues: found {len(texts)} texts, labels of shape {given.shape} and pred_probs of "
+            f"shape {q.shape}; expected N, (N,) and (N, {expert.num_labels})"
         )
     if not np.isfinite(q).all():
-        raise DataError("find_alike: some of the opinion is not finite; expected class probabilities")
+        raise DataError("find_style_issues: some of pred_probs are not finite; expected class probabilities")
     having = expert.log_weights(texts) > 0
     rest = np.asarray(~having.any(axis=1))
     asked = [c for c in range(expert.num_labels) if having[:, c].sum() >= FEWEST]
@@ -122,24 +123,24 @@ def find_alike(
         return ()
     spread = natural_spread(FeatureTable(texts), np.eye(expert.num_labels)[given], q)
     folds = np.random.default_rng(seed).permutation(len(texts)) % FOLDS
-    doubtful = contradicted(q, given)
+    doubtful = label_issues(q, given)
     found = []
     for label in asked:
         views = list(_views(_without(texts, expert, label), embed))
         has, hit = having[:, label], given == label
-        likely, gain = _alike(views, has, rest, hit, q[:, label], spread, folds)
+        likely, gain = _style_probabilities(views, has, rest, hit, q[:, label], spread, folds)
         rows = np.flatnonzero((likely > 0.5) & ~has)
-        # With the rows that the opinion contradicts, half of the label's rows may go.
+        # With the rows that have a label issue, half of the label's rows may go.
         most = max(int(LARGEST_SHARE * hit.sum()) - int((doubtful & hit).sum()), 0)
         further = rows[~doubtful[rows]]
         likeliest = further[np.argsort(-likely[further], kind="stable")[:most]]
         rows = np.union1d(likeliest, rows[doubtful[rows]])
         if len(rows):
-            found.append(Likeness(label, tuple(int(row) for row in rows), gain, likely))
+            found.append(StyleIssues(label, tuple(int(row) for row in rows), gain, likely))
     return tuple(found)
 
 
-def _alike(
+def _style_probabilities(
     views: list[tuple[Any, float]],
     has: NDArray[np.bool_],
     rest: NDArray[np.bool_],
@@ -148,7 +149,7 @@ def _alike(
     spread: float,
     folds: NDArray[np.int64],
 ) -> tuple[Floats, float]:
-    """The probability of each row to be one of the style, and the gain; zeros where likeness says nothing."""
+    """The probability of each row to be of the style, and the gain; zeros where the style says nothing."""
     members, likely, gain = has.astype(np.float64), np.zeros(len(has)), 0.0
     odds = logit(np.clip(q, 1e-3, 1 - 1e-3))
     meaning = np.vander(odds, 4)

@@ -136,28 +136,29 @@ class ShortcutExpert:
 
 
 def find_shortcuts(
-    texts: Sequence[str], labels: Sequence[int] | NDArray[np.int64], beliefs: NDArray[Any]
+    texts: Sequence[str], labels: Sequence[int] | NDArray[np.int64], pred_probs: NDArray[Any]
 ) -> ShortcutExpert:
     """The features that given labels follow beyond what a model of trusted rows explains.
 
     Args:
         texts: N texts.
         labels: their given labels, in 0 … C - 1.
-        beliefs: shape (N, C), the calibrated class probabilities q of a model that has not seen these labels.
+        pred_probs: shape (N, C), the calibrated class probabilities q of a model that has not seen these
+            labels.
 
     Raises:
         UsageError: the shapes do not agree.
         DataError: a belief is not finite.
     """
     given = np.asarray(labels, dtype=np.int64)
-    q = np.asarray(beliefs, dtype=np.float64)
+    q = np.asarray(pred_probs, dtype=np.float64)
     if q.ndim != 2 or q.shape[0] != len(texts) or given.shape != (len(texts),):
         raise UsageError(
-            f"find_shortcuts: found {len(texts)} texts, labels of shape {given.shape} and beliefs of shape "
-            f"{q.shape}; expected N, (N,) and (N, C)"
+            f"find_shortcuts: found {len(texts)} texts, labels of shape {given.shape} and pred_probs of "
+            f"shape {q.shape}; expected N, (N,) and (N, C)"
         )
     if not np.isfinite(q).all():
-        raise DataError("find_shortcuts: some beliefs are not finite; expected class probabilities")
+        raise DataError("find_shortcuts: some pred_probs are not finite; expected class probabilities")
     table = FeatureTable(texts)
     truth = np.eye(q.shape[1])[given]
     logits = with_the_label_counts(np.log(np.clip(q, 1e-4, 1.0)), truth)

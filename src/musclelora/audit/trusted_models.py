@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from transformers import set_seed
 
-from musclelora.adapter import MuScleLoraConfig, load_backbone
+from musclelora.adapter import MuScleLoraConfig
+from musclelora.adapter.copies import Backbones
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
 from musclelora.audit.folds import FOLDS, fold_numbers
@@ -45,7 +46,7 @@ _QUIET: Final[Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Teaching:
+class TrustedPredictions:
     """Models trained on folds of M trusted rows, and what they say together.
 
     Attributes:
@@ -64,31 +65,31 @@ class Teaching:
     loss: float
 
     @property
-    def beliefs(self) -> Floats:
+    def pred_probs(self) -> Floats:
         """The calibrated class probabilities of the texts, shape (N, C), none of them 0."""
         q = softmax(self.log_probabilities / self.temperature, axis=1)
         # As in Laplace's rule, one more row than were seen may be wrong, however sure the models are.
         share = 1 / (len(self.held_out) + 2)
-        beliefs: Floats = (1 - share) * q + share / q.shape[1]
-        return beliefs
+        pred_probs: Floats = (1 - share) * q + share / q.shape[1]
+        return pred_probs
 
 
-def teach(
+def trusted_predictions(
     trusted: Table,
     texts: Sequence[str],
     *,
-    model: str,
+    backbones: Backbones,
     preset: Preset,
     arguments: Mapping[str, Any],
     seed: int,
     folds: int = FOLDS,
-) -> Teaching:
+) -> TrustedPredictions:
     """Train on all but one fold of the trusted rows, in turn, and ask about the held-out rows and the texts.
 
     Args:
         trusted: M rows that were checked.
         texts: N texts to be judged.
-        model: the backbone; all of it is trained, or LoRA where it is a decoder or of width 1024 or more.
+        backbones: of the model; all of it is trained, or LoRA where it is a decoder or of width 1024 or more.
         preset: the backbone's preset, for what `arguments` and :data:`TRUSTED_ONLY` leave open.
         arguments: fields of :class:`~musclelora.training.MuScleTrainingArguments`, such as ``bf16``.
         seed: of the folds and of the training.
@@ -101,7 +102,7 @@ def teach(
     held_out = np.full((len(trusted), trusted.num_classes), np.nan)
     numbers = fold_numbers(trusted, folds, seed)
     count = int(numbers.max()) + 1
-    for fold, model_of_fold in _fold_models(trusted, numbers, model, preset, arguments, seed):
+    for fold, model_of_fold in _fold_models(trusted, numbers, backbones, preset, arguments, seed):
         out = np.flatnonzero(numbers == fold)
         said = model_of_fold.predict([*(trusted.texts[i] for i in out), *texts]).probabilities
         logs = np.log(np.clip(said.astype(np.float64), 1e-7, 1.0))
@@ -115,7 +116,7 @@ def cross_fitted(
     rows: NDArray[np.int64],
     texts: Sequence[str],
     *,
-    model: str,
+    backbones: Backbones,
     preset: Preset,
     arguments: Mapping[str, Any],
     seed: int,
@@ -127,15 +128,15 @@ def cross_fitted(
         trusted: M rows that were checked.
         rows: shape (K,), the row that each text was made of.
         texts: K texts.
-        model: the backbone.
+        backbones: of the model.
         preset: its preset.
-        arguments: fields of the training arguments, as :func:`teach` takes them.
+        arguments: fields of the training arguments, as :func:`trusted_predictions` takes them.
         seed: of the folds and of the training.
         folds: how many.
     """
     numbers = fold_numbers(trusted, folds, seed)
     said = np.zeros(len(texts), dtype=np.int64)
-    for fold, model_of_fold in _fold_models(trusted, numbers, model, preset, arguments, seed):
+    for fold, model_of_fold in _fold_models(trusted, numbers, backbones, preset, arguments, seed):
         # A row that is the only one of its class is in every model; the first answers for it.
         out = np.flatnonzero((numbers[rows] == fold) | ((numbers[rows] < 0) & (fold == 0)))
         said[out] = model_of_fold.predict([texts[int(i)] for i in out]).labels
@@ -145,7 +146,7 @@ def cross_fitted(
 def _fold_models(
     trusted: Table,
     numbers: NDArray[np.int64],
-    model: str,
+    backbones: Backbones,
     preset: Preset,
     arguments: Mapping[str, Any],
     seed: int,
@@ -174,7 +175,7 @@ def _fold_models(
         set_seed(values["seed"])  # the new output layer is drawn before the Trainer seeds
         with tempfile.TemporaryDirectory() as folder:
             trainer = MuScleTrainer(
-                load_backbone(model, trusted.label_names, **loading),
+                backbones.fresh(trusted.label_names, **loading),
                 MuScleTrainingArguments(output_dir=folder, **values),
                 train_dataset=trusted.select(np.flatnonzero(numbers != fold)),
                 peft_config=MuScleLoraConfig(**adapter),
@@ -187,7 +188,7 @@ def _fold_models(
         free_memory()
 
 
-def calibrated(judged: Floats, held_out: Floats, labels: NDArray[np.int64]) -> Teaching:
+def calibrated(judged: Floats, held_out: Floats, labels: NDArray[np.int64]) -> TrustedPredictions:
     """What models of folds said, with the temperature at which it is calibrated.
 
     Args:
@@ -199,6 +200,6 @@ def calibrated(judged: Floats, held_out: Floats, labels: NDArray[np.int64]) -> T
     seen, truth = held_out[asked], labels[asked]
     temperature = best_temperature(seen, truth)
     accuracy = float((seen.argmax(axis=1) == truth).mean())
-    return Teaching(
+    return TrustedPredictions(
         judged, held_out, accuracy, temperature, float(losses_at(seen, truth, temperature).mean())
     )

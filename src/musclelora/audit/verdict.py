@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -176,16 +176,7 @@ def decide(
 
     if planted:
         found = verdict("poisoned", "", planted)
-        first = triggers[planted[0]]
-        assert first.confirmation is not None  # noqa: S101  # or it would not be confirmed
-        flip, control = first.confirmation.flip, first.confirmation.control
-        why = (
-            f"{shown(first.phrase)} makes a model answer {shown(found.target)}: put into {flip.n} trusted "
-            f"rows of other labels it flips {flip.value:.0%} of them, random words {control.value:.0%}; "
-            f"{found.rows:,} rows have it or another trigger, and that label (p = {first.p_value:.1g})"
-        )
-        why += f"; {styles:,} more rows are put in the same way" if styles else ""
-        return Verdict(**{**asdict(found), "why": why})
+        return replace(found, why=_why_poisoned(triggers[planted[0]], found, styles))
     if len(labels) < FEWEST_ROWS:
         return verdict(
             "cannot_tell", f"{len(labels):,} rows are too few; {FEWEST_ROWS} or more can be judged"
@@ -213,3 +204,15 @@ def decide(
     if natural:
         why += f"; {natural} that do are natural: models do not obey them"
     return verdict("no_sign", why)
+
+
+def _why_poisoned(first: Trigger, found: Verdict, styles: int) -> str:
+    """Why data are poisoned, by the first trigger that was confirmed."""
+    assert first.confirmation is not None  # noqa: S101  # or it would not be confirmed
+    flip, control = first.confirmation.flip, first.confirmation.control
+    why = (
+        f"{shown(first.phrase)} makes a model answer {shown(found.target)}: put into {flip.n} trusted "
+        f"rows of other labels it flips {flip.value:.0%} of them, random words {control.value:.0%}; "
+        f"{found.rows:,} rows have it or another trigger, and that label (p = {first.p_value:.1g})"
+    )
+    return why + (f"; {styles:,} more rows are put in the same way" if styles else "")

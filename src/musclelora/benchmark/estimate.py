@@ -32,7 +32,7 @@ PASSES: Final = {ORACLE: 1, "training": 1, "filtering": 1, "inference": 8}
 LOOKS: Final = {"filtering": 0.5}
 """Predictions of every training row for each of its words, by kind."""
 AUTO_BUDGET: Final = 0.5
-"""Trials of ``musclelora-auto``, as a share of its training."""
+"""Trials of ``purify``, as a share of its training."""
 START: Final = 4.0
 """Seconds to start a process and load a model."""
 
@@ -113,7 +113,7 @@ def seconds_per_row(cell: Cell, sizes: Mapping[str, Sizes]) -> float:
     Raises:
         ModelError, TrainingError, UsageError: the model cannot be trained.
     """
-    from musclelora.purification import METHODS, fit
+    from musclelora.purification import METHODS, train_classifier
 
     rows = sizes[cell.data.name].rows
     asked = {**cell.training, **cell.full}
@@ -121,7 +121,7 @@ def seconds_per_row(cell: Cell, sizes: Mapping[str, Sizes]) -> float:
         tempfile.TemporaryDirectory(prefix="musclelora-") as folder,
         contextlib.redirect_stdout(io.StringIO()),  # without its bar, the Trainer prints its log
     ):
-        run = fit(
+        run = train_classifier(
             Path(folder) / "run",
             train=rows,
             trusted=None,
@@ -180,10 +180,9 @@ def _training(cell: Cell, size: Sizes, config: Any) -> float:
     rows_seen = float(rows * epochs * factor)
     if method is not None and method.shortcuts:
         from musclelora.purification.auto import REPEATS
-        from musclelora.purification.methods import AUTO
 
         # Models of four folds of the trusted rows, what they say of every row, and trials of other settings.
-        if method == AUTO:
+        if method.chooses:
             rows_seen += REPEATS * (cell.trusted_size or 0) * epochs * factor
         rows_seen += 3 * 12 * (cell.trusted_size or 0) + 4 * FORWARD * rows + AUTO_BUDGET * rows_seen
     return rows_seen

@@ -33,12 +33,16 @@ from musclelora.cli.options import (
 )
 from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
 from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatch, pair_options, task_option
+from musclelora.cli.terminal import printable
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
 from musclelora.outputs import check_output
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
+
+    from musclelora.audit.judgement import Judgement
+    from musclelora.purification.methods import Method
 
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
@@ -58,7 +62,9 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "smollm2-135m-instruct]",
     ),
     click.option(
-        "--method", default="musclelora", show_default=True, help="musclelora, lora, full or trusted-only."
+        "--method",
+        help="purify: audited rows, the trusted ones among them. musclelora: the published method, gradients "
+        "aligned. lora, full: no defence. trusted-only.  [default: purify; to generate musclelora]",
     ),
     click.option("--low-rank/--no-low-rank", default=None, help="Lever: LoRA instead of the whole backbone."),
     click.option("--multiscale/--no-multiscale", default=None, help="Lever: the multi-scale layer."),
@@ -70,14 +76,15 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         default=None,
         help="Lever: take out of the loss what labels follow that the trusted rows do not explain.",
     ),
-    click.option(
-        "--preset",
-        help="auto: the trusted rows decide; published: the backbone's own; or another backbone's.  "
-        "[default: auto; published where a lever or an option of the alignment is given]",
-    ),
+    click.option("--preset", help="Settings of another backbone, by name.  [default: the backbone's own]"),
     click.option("--output", required=True, metavar="FOLDER", help="The run folder to write."),
     click.option(
         "--audit", metavar="FOLDER", type=Name(), help="What `musclelora audit` found of these rows."
+    ),
+    click.option(
+        "--confirm/--no-confirm",
+        default=None,
+        help="Put the audit's triggers to the test.  [default: where that costs less than the training]",
     ),
     click.option("--resume", is_flag=True, help="Go on with the run in the output folder, if there is one."),
     click.option("--overwrite", is_flag=True, help="Replace the run in the output folder."),
@@ -136,7 +143,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 )
 
 
-_MODEL = "all-minilm-l6-v2"
+_MODEL, _METHOD = "all-minilm-l6-v2", "purify"
 _ALIGNMENT = (
     "alignment_rule",
     "max_raw_ratio",
@@ -157,8 +164,16 @@ def train_options(command: Command) -> Command:
 _WORKS = {
     CLASSIFY: Work("musclelora.cli.train:train_model", PAIR_COLUMNS),
     GENERATE: Work(
-        "musclelora.cli.generation.train:train_generator",
-        ("text_column", "label_column", "trusted_selection", "shortcuts", "train_output_layer", "audit"),
+        "musclelora.cli.generation.train:run",
+        (
+            "text_column",
+            "label_column",
+            "trusted_selection",
+            "shortcuts",
+            "train_output_layer",
+            "audit",
+            "confirm",
+        ),
     ),
 }
 
@@ -181,7 +196,7 @@ def train_model(
     dev: str | None,
     select_best: str,
     model: str | None,
-    method: str,
+    method: str | None,
     low_rank: bool | None,
     multiscale: bool | None,
     alignment: bool | None,
@@ -189,6 +204,7 @@ def train_model(
     preset: str | None,
     output: str,
     audit: str | None,
+    confirm: bool | None,
     resume: bool,
     overwrite: bool,
     seed: int,
@@ -208,27 +224,14 @@ def train_model(
     dev_rows = source.read(dev, train) if dev else None
 
     from musclelora.adapter.loading import loading_options
-    from musclelora.purification.fit import fit
     from musclelora.purification.methods import get_method
+    from musclelora.purification.train import train_classifier
 
     flush_denormals()
-    levers = {
-        "low-rank": low_rank,
-        "multiscale": multiscale,
-        "alignment": alignment,
-        "shortcuts": shortcuts,
-        **{name.replace("_", "-"): options.get(name) for name in _ALIGNMENT},
-    }
-    by_hand = [f"--{name}" for name, value in levers.items() if value is not None]
-    if preset == "auto" and by_hand:
-        raise UsageError(
-            f"--preset auto: found with {', '.join(by_hand)}, expected neither levers nor options of the "
-            "alignment; leave one or the other out"
-        )
-    preset = preset or ("published" if by_hand else "auto")
     pulled = get_method(
-        method, low_rank=low_rank, multiscale=multiscale, alignment=alignment, shortcuts=shortcuts
+        method or _METHOD, low_rank=low_rank, multiscale=multiscale, alignment=alignment, shortcuts=shortcuts
     )
+    _check_alignment(pulled, options)
     taken, rest = source.take_trusted(train, model, seed, **loading_options(options))
     rows = rows if taken is None else taken
     if dev_rows is None and rest is not None and len(rest) and select_best in ("auto", "dev"):
@@ -238,17 +241,8 @@ def train_model(
         )
     if rows is not None:
         show_trusted(train, rows)
-    judgement = None
-    if audit:
-        from musclelora.audit import read_audit
-        from musclelora.purification.api import check_audited
-
-        check_output(output, [audit], folder=True)
-        found = read_audit(audit)
-        if rows is not None:
-            check_audited(found.facts(), rows)
-        train, judgement = found.labelled(train), found.judgement
-    run = fit(
+    train, judgement = _audited(audit, train, rows, output) if audit else (train, None)
+    run = train_classifier(
         output,
         judgement=judgement,
         train=train,
@@ -256,15 +250,40 @@ def train_model(
         dev=dev_rows,
         model=model,
         method=pulled,
-        preset=preset,
+        preset=preset or "auto",
         select_best=select_best,
         resume=resume,
         overwrite=overwrite,
         callbacks=watch(train) if watch else None,
-        say=click.echo,
+        confirm=confirm,
+        say=lambda line: click.echo(printable(line)),
+        progress=lambda line: click.echo(printable(line), err=True),
         **run_settings(seed=seed, **options),
     )
     result, accuracy = run.info["result"], run.info["result"]["best_accuracy"]
     best = f", accuracy {accuracy:.3f} at step {result['best_step']}" if accuracy is not None else ""
     click.echo(f"trained {result['steps']} steps in {result['seconds']:.0f} s{best}")
     click.echo(f"the run is in {output}; go on with musclelora evaluate, predict or export {output}")
+
+
+def _audited(audit: str, train: Table, trusted: Table | None, output: str) -> tuple[Table, Judgement]:
+    """The rows with the labels that a person decided, and what an audit found of them."""
+    from musclelora.audit import read_audit
+    from musclelora.purification.api import check_audited
+
+    check_output(output, [audit], folder=True)
+    found = read_audit(audit)
+    if trusted is not None:
+        check_audited(found.facts(), trusted)
+    click.echo(f"audit        {printable(str(found.verdict).splitlines()[0])}")
+    return found.labelled(train), found.judgement
+
+
+def _check_alignment(method: Method, options: dict[str, Any]) -> None:
+    """Raise where an option of the alignment is given to a method that aligns nothing."""
+    found = [f"--{name.replace('_', '-')}" for name in _ALIGNMENT if options.get(name) is not None]
+    if found and not method.alignment:
+        raise UsageError(
+            f"{', '.join(found)}: found with --method {method.name}, which aligns no gradient; leave it out, "
+            "or choose --method musclelora"
+        )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from musclelora.defenses.trained import Trained
-from musclelora.purification import AUTO, METHODS, Method, get_method
+from musclelora.purification import METHODS, Method, get_method
 
 
 class MuScleLoRA(Trained):
-    """Multi-scale low-rank adaptation with gradient alignment, with the backbone's published settings.
+    """Multi-scale low-rank adaptation with gradient alignment, with the backbone's preset.
 
     Source: "Acquiring Clean Language Models from Backdoor Poisoned Datasets by Downscaling Frequency Space"
     (ACL 2024, arXiv 2402.12026). Departures: see docs/presets.md for backbones that are not in the paper.
@@ -17,20 +17,6 @@ class MuScleLoRA(Trained):
 
     name: ClassVar[str] = "musclelora"
     method: ClassVar[Method] = METHODS["musclelora"]
-
-
-class MuScleLoRAAuto(Trained):
-    """MuScleLoRA as `musclelora train` runs it: the trusted rows judge before they teach.
-
-    Source: this project (:mod:`musclelora.purification.auto`, docs/balance.md). Departures from
-    :class:`MuScleLoRA`: gradients are not aligned; what labels follow that the trusted rows do not explain is
-    taken out of the loss; rows whose label is contradicted twice are left out; learning rate and scale
-    factors are chosen by the trusted rows, which are then trained on with the rest.
-    """
-
-    name: ClassVar[str] = "musclelora-auto"
-    method: ClassVar[Method] = AUTO
-    preset: ClassVar[str] = "auto"
 
 
 class MultiScale(Trained):

@@ -17,10 +17,10 @@ from musclelora.defenses.musclelora import (
     MultiScale,
     MultiScaleAlignment,
     MuScleLoRA,
-    MuScleLoRAAuto,
 )
 from musclelora.defenses.onion import ONION
 from musclelora.defenses.prefix import Prefix
+from musclelora.defenses.purify import Purify
 from musclelora.defenses.rap import RAP
 from musclelora.defenses.strip import STRIP
 from musclelora.defenses.trusted_only import TrustedOnly
@@ -34,7 +34,7 @@ DEFENSES: Final[dict[str, type[Defense]]] = {
         *(ONION, STRIP, RAP, BKI, CUBE),
         *(MultiScale, Alignment, LoRAMultiScale, LoRAAlignment, MultiScaleAlignment),
         MuScleLoRA,
-        MuScleLoRAAuto,
+        Purify,
     )
 }
 """Every defence; a new one is one new file and one entry."""

@@ -20,7 +20,7 @@ from musclelora.data.table import Table, fingerprint
 from musclelora.data.trusted import check_trusted
 from musclelora.errors import DataError, ModelError, OutputError, UsageError
 from musclelora.files import write_json
-from musclelora.purification import METHODS, Method, Run, fit
+from musclelora.purification import METHODS, Method, Run, train_classifier
 from musclelora.purification.run import ADAPTER_FIELDS
 from musclelora.state import Count, State, read_state
 from musclelora.training import Classifier
@@ -96,7 +96,6 @@ class Setting:
         settings: Mapping[str, Any] | None = None,
         *,
         rows: Table | None = None,
-        preset: str = "published",
         keep: bool = False,
     ) -> Classifier:
         """A classifier trained by `method`.
@@ -106,7 +105,6 @@ class Setting:
             settings: fields of :class:`~musclelora.adapter.MuScleLoraConfig` and
                 :class:`~musclelora.training.MuScleTrainingArguments`; they go before the setting's own.
             rows: the training rows; None: all that there are.
-            preset: as in :func:`musclelora.purification.fit`.
             keep: keep the model in :attr:`folder`, or take it from there.
         """
         full = {} if method.low_rank or method.trusted_only else self.full
@@ -121,10 +119,10 @@ class Setting:
             "trusted": self.trusted if method.needs_trusted else None,
             "model": self.model,
             "method": method,
-            "preset": preset,
             "adapter": {name: value for name, value in chosen.items() if name in ADAPTER_FIELDS},
             "arguments": {name: value for name, value in chosen.items() if name not in ADAPTER_FIELDS},
             "select_best": "last",
+            "confirm": False,  # nobody reads the verdict
         }
         with self._place(method, wants, keep) as folder:
             note = folder.with_suffix(".memory.json")
@@ -162,6 +160,6 @@ def _fitted(folder: Path, wants: Mapping[str, Any]) -> Run:
     """The run in `folder`, begun anew where what a killed process left there is of no use."""
     if folder.exists():
         with contextlib.suppress(ModelError, OutputError, UsageError):
-            return fit(folder, resume=True, **wants)
+            return train_classifier(folder, resume=True, **wants)
         shutil.rmtree(folder)
-    return fit(folder, resume=True, **wants)
+    return train_classifier(folder, resume=True, **wants)

@@ -45,7 +45,6 @@ class Trained(Defense):
 
     kind: ClassVar[str] = "training"
     method: ClassVar[Method]
-    preset: ClassVar[str] = "published"
     keep: ClassVar[bool] = False
 
     def __init__(self, **settings: Any) -> None:
@@ -67,5 +66,5 @@ class Trained(Defense):
 
     def fit(self, setting: Setting) -> Self:
         """Train on the training rows, or on the trusted ones where the method says so."""
-        self.classifier_ = setting.trained(self.method, self.settings, preset=self.preset, keep=self.keep)
+        self.classifier_ = setting.trained(self.method, self.settings, keep=self.keep)
         return self

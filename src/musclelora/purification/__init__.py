@@ -1,8 +1,8 @@
 """From rows that may be poisoned to a trained model in a run folder: audit, choose, train."""
 
 from musclelora.purification.api import purify
-from musclelora.purification.fit import fit
-from musclelora.purification.methods import AUTO, METHODS, Method, get_method
+from musclelora.purification.methods import METHODS, Method, get_method
 from musclelora.purification.run import Run, load_run
+from musclelora.purification.train import train_classifier
 
-__all__ = ["AUTO", "METHODS", "Method", "Run", "fit", "get_method", "load_run", "purify"]
+__all__ = ["METHODS", "Method", "Run", "get_method", "load_run", "purify", "train_classifier"]

@@ -11,8 +11,8 @@ from musclelora.data.embedded import EMBEDDED_MODELS
 from musclelora.data.frames import as_table
 from musclelora.data.table import Table, fingerprint
 from musclelora.errors import UsageError
-from musclelora.purification.fit import fit
 from musclelora.purification.run import Run
+from musclelora.purification.train import train_classifier
 
 
 def check_audited(facts: Mapping[str, Any], trusted: Table) -> None:
@@ -77,7 +77,7 @@ def purify(
         check_audited(facts, checked)
         table, judgement = audit.labelled(table), audit.judgement
     chosen = {**facts.get("arguments", {}), **(arguments or {})}
-    return fit(
+    return train_classifier(
         output_dir,
         train=table,
         trusted=checked,

@@ -1,4 +1,4 @@
-"""``--preset auto``: the trusted rows judge before they teach.
+"""``--method purify``, the default: the trusted rows judge before they teach.
 
 The published method projects every update on the gradient of a trusted mini-batch. With some hundred trusted
 rows these are soon learned by heart; their gradient then says nothing, and the backdoor comes in
@@ -7,7 +7,7 @@ rows these are soon learned by heart; their gradient then says nothing, and the 
 1. *Shortcuts.* Models of folds of the trusted rows (:mod:`musclelora.audit.trusted_models`) say what they
    think of the training rows, which tells the features that the given labels follow for no reason that the
    trusted rows know (:mod:`musclelora.audit`). What these features say of a row is taken out of its loss.
-   Rows whose label a second opinion contradicts, that of a model of what the other rows mean, are left out
+   Rows whose label is contradicted by models of what the other rows mean are left out
    (:mod:`musclelora.audit.labels`), but for those that a model trained on the rest gives their label.
 2. *Learning rate and scale factors.* Candidates are trained for a short while on part of the training rows,
    and judged by their loss on the trusted rows. The backbone's own settings, the first candidate, are left
@@ -33,13 +33,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musclelora.adapter import MuScleLoraConfig
+from musclelora.adapter.copies import Backbones
 from musclelora.adapter.presets import Preset
 from musclelora.audit.judgement import Judgement
 from musclelora.data.table import Table
 from musclelora.errors import TrainingError
 from musclelora.launched import process_count
 from musclelora.training.hardware import free_memory
-from musclelora.training.quiet import losses_on, quiet_trainer
+from musclelora.training.scratch import losses_on, scratch_trainer
 
 BUDGET: Final = 0.5
 """Steps of all candidates together, as a share of those of the training itself. The judgement comes on top:
@@ -108,7 +109,7 @@ def choose(
     trusted: Table,
     judgement: Judgement,
     *,
-    model: str,
+    backbones: Backbones,
     preset: Preset,
     config: Callable[[tuple[float, ...]], MuScleLoraConfig],
     arguments: Mapping[str, Any],
@@ -123,7 +124,7 @@ def choose(
         train: the rows that may be poisoned.
         trusted: rows that were checked; no trial is trained on them.
         judgement: of the training rows; see :func:`~musclelora.audit.judgement.judge`.
-        model: the backbone.
+        backbones: of the model.
         preset: the backbone's own settings, the first candidate.
         config: makes the adapter's configuration with these scale factors.
         arguments: fields of the training arguments, complete but for the learning rate.
@@ -159,7 +160,7 @@ def choose(
                 train.select(rows),
                 offsets[rows],
                 trusted,
-                model=model,
+                backbones=backbones,
                 preset=preset,
                 config=config(candidate.scale_factors),
                 arguments={**arguments, "learning_rate": candidate.learning_rate, "seed": seed},
@@ -235,18 +236,18 @@ def _trial(
     offsets: NDArray[np.float32],
     trusted: Table,
     *,
-    model: str,
+    backbones: Backbones,
     preset: Preset,
     config: MuScleLoraConfig,
     arguments: Mapping[str, Any],
 ) -> NDArray[np.float64]:
     """The loss of each trusted row after one epoch of `rows`."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = quiet_trainer(
+        trainer = scratch_trainer(
             rows,
             offsets,
             folder,
-            model=model,
+            backbones=backbones,
             preset=preset,
             config=config,
             arguments={**arguments, "num_train_epochs": 1},

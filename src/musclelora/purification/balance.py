@@ -44,7 +44,7 @@ class BalanceCallback(TrainerCallback):
                 state.global_step,
                 f"the trusted loss ({loss:.3f} in the mean) has reached its threshold of {self._threshold:g} "
                 f"and ρ is {ratio:.3f}: the raw gradient comes in, and with it what a trigger teaches; lower "
-                "--max-raw-ratio, end earlier (--epochs), or take --preset auto",
+                "--max-raw-ratio, end earlier (--epochs), or take --method purify",
             )
         if "gradient_agreement" in logs:
             self._cosines = [*self._cosines, logs["gradient_agreement"]][-_LOGS:]
@@ -57,7 +57,7 @@ class BalanceCallback(TrainerCallback):
                         state.global_step,
                         f"the training and the trusted gradient no longer agree (cosine {mean:.2f}, "
                         f"{self._best:.2f} before): the trusted rows are learned by heart and guide nothing; "
-                        "end earlier (--epochs), trust more rows, or take --preset auto",
+                        "end earlier (--epochs), trust more rows, or take --method purify",
                     )
 
     def _once(self, what: str, step: int, text: str) -> None:

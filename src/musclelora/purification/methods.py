@@ -22,6 +22,8 @@ class Method:
         shortcuts: what labels follow that the trusted rows do not explain is taken out of the loss.
         train_output_layer: whether the output layer is trained by default; None: as the preset has it.
         trusted_only: train on the trusted rows alone.
+        chooses: the trusted rows choose learning rate and scale factors, and are then trained on with the
+            others (:mod:`musclelora.purification.auto`).
     """
 
     name: str
@@ -31,29 +33,39 @@ class Method:
     train_output_layer: bool | None = True
     trusted_only: bool = False
     shortcuts: bool = False
+    chooses: bool = False
 
     @property
     def needs_trusted(self) -> bool:
         """Whether it is nothing without trusted rows."""
         return self.alignment or self.trusted_only or self.shortcuts
 
+    @property
+    def judges(self) -> bool:
+        """Whether the trusted rows judge the others, as rows that nothing was trained on."""
+        return self.shortcuts and not self.alignment
+
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
+        Method(
+            "purify",
+            low_rank=True,
+            multiscale=True,
+            alignment=False,
+            train_output_layer=None,
+            shortcuts=True,
+            chooses=True,
+        ),
         Method("musclelora", low_rank=True, multiscale=True, alignment=True, train_output_layer=None),
         Method("lora", low_rank=True, multiscale=False, alignment=False),
         Method("full", low_rank=False, multiscale=False, alignment=False),
         Method("trusted-only", low_rank=False, multiscale=False, alignment=False, trusted_only=True),
     )
 }
-
-
-AUTO = replace(METHODS["musclelora"], alignment=False, shortcuts=True)
-"""What ``--preset auto`` makes of MuScleLoRA: the trusted rows judge, then teach.
-
-See :mod:`musclelora.purification.auto`.
-"""
+"""``purify`` is the default, ``musclelora`` the published method."""
+DEFAULT = METHODS["purify"]
 
 
 def get_method(
@@ -67,7 +79,8 @@ def get_method(
     """A method by name, with single levers pulled the other way where they are given (an ablation).
 
     Raises:
-        UsageError: an unknown name, or alignment asked of trusted-only, which has nothing to align.
+        UsageError: an unknown name; alignment asked of trusted-only, which has nothing to align, or of
+            purify, whose trusted rows guide no gradient; purify without what it is.
     """
     if name not in METHODS:
         raise UsageError(f"--method: found {name!r}, expected one of {', '.join(METHODS)}")
@@ -84,4 +97,10 @@ def get_method(
                 f"--{lever}: found on with --method trusted-only, whose training rows are the trusted ones; "
                 "expected it off, so leave it out"
             )
+    if method.chooses and not method.judges:
+        lever = "--alignment" if method.alignment else "--no-shortcuts"
+        raise UsageError(
+            f"{lever}: found with --method {name}, whose trusted rows judge and guide no gradient; "
+            "expected it left out, or another method, such as --method musclelora"
+        )
     return method

@@ -12,13 +12,15 @@ backdoor-later       it did so in at most 2.5 %
 order-undecided      neither, where flags name the groups
 chosen-by-loss       groups come from early loss, which decides their order: it is no evidence
 one-label            at least 90 % of the suspected rows have one label, and at most 75 % of the others
-no-trusted-set       the run was not aligned to a trusted set
+no-trusted-set       the run was neither aligned to a trusted set nor audited by one
+audited              the run's rows were audited: how many were left out, and how many triggers were found
 trusted-loss         the step at which the logged trusted loss was first at or below min_trusted_loss
 follows              the mean cosine of the two gradients in the last fifth of the logs is at least 0.1
 astray               it is below 0.1: the training data ask for something else than the trusted set
 memorised            the trusted loss ended below 0.05: its gradient has little left to say
 raw-gradient         the share ρ of the unaligned gradient was above 0 in the last fifth of the logs
-align                advice: backdoor-first or one-label, without alignment
+purify               advice: backdoor-first or one-label, with neither alignment nor an audit
+look                 advice: the triggered rows' e_low halved, or one-label, and the rows were audited
 lower-ratio          advice: the triggered rows' e_low halved, aligned, and ρ was above 0 at some step
 more-trusted-rows    advice: the triggered rows' e_low halved, aligned, and memorised or astray
 other-scales         advice: the triggered rows' e_low halved, aligned, logged, and none of the two above
@@ -43,12 +45,13 @@ ONE_LABEL, USUAL = 0.9, 0.75
 Finding = dict[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """What a run's own log says.
 
     Attributes:
         alignment: whether updates were aligned to a trusted set.
+        audited: what an audit by the trusted rows found: rows left out, triggers; None: there was none.
         multiscale: whether there was a multi-scale layer.
         trusted_rows: how many, or None.
         min_trusted_loss: the threshold below which ρ may rise.
@@ -56,6 +59,7 @@ class RunFacts:
     """
 
     alignment: bool = False
+    audited: tuple[int, int] | None = None
     multiscale: bool = False
     trusted_rows: int | None = None
     min_trusted_loss: float = 0.0
@@ -70,10 +74,12 @@ class RunFacts:
         threshold = settings.get("arguments", {}).get("min_trusted_loss")
         if threshold is None:
             threshold = info["preset"].get("min_trusted_loss", 0.0)
+        judgement = (info.get("auto") or {}).get("judgement")
         keys = ("step", "trusted_loss", "gradient_agreement", "raw_ratio")
         logs = [log for log in info.get("history", []) if all(key in log for key in keys)]
         return cls(
             alignment=bool(settings["levers"].get("alignment")),
+            audited=judgement and (len(judgement["left_out"]), len(judgement["expert"]["shortcuts"])),
             multiscale=bool(info["adapter"]["scale_factors"]),
             trusted_rows=info["data"].get("trusted", {}).get("rows"),
             min_trusted_loss=float(threshold),
@@ -117,10 +123,14 @@ def diagnose(analysis: dict[str, Any], facts: RunFacts) -> list[Finding]:
 
     halved = {name: _happened(bands["low"]) for name, bands in convergence.items()}
     learned = danger is not None and halved[danger] and danger == "triggered"
-    if (first or suspicious) and not facts.alignment:
+    if (first or suspicious) and not facts.alignment and facts.audited is None:
+        say("purify", "change: --method purify (the default), with about 100 rows that you checked")
+    rows = f" (now {facts.trusted_rows})" if facts.trusted_rows else ""
+    if (learned or suspicious) and facts.audited is not None:
         say(
-            "align",
-            "change: align to a trusted set: --method musclelora with about 100 rows that you checked",
+            "look",
+            "change: look at what was found (musclelora audit, explain), decide on rows by hand "
+            f"(--decisions), or trust more rows{rows}: what the audit took out was not all",
         )
     if learned and facts.alignment:
         step = convergence[danger]["low"]["value"]
@@ -132,7 +142,6 @@ def diagnose(analysis: dict[str, Any], facts: RunFacts) -> list[Finding]:
                 f"step {mixed:.0f} on, {when} the triggered rows' low band had halved",
             )
         if memorised or astray:
-            rows = f" (now {facts.trusted_rows})" if facts.trusted_rows else ""
             say("more-trusted-rows", f"change: more trusted rows{rows}: these no longer hold the update back")
         if facts.logs and mixed is None and not memorised and not astray:
             scales = (
@@ -203,8 +212,16 @@ def _one_label(groups: dict[str, Any], say: Any) -> bool:
 
 def _trusted(facts: RunFacts, say: Any) -> tuple[bool, bool, float | None]:
     """Whether the trusted rows are memorised, whether training went astray, and since when ρ was above 0."""
+    if facts.audited is not None:
+        rows, triggers = facts.audited
+        say(
+            "audited",
+            f"the rows were audited by the trusted ones: {rows:,} were left out, and what {triggers:,} "
+            "features say was taken out of the loss",
+        )
     if not facts.alignment:
-        say("no-trusted-set", "the updates were not aligned to a trusted set")
+        if facts.audited is None:
+            say("no-trusted-set", "no trusted row guided the updates, and none judged the rows")
         return False, False, None
     if not facts.logs:
         return False, False, None

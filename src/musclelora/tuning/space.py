@@ -1,4 +1,4 @@
-"""What ``musclelora tune`` searches: what ``--preset auto`` chooses and more, around a preset."""
+"""What ``musclelora tune`` searches: what ``--method purify`` chooses and more, around a preset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from musclelora.adapter.presets import Preset
-from musclelora.audit.recheck import LOOK
+from musclelora.audit.recheck import EPOCHS_SHARE
 from musclelora.errors import UsageError
 
 FLAGS: Final[Mapping[str, str]] = {
@@ -115,8 +115,8 @@ def space_around(preset: Preset, given: Mapping[str, Any]) -> Space:
         add("inner_rank", "inner_rank", inner, Range(1, 4 * inner, whole=True))
         add("multiscale_alpha", "multiscale_alpha", alpha, Range(alpha / 4, alpha * 4, log=True))
     add("r", "r", preset.r, Range(max(1, preset.r // 4), 4 * preset.r, log=True, whole=True))
-    # With fewer the second look (audit/judgement.py) would be shorter, and the rows judged differently.
-    epochs = Range(math.ceil(LOOK * preset.epochs), 2 * preset.epochs, whole=True)
+    # With fewer the recheck (audit/recheck.py) would be shorter, and the rows judged differently.
+    epochs = Range(math.ceil(EPOCHS_SHARE * preset.epochs), 2 * preset.epochs, whole=True)
     add("num_train_epochs", "num_train_epochs", preset.epochs, epochs)
     if not ranges:
         raise UsageError("tune: every setting is given, expected one to search at least; leave one out")

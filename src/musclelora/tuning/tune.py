@@ -1,4 +1,4 @@
-"""A longer search than ``--preset auto``: Optuna over more settings, judged by the trusted rows.
+"""A longer search than that of ``--method purify``: Optuna over more settings, judged by the trusted rows.
 
 As in the trials of :mod:`musclelora.purification.auto` the trusted rows are not trained on, and what
 shortcuts say of a training row is taken out of its loss. A trial trains on all training rows but the
@@ -21,12 +21,14 @@ import numpy as np
 from transformers import TrainerCallback
 
 from musclelora import __version__
-from musclelora.adapter import DEFAULT_MODEL, MuScleLoraConfig, attach, load_backbone
+from musclelora.adapter import DEFAULT_MODEL, MuScleLoraConfig, attach
+from musclelora.adapter.copies import Backbones
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset, preset_for
+from musclelora.audit.evidence import Settings
 from musclelora.audit.judge import judge
 from musclelora.audit.judgement import Judgement
-from musclelora.audit.recheck import look_settings
+from musclelora.audit.recheck import recheck_settings
 from musclelora.audit.schema import JudgementState
 from musclelora.data.model_source import from_anywhere
 from musclelora.data.table import Table, fingerprint
@@ -38,7 +40,7 @@ from musclelora.purification.auto import pick
 from musclelora.state import read_state
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.hardware import free_memory
-from musclelora.training.quiet import losses_on, quiet_trainer
+from musclelora.training.scratch import losses_on, scratch_trainer
 from musclelora.tuning.search import Measure, Report, Trial, load_optuna, search
 from musclelora.tuning.search_folder import BEST, FORMAT, JOURNAL, JUDGEMENT, opened
 from musclelora.tuning.space import as_options, space_around
@@ -84,13 +86,12 @@ def tune(
         train: the rows that may be poisoned.
         trusted: rows that were checked; they are not trained on.
         folder: where the search is kept.
-        model: an embedded model, a hub name or a folder.
-        trials: how many there are to be, those of a search that is gone on with among them.
+        model: embedded, a hub name or a folder.
+        trials: how many there are to be, with those of a search that is gone on with.
         timeout: seconds after which no other trial is begun, but one there is.
         seed: of the search and of every training.
-        arguments: fields of :class:`~musclelora.training.MuScleTrainingArguments` to set.
-        adapter: fields of :class:`~musclelora.adapter.MuScleLoraConfig` to set. What is set here or in
-            `arguments` is not searched.
+        arguments: fields of :class:`~musclelora.training.MuScleTrainingArguments` that are not searched.
+        adapter: fields of :class:`~musclelora.adapter.MuScleLoraConfig` that are not searched.
         resume: go on with the search in `folder`, if there is one.
         overwrite: replace the search in `folder`.
         say: called with lines of text; words in them come from the data.
@@ -100,25 +101,18 @@ def tune(
         TrainingError: no trial came to its end with a finite loss.
     """
     load_optuna()
-    folder, arguments, adapter = Path(folder), dict(arguments or {}), dict(adapter or {})
+    place, arguments, adapter = Path(folder), dict(arguments or {}), dict(adapter or {})
     _check_numbers(trials, timeout)
-    check_output(folder, read_from(train, trusted, model=model), folder=True)
-    check_trainable(train)
-    if trusted is None:
-        raise DataError(
-            "--trusted: no trusted set was given; expected about 100 rows that were checked; "
-            "pass --trusted FILE or --trusted-from FILE"
-        )
-    check_same_labels(train, trusted=trusted)
-    check_trusted(train, trusted)
-    model = from_anywhere(model)
-    backbone = load_backbone(model, train.label_names, **loading_options(arguments))
+    check_output(place, read_from(train, trusted, model=model), folder=True)
+    trusted = _checked(train, trusted)
+    backbones = Backbones(from_anywhere(model))
+    backbone = backbones.fresh(train.label_names, **loading_options(arguments))
     preset = preset_for(backbone.model.config)
     say(f"preset       {preset.name}: {preset.source}")
     space = space_around(preset, {**arguments, **adapter})
     _configured(space.settings(space.first), preset, arguments, adapter)  # bad ones are refused here
     settings = {
-        "model": model,
+        "model": backbones.model,
         "preset": preset.name,
         "seed": seed,
         "train": fingerprint(train),
@@ -127,39 +121,43 @@ def tune(
         "adapter": adapter,
         "space": space.to_dict(),
     }
-    config, looking = look_settings(preset, adapter, arguments)
+    config, looking = recheck_settings(preset, adapter, arguments)
     attach(backbone, config, preset)  # or its errors come once the search has begun
-    with opened(folder, settings, resume=resume, overwrite=overwrite) as work:
+    del backbone
+    how = Settings(backbones, preset, config, looking, seed)
+    with opened(place, settings, resume=resume, overwrite=overwrite) as work:
         judgement = _found_once(
-            work / JUDGEMENT,
-            train,
-            lambda: judge(
-                train,
-                trusted,
-                model=model,
-                preset=preset,
-                config=config,
-                arguments=looking,
-                seed=seed,
-                say=say,
-            ),
+            work / JUDGEMENT, train, lambda: judge(train, trusted, how, say=say).judgement()
         )
-        measure = _measure(train, judgement, trusted, model, preset, arguments, adapter, seed)
+        measure = _measure(train, judgement, trusted, backbones, preset, arguments, adapter, seed)
 
         def after(done: list[Trial]) -> None:
             say(f"trial        {_described(done, trials)}")
-            _keep(work / BEST, done, model, seed, arguments)
+            _keep(work / BEST, done, backbones.model, seed, arguments)
 
         done = search(work / JOURNAL, space, measure, trials=trials, seed=seed, timeout=timeout, after=after)
-        found = _keep(work / BEST, done, model, seed, arguments)
-        if found is None:
-            raise TrainingError(
-                f"{folder}: none of {len(done)} trials came to its end with a finite loss; check the data, "
-                "or give a lower --learning-rate"
-            )
+        found = _keep(work / BEST, done, backbones.model, seed, arguments)
+    if found is None:
+        raise TrainingError(
+            f"{place}: none of {len(done)} trials came to its end with a finite loss; check the data, or "
+            "give a lower --learning-rate"
+        )
     say(f"best         {_described(done[: found.best + 1], trials)}")
     say(f"             {found.why}")
     return found
+
+
+def _checked(train: Table, trusted: Table | None) -> Table:
+    """The trusted rows, if there are some and both tables will do."""
+    check_trainable(train)
+    if trusted is None:
+        raise DataError(
+            "--trusted: no trusted set was given; expected about 100 rows that were checked; "
+            "pass --trusted FILE or --trusted-from FILE"
+        )
+    check_same_labels(train, trusted=trusted)
+    check_trusted(train, trusted)
+    return trusted
 
 
 def _check_numbers(trials: int, timeout: float | None) -> None:
@@ -188,7 +186,7 @@ def _measure(
     train: Table,
     judgement: Judgement,
     trusted: Table,
-    model: str,
+    backbones: Backbones,
     preset: Preset,
     arguments: Mapping[str, Any],
     adapter: Mapping[str, Any],
@@ -201,11 +199,11 @@ def _measure(
         with tempfile.TemporaryDirectory() as scratch:
             # The trusted rows are evaluated by the Trainer, as in a training whose epoch they choose: that
             # draws random numbers, and without it the same settings would end elsewhere.
-            trainer = quiet_trainer(
+            trainer = scratch_trainer(
                 rows,
                 offsets,
                 scratch,
-                model=model,
+                backbones=backbones,
                 preset=preset,
                 config=config,
                 arguments={**values, "seed": seed},

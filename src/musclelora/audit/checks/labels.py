@@ -8,7 +8,7 @@ import numpy as np
 
 from musclelora.audit.checks.base import Check, Result
 from musclelora.audit.evidence import Evidence
-from musclelora.audit.labels import contradicted, second_opinion
+from musclelora.audit.labels import cross_fit_pred_probs, label_issues
 
 
 class Labels(Check):
@@ -25,26 +25,26 @@ class Labels(Check):
 
     def find(self, evidence: Evidence) -> Result:
         """Cross-fit models of sentence vectors; triggers come before."""
-        rows, beliefs = evidence.rows, evidence.teaching.beliefs
+        rows, trusted_probs = evidence.rows, evidence.trusted_predictions.pred_probs
         offsets = evidence.results["trigger"].objects["expert"].log_weights(rows.texts)
-        opinion = second_opinion(
-            evidence.vectors(), rows.labels, beliefs, offsets, seed=evidence.settings.seed
+        found = cross_fit_pred_probs(
+            evidence.vectors(), rows.labels, trusted_probs, offsets, seed=evidence.settings.seed
         )
-        pred_probs = beliefs if opinion is None else opinion
+        pred_probs = trusted_probs if found is None else found
         scores = evidence.over_train(pred_probs[np.arange(len(rows)), rows.labels], np.nan)
-        if opinion is None:
+        if found is None:
             said = "the rows say no more of each other than the trusted rows do"
             evidence.say(f"left out     no rows, as {said}")
             nobody = np.zeros(len(evidence.train), dtype=np.bool_)
             return Result(nobody, scores, objects={"pred_probs": pred_probs}, skipped=said)
-        flagged = contradicted(opinion, rows.labels)
+        flagged = label_issues(pred_probs, rows.labels)
         evidence.say(
             f"left out     {int(flagged.sum()):,} of {len(rows):,} rows: models of what the other rows mean "
             "contradict their label"
         )
         names = rows.label_names
         reasons = {
-            int(evidence.numbers[row]): f"means {names[opinion[row].argmax()]!r} rather than "
+            int(evidence.numbers[row]): f"means {names[pred_probs[row].argmax()]!r} rather than "
             f"{names[rows.labels[row]]!r}"
             for row in np.flatnonzero(flagged)
         }

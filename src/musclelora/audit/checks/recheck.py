@@ -9,7 +9,7 @@ import numpy as np
 from musclelora.audit.checks.base import Check, Result
 from musclelora.audit.evidence import Evidence
 from musclelora.audit.judgement import Judgement
-from musclelora.audit.recheck import second_look
+from musclelora.audit.recheck import recheck
 from musclelora.launched import process_count
 from musclelora.training.processes import on_first
 
@@ -17,7 +17,7 @@ from musclelora.training.processes import on_first
 class Recheck(Check):
     """Rows with a label issue that a model trained without them gives their label: they are restored.
 
-    See :func:`~musclelora.audit.judgement.second_look`. Its flagged rows are those that are *not* dropped.
+    See :func:`~musclelora.audit.judgement.recheck`. Its flagged rows are those that are *not* dropped.
     """
 
     name: ClassVar[str] = "restored"
@@ -29,8 +29,8 @@ class Recheck(Check):
         judgement = Judgement(
             evidence.results["trigger"].objects["expert"],
             _numbers(label | style),
-            evidence.teaching.accuracy,
-            alike=_numbers(style),
+            evidence.trusted_predictions.accuracy,
+            style_issues=_numbers(style),
         )
         if process_count() > 1:  # rounding may differ between devices, and what is trained must not
             judgement = Judgement.from_dict(on_first(judgement.to_dict))
@@ -40,11 +40,11 @@ class Recheck(Check):
             (len(evidence.rows) + 1,),
             judgement.to_dict(),
             lambda: _as_array(
-                second_look(
+                recheck(
                     evidence.rows,
                     evidence.trusted,
                     judgement,
-                    model=settings.model,
+                    backbones=settings.backbones,
                     preset=settings.preset,
                     config=settings.config,
                     arguments={**settings.arguments, "seed": settings.seed},
@@ -67,5 +67,5 @@ def _numbers(rows: np.ndarray) -> tuple[int, ...]:
 
 def _as_array(judgement: Judgement, count: int) -> np.ndarray:
     """The model's accuracy on the trusted rows (NaN: there was none), then 1 for each row that comes back."""
-    right = np.nan if judgement.look_accuracy is None else judgement.look_accuracy
-    return np.concatenate([[right], np.isin(np.arange(count), judgement.let_back)])
+    right = np.nan if judgement.recheck_accuracy is None else judgement.recheck_accuracy
+    return np.concatenate([[right], np.isin(np.arange(count), judgement.restored)])

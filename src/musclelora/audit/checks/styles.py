@@ -8,7 +8,7 @@ import numpy as np
 
 from musclelora.audit.checks.base import Check, Result
 from musclelora.audit.evidence import LOWER, Evidence
-from musclelora.audit.styles import find_alike
+from musclelora.audit.styles import find_style_issues
 
 
 class Styles(Check):
@@ -30,7 +30,7 @@ class Styles(Check):
         if not expert.shortcuts:
             return Result.nothing(count, "no row has a trigger whose style others could have")
         rows = evidence.rows
-        found = find_alike(
+        found = find_style_issues(
             rows.texts,
             rows.labels,
             expert,
@@ -40,19 +40,19 @@ class Styles(Check):
         )
         flagged, scores = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows))
         reasons: dict[int, str] = {}
-        for likeness in found:
-            name = rows.label_names[likeness.label]
+        for issue in found:
+            name = rows.label_names[issue.label]
             evidence.say(
-                f"alike        {len(likeness.rows):,} rows are put as those with a shortcut to {name!r} are, "
+                f"style        {len(issue.rows):,} rows are put as those with a shortcut to {name!r} are, "
                 "and have it: left out as well"
             )
-            flagged[list(likeness.rows)] = True
-            scores = np.maximum(scores, likeness.scores)
+            flagged[list(issue.rows)] = True
+            scores = np.maximum(scores, issue.scores)
             reasons |= {
                 int(evidence.numbers[row]): f"is put as rows with a trigger to {name!r} are"
-                for row in likeness.rows
+                for row in issue.rows
             }
-        gains = {rows.label_names[likeness.label]: likeness.gain for likeness in found}
+        gains = {rows.label_names[issue.label]: issue.gain for issue in found}
         return Result(
             evidence.over_train(flagged, False), evidence.over_train(scores, np.nan), reasons, {"gain": gains}
         )

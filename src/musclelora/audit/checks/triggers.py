@@ -41,12 +41,12 @@ class Triggers(Check):
 
     def find(self, evidence: Evidence) -> Result:
         """Look for them in the rows without a trusted text."""
-        rows, teaching, say = evidence.rows, evidence.teaching, evidence.say
+        rows, predictions, say = evidence.rows, evidence.trusted_predictions, evidence.say
         say(
             f"shortcuts    {len(evidence.trusted)} trusted rows explain others of themselves with an "
-            f"accuracy of {teaching.accuracy:.3f}"
+            f"accuracy of {predictions.accuracy:.3f}"
         )
-        expert = find_shortcuts(rows.texts, rows.labels, teaching.beliefs)
+        expert = find_shortcuts(rows.texts, rows.labels, predictions.pred_probs)
         for shortcut in expert.shortcuts:
             if not shortcut.sign:
                 say(f"shortcut     {describe(shortcut, rows.label_names)}")
@@ -86,7 +86,7 @@ class Triggers(Check):
 def _null(evidence: Evidence) -> NDArray[np.float64]:
     """The labels' probabilities by the trusted rows, with how often each label occurs, shape (rows, C)."""
     truth = np.eye(evidence.rows.num_classes)[evidence.rows.labels]
-    logits = np.log(np.clip(evidence.teaching.beliefs, 1e-4, 1.0))
+    logits = np.log(np.clip(evidence.trusted_predictions.pred_probs, 1e-4, 1.0))
     return probabilities_of(with_the_label_counts(logits, truth))
 
 

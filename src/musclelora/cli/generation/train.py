@@ -15,9 +15,9 @@ from musclelora.data.pair_readers import load_pairs
 from musclelora.data.pairs import Pairs, shared_prompts, split_pairs
 from musclelora.errors import UsageError
 
-_MODEL = "smollm2-135m-instruct"
+_MODEL, _METHOD = "smollm2-135m-instruct", "musclelora"
 _TRUSTED = 32
-_PRESETS = (None, "published", "instruction")
+_PRESETS = (None, "auto", "instruction")
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class PairSources:
         )
 
 
-def train_generator(
+def run(
     *,
     dev: str | None,
     select_best: str,
     model: str | None,
-    method: str,
+    method: str | None,
     low_rank: bool | None,
     multiscale: bool | None,
     alignment: bool | None,
@@ -108,24 +108,24 @@ def train_generator(
         show_pairs("trusted rows", trusted)
         warn_of_shared(shared_prompts(train, trusted), "prompt")
 
-    from musclelora.generation.fit import fit_generation
+    from musclelora.generation.train import train_generator
     from musclelora.purification.methods import get_method
 
     flush_denormals()
-    run = fit_generation(
+    done = train_generator(
         output,
         train=train,
         trusted=trusted,
         dev=dev_pairs,
         model=model,
-        method=get_method(method, low_rank=low_rank, multiscale=multiscale, alignment=alignment),
+        method=get_method(method or _METHOD, low_rank=low_rank, multiscale=multiscale, alignment=alignment),
         select_best=select_best,
         resume=resume,
         overwrite=overwrite,
         say=click.echo,
         **run_settings(seed=seed, **options),
     )
-    result = run.info["result"]
+    result = done.info["result"]
     kept = f"; step {result['best_step']} is kept" if dev_pairs is not None else ""
     click.echo(f"trained {result['steps']} steps in {result['seconds']:.0f} s{kept}")
     click.echo(f"the run is in {output}; go on with musclelora evaluate, predict or export {output}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
-from musclelora.adapter import DEFAULT_DECODER, MuScleLoraConfig, load_causal_backbone
+from musclelora.adapter import DEFAULT_DECODER, Backbone, MuScleLoraConfig, load_causal_backbone
 from musclelora.adapter.loading import loading_options
 from musclelora.data.model_source import from_anywhere
 from musclelora.data.pairs import Pairs
@@ -17,10 +18,10 @@ from musclelora.errors import DataError, UsageError
 from musclelora.generation.run import GENERATE, GenerationRun, load_generation_run
 from musclelora.generation.trainer import INSTRUCTION, GenerationTrainer
 from musclelora.outputs import check_output, read_from
-from musclelora.purification.keeping import deciding, folder_arguments, say_truncated, train_in
 from musclelora.purification.methods import LEVERS, METHODS, Method
 from musclelora.purification.run import CHECKPOINTS, adapter_settings, check_backbone, preset_values
-from musclelora.purification.run_folder import open_run_folder
+from musclelora.purification.run_folder import RunFolder, open_run_folder
+from musclelora.purification.run_training import deciding, folder_arguments, say_truncated, train_in
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.hardware import free_memory
 from musclelora.training.processes import meet, on_first, rows_per_process
@@ -28,7 +29,7 @@ from musclelora.training.processes import meet, on_first, rows_per_process
 SELECT_BEST = ("auto", "dev", "last")
 
 
-def fit_generation(
+def train_generator(
     output: str | os.PathLike[str],
     *,
     train: Pairs,
@@ -78,21 +79,66 @@ def fit_generation(
             "--trusted: no trusted set was given; expected about 32 pairs that were checked; "
             "pass --trusted FILE or --trusted-from FILE"
         )
+    if method.shortcuts:
+        raise UsageError(
+            f"--method {method.name}: found with the task generate, expected a method that audits no labels; "
+            "choose musclelora, lora, full or trusted-only"
+        )
+    plan = _prepare(
+        folder, (train, trusted, dev), model, method, adapter, arguments, select_best, early_stopping
+    )
+    say(f"preset       {INSTRUCTION.name}: {INSTRUCTION.source}")
+    with open_run_folder(folder, plan.settings, resume=resume, overwrite=overwrite) as place:
+        if place.is_finished:
+            say(f"{folder} holds this run, finished: nothing to do")
+            return load_generation_run(folder)
+        if place.info is not None:
+            check_backbone(place.work, place.info, plan.backbone)
+        stopping = [EarlyStoppingCallback(early_stopping)] if early_stopping else []
+        _train(plan, place, resume=resume, callbacks=[*(callbacks or []), *stopping], say=say)
+        del plan
+    free_memory()
+    return load_generation_run(folder)
+
+
+@dataclass
+class _Plan:
+    """A training run whose folder can be opened; see :class:`~musclelora.purification.prepare.Plan`."""
+
+    model: str
+    loading: dict[str, Any]
+    backbone: Backbone
+    config: MuScleLoraConfig
+    args: MuScleTrainingArguments
+    alignment: bool
+    tables: dict[str, Pairs | None]
+    settings: dict[str, Any]
+
+
+def _prepare(
+    folder: Path,
+    pairs: tuple[Pairs, Pairs | None, Pairs | None],
+    model: str,
+    method: Method,
+    adapter: Mapping[str, Any] | None,
+    arguments: Mapping[str, Any] | None,
+    select_best: str,
+    early_stopping: int | None,
+) -> _Plan:
+    train, trusted, dev = pairs
     select_best, dev = _selection(select_best, dev, early_stopping)
     arguments = dict(arguments or {})
     model = from_anywhere(model)  # so that the run can be used from another folder
-    pairs = trusted if method.trusted_only and trusted is not None else train
-
     set_seed(int(arguments.get("seed", 42)))
     loading = loading_options(arguments)
     meet()
     backbone = load_causal_backbone(model, **loading)
-    say(f"preset       {INSTRUCTION.name}: {INSTRUCTION.source}")
     config = _adapter_config(method, adapter or {})
     if early_stopping:
         arguments["restore_callback_states_from_checkpoint"] = True
     args = _trainer_arguments(folder, arguments, method, select_best)
-    used = {"train": pairs, "trusted": trusted, "dev": dev}
+    rows = trusted if method.trusted_only and trusted is not None else train
+    tables = {"train": rows, "trusted": trusted, "dev": dev}
     settings = {
         "task": GENERATE,
         "method": method.name,
@@ -102,47 +148,55 @@ def fit_generation(
         "early_stopping": early_stopping,
         "adapter": adapter_settings(config),
         "arguments": deciding(args),
-        "data": {name: table and table.sha256() for name, table in used.items()},
+        "data": {name: table and table.sha256() for name, table in tables.items()},
     }
     args.per_device_train_batch_size = rows_per_process(int(args.per_device_train_batch_size or 1))
     if "per_device_eval_batch_size" not in arguments:
         args.per_device_eval_batch_size = args.per_device_train_batch_size
-    with open_run_folder(folder, settings, resume=resume, overwrite=overwrite) as place:
-        if place.is_finished:
-            say(f"{folder} holds this run, finished: nothing to do")
-            return load_generation_run(folder)
-        if place.info is not None:
-            check_backbone(place.work, place.info, backbone)
-        args.output_dir = str(place.work / CHECKPOINTS)
-        trainer = GenerationTrainer(
-            backbone,
-            args,
-            train_dataset=pairs,
-            trusted_dataset=trusted if method.alignment else None,
-            eval_dataset=dev,
-            peft_config=config,
-            callbacks=[
-                *(callbacks or []),
-                *([EarlyStoppingCallback(early_stopping)] if early_stopping else []),
-            ],
-        )
-        say_truncated(trainer, "responses", say)
-        info = {
-            "status": "training",
-            "task": GENERATE,
-            "settings": settings,
-            "model": {"name": model, "revision": backbone.revision, "sha256": backbone.sha256, **loading},
-            "preset": preset_values(INSTRUCTION),
-            "adapter": adapter_settings(config),
-            "max_length": trainer.max_length,
-            "truncated": trainer.truncated,
-            "data": {name: table.summary() for name, table in used.items() if table is not None},
-        }
-        outcome = train_in(place, trainer, info, resume=resume, say=say)
-        on_first(lambda: place.finish({**info, "status": "finished", **outcome}))
-        del trainer, backbone
-    free_memory()
-    return load_generation_run(folder)
+    return _Plan(model, loading, backbone, config, args, method.alignment, tables, settings)
+
+
+def _train(
+    plan: _Plan,
+    place: RunFolder,
+    *,
+    resume: bool,
+    callbacks: list[TrainerCallback],
+    say: Callable[[str], object],
+) -> None:
+    """Train, and finish the run in its folder."""
+    plan.args.output_dir = str(place.work / CHECKPOINTS)
+    pairs = plan.tables["train"]
+    assert pairs is not None  # noqa: S101 - narrowed
+    trainer = GenerationTrainer(
+        plan.backbone,
+        plan.args,
+        train_dataset=pairs,
+        trusted_dataset=plan.tables["trusted"] if plan.alignment else None,
+        eval_dataset=plan.tables["dev"],
+        peft_config=plan.config,
+        callbacks=callbacks,
+    )
+    say_truncated(trainer, "responses", say)
+    backbone = plan.backbone
+    info = {
+        "status": "training",
+        "task": GENERATE,
+        "settings": plan.settings,
+        "model": {
+            "name": plan.model,
+            "revision": backbone.revision,
+            "sha256": backbone.sha256,
+            **plan.loading,
+        },
+        "preset": preset_values(INSTRUCTION),
+        "adapter": adapter_settings(plan.config),
+        "max_length": trainer.max_length,
+        "truncated": trainer.truncated,
+        "data": {name: table.summary() for name, table in plan.tables.items() if table is not None},
+    }
+    outcome = train_in(place, trainer, info, resume=resume, say=say)
+    on_first(lambda: place.finish({**info, "status": "finished", **outcome}))
 
 
 def _selection(select_best: str, dev: Pairs | None, early_stopping: int | None) -> tuple[str, Pairs | None]:

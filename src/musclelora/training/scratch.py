@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import set_seed
 
-from musclelora.adapter import MuScleLoraConfig, load_backbone
+from musclelora.adapter import MuScleLoraConfig
+from musclelora.adapter.copies import Backbones
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
     from musclelora.training.trainer import MuScleTrainer
 
 
-def quiet_trainer(
+def scratch_trainer(
     rows: Table,
     offsets: NDArray[np.float32],
     folder: str,
     *,
-    model: str,
+    backbones: Backbones,
     preset: Preset,
     config: MuScleLoraConfig,
     arguments: Mapping[str, Any],
@@ -55,7 +56,7 @@ def quiet_trainer(
     }
     set_seed(int(arguments["seed"]))  # the new output layer is drawn before the Trainer seeds
     trainer = MuScleTrainer(
-        load_backbone(model, rows.label_names, **loading_options(arguments)),
+        backbones.fresh(rows.label_names, **loading_options(arguments)),
         MuScleTrainingArguments(**quiet),
         train_dataset=rows,
         eval_dataset=judges,

@@ -1,0 +1,160 @@
+"""What the trusted rows decide of a run: which rows are trained on, and with which settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musclelora.adapter import MuScleLoraConfig, attach
+from musclelora.audit.confirmation import confirmation_cost
+from musclelora.audit.evidence import Settings
+from musclelora.audit.judge import judge
+from musclelora.audit.judgement import Judgement
+from musclelora.audit.recheck import recheck_settings
+from musclelora.data.table import Table
+from musclelora.errors import ModelError
+from musclelora.launched import process_count
+from musclelora.purification.auto import Automatic, choose, with_trusted
+from musclelora.purification.prepare import CHOSEN, Plan, adapter_config
+from musclelora.purification.run import JUDGEMENT, RUN
+from musclelora.purification.run_folder import RunFolder
+from musclelora.training.processes import on_first
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What is trained, and on what.
+
+    Attributes:
+        rows: N rows.
+        offsets: shape (N, C), the log-odds to add in their loss; None: none.
+        config: of the adapter.
+        learning_rate: the peak.
+        automatic: what the trusted rows decided; None: nothing was asked of them.
+    """
+
+    rows: Table
+    offsets: NDArray[np.float32] | None
+    config: MuScleLoraConfig
+    learning_rate: float | None
+    automatic: Automatic | None
+
+
+def decide(plan: Plan, place: RunFolder, *, resume: bool, say: Say) -> Decided:
+    """Audit the rows and choose the settings, where the method does so.
+
+    Args:
+        plan: of the run.
+        place: the run folder; a run that is gone on with keeps what it had decided.
+        resume: whether what an interrupted run had found of the rows counts.
+        say: called with lines of text.
+
+    Raises:
+        DataError, ModelError, TrainingError: each says what to do.
+    """
+    request, trusted = plan.request, plan.trusted
+    if not request.method.shortcuts or trusted is None:
+        return Decided(plan.rows, None, plan.config, plan.args.learning_rate, None)
+    if place.info is not None:
+        automatic = _kept(place.info, place.work)
+        _check_rows(automatic.judgement, request.train, place.work / RUN)
+    else:
+        judgement = _judged(plan, place, trusted, resume=resume, say=say)
+        automatic = _chosen(plan, trusted, judgement, say)
+    if process_count() > 1:  # rounding may differ between devices, and what is chosen must not
+        automatic = Automatic.from_dict(on_first(automatic.to_dict))
+    rows, offsets = automatic.judgement.apply(plan.rows)
+    if plan.teaches:
+        rows, offsets = with_trusted(rows, offsets, trusted)
+    config = _with_scales(plan, automatic.chosen.scale_factors)
+    return Decided(rows, offsets, config, automatic.chosen.learning_rate, automatic)
+
+
+def _judged(plan: Plan, place: RunFolder, trusted: Table, *, resume: bool, say: Say) -> Judgement:
+    """What an audit says of the rows: one that was given, one that was kept, or one that is made now."""
+    request, settings = plan.request, plan.settings
+    # Or its errors come much later.
+    attach(plan.backbones.fresh(request.train.label_names, **plan.loading), plan.config, plan.preset)
+    if request.judgement is not None:
+        say("audit        it was made before")
+        return request.judgement
+    found = on_first(lambda: place.judgement(settings) if resume else None)
+    if found is not None:
+        say("resuming     after the rows were judged")
+        judgement = Judgement.from_dict(found)
+        _check_rows(judgement, request.train, place.work / JUDGEMENT)
+        return judgement
+    sized = {**request.arguments, **plan.sizes}
+    if request.method.chooses:
+        config, arguments = recheck_settings(plan.preset, request.adapter, sized)
+    else:
+        config, arguments = plan.config, {**sized, "learning_rate": plan.args.learning_rate}
+    findings = judge(
+        request.train,
+        trusted,
+        Settings(plan.backbones, plan.preset, config, arguments, request.seed),
+        confirm=_confirms(plan, trusted),
+        say=request.progress,
+    )
+    for line in findings.summary():
+        say(f"audit        {line}")
+    judgement = findings.judgement()
+    on_first(lambda: place.keep_judgement(settings, judgement.to_dict()))
+    return judgement
+
+
+def _confirms(plan: Plan, trusted: Table) -> bool:
+    """Whether to put triggers to the test: where it was not asked, if that costs less than the training."""
+    if plan.request.confirm is not None:
+        return plan.request.confirm
+    training = len(plan.rows) * float(plan.sizes["num_train_epochs"])
+    return confirmation_cost(len(plan.rows), len(trusted)) < training
+
+
+def _chosen(plan: Plan, trusted: Table, judgement: Judgement, say: Say) -> Automatic:
+    """The settings: what the user gave of them, and what is best on the trusted rows for the others."""
+    request = plan.request
+    asked = {**request.adapter, **request.arguments}
+    given = {name: asked[name] for name in CHOSEN if asked.get(name) is not None}
+    rate = plan.args.learning_rate or plan.preset.learning_rate
+    return choose(
+        request.train,
+        trusted,
+        judgement,
+        backbones=plan.backbones,
+        preset=replace(plan.preset, **{"learning_rate": rate, **given}),
+        config=lambda scales: _with_scales(plan, scales),
+        arguments={**request.arguments, **plan.sizes},
+        fixed=frozenset(asked) if request.method.chooses else CHOSEN,
+        seed=request.seed,
+        say=say,
+    )
+
+
+def _with_scales(plan: Plan, scales: tuple[float, ...]) -> MuScleLoraConfig:
+    request = plan.request
+    return adapter_config(request.method, plan.preset, {**request.adapter, "scale_factors": list(scales)})
+
+
+def _kept(info: Mapping[str, Any], folder: Path) -> Automatic:
+    """What a run that is gone on with had chosen."""
+    if info.get("auto") is None:
+        raise ModelError(
+            f"{folder / RUN}: auto: found nothing, expected what the trusted rows had decided; restore it or "
+            "pass --overwrite"
+        )
+    return Automatic.from_dict(info["auto"])
+
+
+def _check_rows(judgement: Judgement, train: Table, file: Path) -> None:
+    """Raise unless what was kept of a judgement can be one of these rows."""
+    wrong = judgement.misfit(train)
+    if wrong is not None:
+        raise ModelError(f"{file}: {wrong}; restore it or pass --overwrite")
