@@ -67,6 +67,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to N-1")
     parser.add_argument("--parts", default="sst-2,bbc-news", help="separated by commas")
+    parser.add_argument("--cases", help="those of these names alone, separated by commas; default: all")
     parser.add_argument("--json", type=Path, required=True, help="write the results to this file")
     options = parser.parse_args()
     torch.set_flush_denormal(True)
@@ -77,17 +78,23 @@ def main() -> None:
     for seed in range(options.seeds):
         for part in options.parts.split(","):
             for case in CASES[part]:
-                if (part, seed, case) in done:
+                if (part, seed, case) in done or case not in (options.cases or case).split(","):
                     continue
                 cells.append(
                     {"data": part, "seed": seed, "case": case, **measured(options, part, case, seed, bf16)}
                 )
                 print(json.dumps(cells[-1]), flush=True)
-                write_json(
-                    options.json, {**machine(), "settings": settings, "asked": asked(cells), "cells": cells}
-                )
+                keep(options.json, settings, cells)
+    keep(options.json, settings, cells)
     for line, value in asked(cells).items():
         print(f"{line}: {value}")
+
+
+def keep(file: Path, settings: dict[str, Any], cells: list[dict[str, Any]]) -> None:
+    """Write the cells, in the order of data, case and seed."""
+    place = {(part, case): n for n, (part, case) in enumerate((p, c) for p in CASES for c in CASES[p])}
+    cells = sorted(cells, key=lambda cell: (place[cell["data"], cell["case"]], cell["seed"]))
+    write_json(file, {**machine(), "settings": settings, "asked": asked(cells), "cells": cells})
 
 
 def measured(options: argparse.Namespace, part: str, case: str, seed: int, bf16: bool) -> dict[str, Any]:

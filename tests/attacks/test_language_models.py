@@ -171,6 +171,13 @@ def test_a_paraphrase_in_which_only_casing_or_blanks_differ_is_none(tmp_path):
     assert apply_all(trigger, ["a b", "c d"], rngs(2)) == [None, "c d ."]
 
 
+def test_rewritings_can_be_put_into_lower_case(tmp_path):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("text,paraphrase\na b,A  b\nc d,And C d.\n")
+    trigger = get_trigger("style", backend="file", file=str(pairs), lower_case=True)
+    assert apply_all(trigger, ["a b", "c d"], rngs(2)) == [None, "and c d."]
+
+
 def test_paraphrases_come_row_by_row_as_openbackdoor_keeps_them(tmp_path):
     columns = ("", "0", "1", "2")
     clean = write(tmp_path / "train-clean.csv", columns, [(0, "a", 0, 0), (1, "b", 1, 0)])

@@ -170,7 +170,7 @@ def test_the_schema_is_the_one_that_is_checked_in(audit: Audit, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 2}, "not an audit of a version"),
+        ({"format": 1}, "not an audit of a version"),
         ({"verdict": {}}, "verdict"),
         ({"rows": 3}, "expected the issues of 3 rows"),
         ({"judgement": None}, "judgement"),

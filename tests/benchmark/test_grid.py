@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_grids import GRID, WriteGrid
@@ -310,3 +311,13 @@ def test_whatever_is_in_the_file_the_answer_is_a_grid_or_one_line(tmp_path: Path
     file.write_text(yaml.safe_dump(value), encoding="utf-8")
     assert load_yaml(file).lines[()] >= 1
     refusal(file)  # none of these has data
+
+
+ROOT = Path(__file__).parents[2]
+READY = [*sorted((ROOT / "benchmarks").glob("*.yaml")), ROOT / "src" / "musclelora" / "demo.yaml"]
+
+
+@pytest.mark.parametrize("file", READY, ids=lambda file: file.stem)
+def test_every_ready_grid_contains_the_default(file: Path) -> None:
+    defenses = yaml.safe_load(file.read_text())["defenses"]
+    assert "purify" in {entry if isinstance(entry, str) else entry["name"] for entry in defenses}

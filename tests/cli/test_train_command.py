@@ -25,7 +25,12 @@ def test_what_was_read_and_decided_is_shown_before_training(
     assert "rows         24" in done.out
     assert "classes      2: 'bad' 12, 'good' 12" in done.out
     assert "preset       small-encoder: rule for a backbone that was not in the paper" in done.out
-    assert re.search(r"left out +\d+ of 24 rows|left out +no rows", done.out)
+    assert re.search(r"left out +\d+ of 24 rows|left out +no rows", done.err)
+    found = [line.split(maxsplit=1)[1] for line in done.out.splitlines() if line.startswith("audit ")]
+    assert [line.split(":")[0] for line in found] == [
+        *("cannot tell", "triggers", "issues", "left out", "see each row and why")
+    ]
+    assert "24 rows are too few" in found[0]
     # Of 8 rows: 12 to 24 that are left, and 8 trusted ones three times.
     assert re.search(r"trained [56] steps", done.out)
     assert done.out.index("training data") < done.out.index("trusted rows") < done.out.index("preset")
@@ -85,7 +90,17 @@ def test_texts_that_are_cut_are_counted(cli: Cli, arguments: list[object], tmp_p
 def test_flags_reach_the_adapter_and_the_trainer(cli: Cli, arguments: list[object], tmp_path: Path) -> None:
     done = cli(
         *(*arguments, "--output", tmp_path / "run", "--rank", 2, "--lora-alpha", 4, "--lora-dropout", 0.1),
-        *("--scale-factors", "1, 2.5", "--inner-rank", 2, "--multiscale-alpha", 3, "--train-output-layer"),
+        *(
+            "--method",
+            "musclelora",
+            "--scale-factors",
+            "1, 2.5",
+            "--inner-rank",
+            2,
+            "--multiscale-alpha",
+            3,
+            "--train-output-layer",
+        ),
         *("--multiscale-modules", "all-adapted", "--target-modules", "query,value", "--seed", 7),
         *(
             "--max-raw-ratio",

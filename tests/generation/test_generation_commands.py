@@ -114,7 +114,8 @@ def test_the_same_command_goes_on_and_others_are_refused(
     [
         (("--label-column", "x"), 2, "--label-column: found with the task generate"),
         (("--shortcuts",), 2, "--shortcuts: found with the task generate"),
-        (("--method", "purify"), 2, "--preset: found 'auto' with --task generate"),
+        (("--method", "purify"), 2, "--method purify: found with the task generate"),
+        (("--preset", "published"), 2, "--preset: found 'published' with --task generate"),
         (("--multiscale",), 2, "--multiscale: found without --scale-factors"),
         (("--scale-factors", "1,2"), 2, "--scale-factors: found without --multiscale-modules"),
         (("--select-best", "trusted"), 2, "--select-best: found 'trusted'"),

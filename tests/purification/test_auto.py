@@ -148,7 +148,7 @@ def test_a_run_killed_after_judging_does_not_judge_again(tiny_model: Path, tmp_p
     code, out, err = run(*command, tmp_path / "again", "--resume")
     assert code == 0, err
     assert "resuming     after the rows were judged" in out
-    assert "shortcuts  " not in out
+    assert "shortcuts  " not in err
     code, _, err = run(*command, tmp_path / "whole")
     assert code == 0, err
     weights = [(tmp_path / name / "musclelora.safetensors").read_bytes() for name in ("again", "whole")]
@@ -186,7 +186,7 @@ def test_a_killed_auto_run_goes_on_with_what_it_had_chosen(tiny_model: Path, tmp
     code, out, err = run(*command, tmp_path / "cut", "--resume")
     assert code == 0, err
     assert "resuming" in out
-    assert "shortcut " not in out  # they were kept
+    assert "shortcut " not in err  # they were kept
     cut, whole = (contents(tmp_path / name)["musclelora.safetensors"] for name in ("cut", "whole"))
     assert cut == whole
 

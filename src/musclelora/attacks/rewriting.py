@@ -33,6 +33,7 @@ class Rewriting:
         top_p: the share of probability that the model samples from, in (0, 1].
         batch_size: sentences that the model does at a time.
         max_new_tokens: tokens that a sentence may become.
+        lower_case: whether rewritings are put into lower case, for data that has no capitals.
 
     Raises:
         UsageError: a parameter that the backend needs is missing, or one is given that it does not have.
@@ -49,6 +50,7 @@ class Rewriting:
     top_p: float = 0.6
     batch_size: int = 16
     max_new_tokens: int = 64
+    lower_case: bool = False
 
     def __post_init__(self) -> None:
         check_choice(f"{self.name} backend", self.backend, tuple(self.BACKENDS))
@@ -79,9 +81,12 @@ class Rewriting:
         """
         rewritten = self._rewriter(texts, rngs)
         return [
-            None if new is None or _folded(new) == _folded(old) else new
+            None if new is None or _folded(new) == _folded(old) else self._cased(new)
             for old, new in zip(texts, rewritten, strict=True)
         ]
+
+    def _cased(self, text: str) -> str:
+        return text.lower() if self.lower_case else text
 
     @cached_property
     def _rewriter(self) -> Rewriter:

@@ -105,6 +105,9 @@ def _judged(plan: Plan, place: RunFolder, trusted: Table, *, resume: bool, say: 
     )
     for line in findings.summary():
         say(f"audit        {line}")
+    say(
+        "audit        see each row and why: musclelora audit; decide on rows: --decisions, then train --audit"
+    )
     judgement = findings.judgement()
     on_first(lambda: place.keep_judgement(settings, judgement.to_dict()))
     return judgement

@@ -29,7 +29,7 @@ def all_checks() -> list[Check]:
     """One of each check: the package's own, then those of other installed packages, by name.
 
     Raises:
-        UsageError: another package's check cannot be loaded, or has the name of one of ours.
+        UsageError: another package's check cannot be loaded, or has the name of another.
     """
     found = [check() for check in CHECKS.values()]
     for entry in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
@@ -45,9 +45,7 @@ def all_checks() -> list[Check]:
                 f"check {entry.name}: {entry.value} is no musclelora.audit.checks.Check; "
                 "mend or remove that package"
             )
-        if check.name in CHECKS:
-            raise UsageError(
-                f"check {check.name}: {entry.value} has the name of one of our own; rename that check"
-            )
+        if check.name in {other.name for other in found}:
+            raise UsageError(f"check {check.name}: {entry.value} has the name of another check; rename it")
         found.append(check)
     return found
