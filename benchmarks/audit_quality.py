@@ -67,6 +67,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to N-1")
     parser.add_argument("--parts", default="sst-2,bbc-news", help="separated by commas")
+    parser.add_argument("--keep", type=Path, help="a folder for what took time to compute")
     parser.add_argument("--cases", help="those of these names alone, separated by commas; default: all")
     parser.add_argument("--json", type=Path, required=True, help="write the results to this file")
     options = parser.parse_args()
@@ -107,7 +108,7 @@ def measured(options: argparse.Namespace, part: str, case: str, seed: int, bf16:
             trusted,
             seed=seed,
             arguments={"bf16": bf16, "max_length": MAX_LENGTH},
-            output_dir=Path(folder) / "audit",
+            output_dir=(options.keep or Path(folder)) / f"{part}-{case}-{seed}",
         ).find_issues()
     verdict, triggers = audit.verdict, audit.triggers
     flags = np.zeros(len(train), dtype=np.bool_) if train.poisoned is None else train.poisoned

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from musclelora.audit.confirmation import _rates, together
 from musclelora.audit.features import Feature
 from musclelora.audit.triggers import Shortcut
 from musclelora.audit.verdict import Confirmation, Trigger, Verdict, decide
@@ -75,3 +76,42 @@ def test_a_verdict(found: list[Trigger], changes: dict[str, Any], state: str) ->
         assert (verdict.target, verdict.rows) == ("good", 60)
     for line in ("  checked      words", "  not checked  style issues: none"):
         assert line in str(verdict).splitlines()
+
+
+def test_features_that_stand_in_the_same_rows_are_put_to_the_test_together() -> None:
+    rng = np.random.default_rng(0)
+    planted = rng.choice(2000, 200, replace=False)
+    first, second, third = (rng.choice(planted, 140, replace=False) for _ in range(3))
+    alone, other = rng.choice(2000, 140, replace=False), rng.choice(2000, 90, replace=False)
+    holders = [first, alone, second, other, third]
+    assert together([1] * 5, holders, 2000) == [[0, 2, 4], [1], [3]]
+    assert together([1, 1, 0, 1, 1], holders, 2000) == [[0, 4], [1], [2], [3]]  # of one label only
+    assert together([], [], 2000) == []
+
+
+def test_features_that_stand_anywhere_are_joined_by_chance_alone() -> None:
+    rng = np.random.default_rng(1)
+    joined = 0
+    for _ in range(200):
+        holders = [rng.choice(500, 60, replace=False) for _ in range(4)]
+        joined += len(together([0] * 4, holders, 500)) < 4
+    assert joined <= 8  # 2 are to be expected
+
+
+def test_the_rates_are_of_rows_that_turn() -> None:
+    # Rows: turned; called so anyhow; turned by random words too; not turned; trusted models turn the last.
+    said = np.array(
+        [
+            [1, 1, 1, 0],  # undefended, trigger
+            [0, 1, 0, 0],  # undefended, first random words
+            [0, 1, 1, 0],  # undefended, second random words
+            [0, 1, 0, 1],  # trusted models, trigger
+            [0, 1, 0, 0],  # trusted models, first random words
+        ]
+    )
+    found = _rates(said, label=1)
+    assert found is not None
+    assert (found.flip.value, found.flip.n) == (2 / 3, 3)
+    assert found.control.value == 1 / 3
+    assert found.natural.value == 1 / 3
+    assert _rates(np.ones((5, 4), dtype=int), label=1) is None  # no row is left that could turn

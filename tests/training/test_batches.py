@@ -19,7 +19,7 @@ from musclelora.adapter.backbone import length_limit
 from musclelora.adapter.tokens import tokenize
 from musclelora.data.table import Table
 from musclelora.training import Classifier
-from musclelora.training.batches import TokenizedTable, TrustedBatches, join
+from musclelora.training.batches import LikeLengths, TokenizedTable, TrustedBatches, join
 
 
 @pytest.fixture(scope="session")
@@ -51,11 +51,40 @@ def test_any_text_can_be_read(tokenizer: PreTrainedTokenizerFast, texts: list[st
     assert all(2 <= len(ids) <= 16 for ids in encoded["input_ids"])
 
 
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=70), st.integers(1, 16), st.integers(0, 3))
+def test_batches_of_like_lengths_hold_every_row_once(lengths: list[int], size: int, seed: int) -> None:
+    sampler = LikeLengths(lengths, size, seed)
+    passes = [list(sampler) for _ in range(3)]
+    assert all(sorted(order) == list(range(len(lengths))) for order in passes)
+    assert len(sampler) == len(lengths)
+    again = LikeLengths(lengths, size, seed)
+    assert [list(again) for _ in range(3)] == passes
+
+
+def test_batches_of_like_lengths_have_little_padding_and_are_never_the_same() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.gamma(3, 9, 500).astype(int) + 2
+    sampler = LikeLengths(lengths, 16, seed=1)
+
+    def batches(order: list[int]) -> list[list[int]]:
+        return [order[start : start + 16] for start in range(0, len(order), 16)]
+
+    def padded(order: list[int]) -> float:
+        return sum(lengths[b].max() * len(b) for b in batches(order)) / lengths.sum()
+
+    first, second = list(sampler), list(sampler)
+    assert padded(first) < 1.3 < 1.6 < padded(rng.permutation(500).tolist())
+    assert not {frozenset(b) for b in batches(first)} & {frozenset(b) for b in batches(second)}
+    means = [lengths[b].mean() for b in batches(first)[:-1]]
+    assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.5  # short and long ones take turns
+
+
 def test_a_tokenized_table_gives_rows_with_labels(tokenizer: PreTrainedTokenizerFast) -> None:
     rows = TokenizedTable(Table(("word1", "word2 word3"), np.array([1, 0]), ("a", "b")), tokenizer, 16)
     assert len(rows) == 2
     assert rows[1]["labels"] == 0
     assert rows[1]["input_ids"] == [2, 7, 8, 3]
+    assert rows.lengths == [3, 4]
 
 
 @pytest.mark.parametrize(

@@ -168,8 +168,9 @@ class Audit:
         Columns: feature, kind (of the feature), text (what stands in the rows), label, rows (that have it),
         observed (of these, rows with the label), expected (as far as the trusted rows explain), z, weight (in
         log-odds), p_value (family-wise), planted (the probability that a row with it and the label was), what
-        (trigger, natural, suspected), confirmed, flip_rate, control_rate, natural_rate, each rate with its
-        ends ``_low`` and ``_high`` of a 95 % interval.
+        (trigger, natural, suspected), confirmed, tested (the phrases that were put in together), flip_rate,
+        control_rate, natural_rate (shares of rows that turn: :mod:`musclelora.audit.confirmation`), each rate
+        with its ends ``_low`` and ``_high`` of a 95 % interval.
         """
         import pandas as pd
 

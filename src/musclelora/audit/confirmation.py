@@ -1,31 +1,36 @@
 """Whether a model obeys a trigger: the trigger goes into trusted rows of other labels, and models answer.
 
-Three rates, over the same trusted rows, whose label is not the trigger's:
+Features that stand in the same rows more often than by chance are put in together: of four rare words that an
+attacker inserts side by side, a model may obey one, or only all. Into the same rows random words go, twice:
+as many, of features that as many rows have. Three rates are of one kind, the share of rows that *turn*, of
+those that are not called by the trigger's label with the first random words in them:
 
 ``flip_rate``
-    of an *undefended* model, trained on the rows as they were given: the share that it calls by the trigger's
-    label once the trigger stands in them.
+    of an *undefended* model, trained on the rows as they were given: those that it calls by the trigger's
+    label with the trigger in them.
 ``control_rate``
-    of the same model and rows, with random features in the trigger's place that as many rows have.
+    of the same model: with the second random words.
 ``natural_rate``
-    of models that were trained on *trusted* rows alone, and not on the one that is asked about, with the
-    trigger in it. They cannot know a planted trigger. What flips them as well means the label by nature.
+    of models that were trained on *trusted* rows alone, and not on the one that is asked about: with the
+    trigger. They cannot know a planted trigger. What turns them as well means the label by nature.
 
-A trigger is confirmed if the 95 % interval (Wilson) of its flip rate is above those of the other two. A
-natural shortcut, such as a slur that really means "offensive", flips all models that know the word, or none.
+A trigger is confirmed if half of the rows turn or more, and the 95 % interval (Wilson) of its flip rate is
+above those of the other two. A natural shortcut, such as a slur that really means "offensive", turns all
+models that know the word, or few rows.
 """
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import set_seed
+from scipy.stats import hypergeom
 
-from musclelora.adapter import MuScleLoraConfig
 from musclelora.audit.evidence import Evidence, Settings
 from musclelora.audit.features import FeatureTable
 from musclelora.audit.phrases import put_in
@@ -36,88 +41,159 @@ from musclelora.data.table import Table
 from musclelora.evaluation.metrics import Rate
 from musclelora.training.classifier import Classifier
 from musclelora.training.hardware import free_memory
-from musclelora.training.scratch import scratch_trainer
+from musclelora.training.scratch import whole_backbone_trainer
 
 ROWS: Final = 2000
 """Rows that the undefended model is trained on at most."""
 STEPS: Final = 200
 """Steps that it is trained for at least; one pass over :data:`ROWS` rows has fewer."""
 MOST: Final = 12
-"""Triggers that are put to the test."""
+"""Groups of triggers that are put to the test."""
+TOGETHER: Final = 5
+"""Phrases of a group that are put in at most: of more, a text is no more what it was."""
+CHANCE: Final = 0.01
+"""How often features that have nothing to do with each other are joined."""
 _BATCH, _RATE = 16, 1e-4
 _NEAREST = 50  # features of like frequency that controls are drawn from
 
 
+Named = tuple[Shortcut, str]
+"""A feature, and the phrase that stands for it."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The texts of one test, one of each kind for each of K trusted rows."""
+
+    label: int
+    rows: NDArray[np.int64]
+    trigger: list[str]
+    first: list[str]
+    second: list[str]
+
+
 def confirm(
-    evidence: Evidence, triggers: Sequence[tuple[Shortcut, str]], table: FeatureTable
+    evidence: Evidence, groups: Sequence[Sequence[Named]], table: FeatureTable
 ) -> list[Confirmation | None]:
     """Put triggers to the test; those beyond :data:`MOST`, and those without a row to test on, get None.
 
     Args:
         evidence: the rows.
-        triggers: features, and the phrases that stand for them.
+        groups: features to one label that are put in together, the strongest first.
         table: the features of `evidence.rows`.
 
     Raises:
         ModelError, TrainingError: a model cannot be trained.
     """
-    trusted, seed = evidence.trusted, evidence.settings.seed
-    rng = np.random.default_rng([seed, len(triggers)])
-    asked: list[tuple[NDArray[np.int64], list[str], list[str]] | None] = []
-    for number, (shortcut, phrase) in enumerate(triggers):
-        others = np.flatnonzero(trusted.labels != shortcut.label)
-        if number >= MOST or not len(others):
-            asked.append(None)
-            continue
-        texts = [trusted.texts[row] for row in others]
-        kind = shortcut.feature.kind
-        controls = _controls(shortcut, phrase, [one for one, _ in triggers], table, len(others), rng)
-        asked.append(
-            (
-                others,
-                [put_in(text, phrase, kind, rng) for text in texts],
-                [put_in(text, other, kind, rng) for text, other in zip(texts, controls, strict=True)],
-            )
-        )
+    rng = np.random.default_rng([evidence.settings.seed, len(groups)])
+    every = [named for group in groups for named in group]
+    asked = [
+        _asked(evidence.trusted, group, every, table, rng) if number < MOST else None
+        for number, group in enumerate(groups)
+    ]
     wanted = [one for one in asked if one is not None]
     if not wanted:
-        return [None] * len(triggers)
-    rows = np.concatenate([others for others, _, _ in wanted])
-    with_trigger = [text for _, texts, _ in wanted for text in texts]
-    with_control = [text for _, _, texts in wanted for text in texts]
+        return [None] * len(groups)
+    rows = np.concatenate([one.rows for one in wanted])
+    trigger, first, second = (
+        [text for one in wanted for text in getattr(one, kind)] for kind in ("trigger", "first", "second")
+    )
+    said = evidence.kept.get(
+        "confirmation",
+        (5 * len(rows),),
+        [trigger, first, second, rows.tolist()],
+        lambda: _answers(evidence, rows, trigger, first, second),
+    )
+    answers = iter(np.split(said.reshape(5, -1), np.cumsum([len(one.rows) for one in wanted])[:-1], axis=1))
+    return [None if one is None else _rates(next(answers), one.label) for one in asked]
 
-    def answers() -> NDArray[np.int64]:
-        model = undefended(evidence.rows, evidence.settings)
-        said = model.predict([*with_trigger, *with_control]).labels
-        del model
-        free_memory()
-        natural = cross_fitted(
-            trusted,
-            rows,
-            with_trigger,
-            backbones=evidence.settings.backbones,
-            preset=evidence.settings.preset,
-            arguments=evidence.settings.of_folds,
-            seed=seed,
-        )
-        return np.concatenate([said, natural])
 
-    asked_of = [with_trigger, with_control, rows.tolist()]
-    said = evidence.kept.get("confirmation", (3 * len(rows),), asked_of, answers)
-    flip, control, natural = np.split(said, 3)
-    found: list[Confirmation | None] = []
-    start = 0
-    for one, (shortcut, _) in zip(asked, triggers, strict=True):
-        if one is None:
-            found.append(None)
+def _asked(
+    trusted: Table,
+    group: Sequence[Named],
+    every: Sequence[Named],
+    table: FeatureTable,
+    rng: np.random.Generator,
+) -> _Asked | None:
+    """The texts to ask about; None: all trusted rows have the label."""
+    label = group[0][0].label
+    rows = np.flatnonzero(trusted.labels != label)
+    if not len(rows):
+        return None
+    texts = [trusted.texts[row] for row in rows]
+    first, second = list(texts), list(texts)
+    for shortcut, phrase in group[:TOGETHER]:
+        kind = shortcut.feature.kind
+        one, other = (_controls(shortcut, phrase, every, table, len(rows), rng) for _ in range(2))
+        texts = [put_in(text, phrase, kind, rng) for text in texts]
+        first = [put_in(text, words, kind, rng) for text, words in zip(first, one, strict=True)]
+        second = [put_in(text, words, kind, rng) for text, words in zip(second, other, strict=True)]
+    return _Asked(label, rows, texts, first, second)
+
+
+def _answers(
+    evidence: Evidence, rows: NDArray[np.int64], trigger: list[str], first: list[str], second: list[str]
+) -> NDArray[np.int64]:
+    """Labels, shape (5K,): the undefended model's of all three, the trusted models' of the first two."""
+    settings = evidence.settings
+    model = undefended(evidence.rows, settings)
+    said = model.predict([*trigger, *first, *second]).labels
+    del model
+    free_memory()
+    natural = cross_fitted(
+        evidence.trusted,
+        np.tile(rows, 2),
+        [*trigger, *first],
+        backbones=settings.backbones,
+        preset=settings.preset,
+        arguments=settings.of_folds,
+        seed=settings.seed,
+    )
+    return np.concatenate([said, natural])
+
+
+def _rates(said: NDArray[np.int64], label: int) -> Confirmation | None:
+    """The rates of one test, from its answers, shape (5, K); None: no row is left that could turn."""
+    trigger, first, second, natural, natural_first = said == label
+    if first.all() or natural_first.all():
+        return None
+    return Confirmation(
+        flip=_share(trigger[~first]),
+        control=_share(second[~first]),
+        natural=_share(natural[~natural_first]),
+    )
+
+
+def _share(turned: NDArray[np.bool_]) -> Rate:
+    return Rate.of(int(turned.sum()), len(turned))
+
+
+def together(labels: Sequence[int], holders: Sequence[NDArray[np.int64]], rows: int) -> list[list[int]]:
+    """Which of N features to one label stand in the same rows more often than by chance.
+
+    Two are joined if the hypergeometric tail of their rows in common is at most :data:`CHANCE`, over the
+    number of pairs.
+
+    Args:
+        labels: of each feature.
+        holders: the numbers of the rows that have each.
+        rows: how many rows there are.
+
+    Returns:
+        the numbers of the features of each group, in their order.
+    """
+    count = len(labels)
+    pairs = max(count * (count - 1) // 2, 1)
+    group = list(range(count))
+    for one, other in itertools.combinations(range(count), 2):
+        common = len(np.intersect1d(holders[one], holders[other]))
+        if labels[one] != labels[other] or not common or group[one] == group[other]:
             continue
-        place = slice(start, start := start + len(one[0]))
-        rates = [
-            Rate.of(int((answer[place] == shortcut.label).sum()), len(one[0]))
-            for answer in (flip, control, natural)
-        ]
-        found.append(Confirmation(*rates))
-    return found
+        tail = hypergeom.sf(common - 1, rows, len(holders[one]), len(holders[other]))
+        if tail <= CHANCE / pairs:
+            old, new = max(group[one], group[other]), min(group[one], group[other])
+            group = [new if number == old else number for number in group]
+    return [[n for n in range(count) if group[n] == number] for number in sorted(set(group))]
 
 
 def confirmation_cost(rows: int, trusted: int) -> float:
@@ -139,27 +215,23 @@ def undefended(rows: Table, settings: Settings) -> Classifier:
     """
     rng = np.random.default_rng(settings.seed)
     chosen = rows.select(np.sort(rng.permutation(len(rows))[:ROWS]))
-    large = settings.preset.name in ("encoder-large", "decoder")
-    adapter: dict[str, Any] = {"low_rank": large, "scale_factors": [], "train_output_layer": True}
-    epochs = max(1.0, STEPS * _BATCH / len(chosen))
     arguments = {
         **settings.arguments,
-        "num_train_epochs": epochs,
-        "learning_rate": settings.preset.learning_rate if large else _RATE,
+        "num_train_epochs": max(1.0, STEPS * _BATCH / len(chosen)),
         "per_device_train_batch_size": _BATCH,
         "gradient_accumulation_steps": 1,
         "seed": settings.seed,
     }
-    set_seed(settings.seed)
+    arguments.pop("learning_rate", None)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = scratch_trainer(
+        trainer = whole_backbone_trainer(
             chosen,
-            np.zeros((len(chosen), chosen.num_classes), dtype=np.float32),
             folder,
             backbones=settings.backbones,
             preset=settings.preset,
-            config=MuScleLoraConfig(**adapter),
             arguments=arguments,
+            learning_rate=_RATE,
+            large_learning_rate=settings.preset.learning_rate,
         )
         trainer.train()
         return trainer.classifier
@@ -168,13 +240,13 @@ def undefended(rows: Table, settings: Settings) -> Classifier:
 def _controls(
     shortcut: Shortcut,
     phrase: str,
-    triggers: Sequence[Shortcut],
+    triggers: Sequence[Named],
     table: FeatureTable,
     count: int,
     rng: np.random.Generator,
 ) -> list[str]:
     """As many stand-ins for a phrase: words of other features of the kind, which as many rows have."""
-    taken = {word for other in triggers for word in other.feature.text.split()}
+    taken = {word for other, _ in triggers for word in other.feature.text.split()}
     kind = "character" if shortcut.feature.kind == "character" else "word"
     others = [
         (abs(np.log(rows / shortcut.rows)), feature.text)

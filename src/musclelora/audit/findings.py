@@ -19,6 +19,7 @@ from musclelora.errors import TrainingError
 
 if TYPE_CHECKING:
     from musclelora.audit.checks.base import Check, Result
+    from musclelora.audit.triggers import Shortcut
 
 _OWN: Final = frozenset({"trusted_text", "trigger", "label", "style", "restored"})
 _NAMED: Final = 3  # triggers that a summary names
@@ -37,7 +38,7 @@ TRIGGER_COLUMNS: Final = [
         "p_value",
         "planted",
     ),
-    *("what", "confirmed"),
+    *("what", "confirmed", "tested"),
     *(name + end for name in _RATES for end in ("", "_low", "_high")),
 ]
 """The columns of :attr:`Audit.triggers`."""
@@ -217,30 +218,53 @@ def _tested(
         for shortcut, having in zip(expert.shortcuts, expert.holders(rows.texts), strict=True)
     ]
     values = result.info["p_values"]
-    tests: dict[tuple[int, str], Any] = {}
-    for shortcut, phrase, value in zip(expert.shortcuts, phrases, values, strict=True):
-        if value <= LEVEL:
-            tests.setdefault((shortcut.label, phrase), (shortcut, phrase))
-    answers: dict[tuple[int, str], Confirmation | None] = dict.fromkeys(tests)
-    if tests and not confirms:
+    keys = [(shortcut.label, phrase) for shortcut, phrase in zip(expert.shortcuts, phrases, strict=True)]
+    answers: dict[tuple[int, str], Confirmation | None] = {}
+    tested: dict[tuple[int, str], tuple[str, ...]] = {}
+    groups = _groups(evidence, keys, values)
+    if groups and not confirms:
         unchecked.append("whether models obey the triggers: it was not asked for")
-    elif tests:
-        from musclelora.audit.confirmation import confirm
+    elif groups:
+        from musclelora.audit.confirmation import TOGETHER, confirm
 
         try:
-            answers = dict(zip(tests, confirm(evidence, list(tests.values()), table), strict=True))
+            found = confirm(evidence, [list(group.values()) for group in groups], table)
         except TrainingError as error:
             unchecked.append(f"whether models obey the triggers: {error}")
         else:
+            for group, answer in zip(groups, found, strict=True):
+                answers |= dict.fromkeys(group, answer)
+                tested |= dict.fromkeys(group, tuple(phrase for _, phrase in list(group)[:TOGETHER]))
             left = sum(answer is None for answer in answers.values())
             if left:
                 unchecked.append(f"whether models obey {left} more triggers")
     return [
-        Trigger(shortcut, phrase, value, planted, answers.get((shortcut.label, phrase)))
-        for shortcut, phrase, value, planted in zip(
-            expert.shortcuts, phrases, values, result.info["planted"], strict=True
+        Trigger(shortcut, key[1], value, planted, answers.get(key), tested.get(key, ()))
+        for shortcut, key, value, planted in zip(
+            expert.shortcuts, keys, values, result.info["planted"], strict=True
         )
     ]
+
+
+def _groups(
+    evidence: Evidence, keys: Sequence[tuple[int, str]], values: Sequence[float]
+) -> list[dict[tuple[int, str], tuple[Shortcut, str]]]:
+    """The features that are beyond natural ones, by label and phrase, in groups that stand together."""
+    from musclelora.audit.confirmation import together
+
+    expert, rows = evidence.results["trigger"].objects["expert"], evidence.rows
+    firsts: dict[tuple[int, str], Shortcut] = {}
+    having: dict[tuple[int, str], NDArray[np.int64]] = {}
+    every = zip(expert.shortcuts, expert.holders(rows.texts), keys, values, strict=True)
+    for shortcut, holders, key, value in every:
+        if value <= LEVEL:
+            firsts.setdefault(key, shortcut)
+            having[key] = np.union1d(having.get(key, holders), holders)
+    found = list(firsts)
+    if not found:
+        return []
+    groups = together([label for label, _ in found], [having[key] for key in found], len(rows))
+    return [{found[n]: (firsts[found[n]], found[n][1]) for n in group} for group in groups]
 
 
 def explained(row: int, text: str, issue: Mapping[str, Any]) -> str:
@@ -281,6 +305,7 @@ def trigger_row(trigger: Trigger, label_names: Sequence[str]) -> dict[str, Any]:
         "planted": trigger.planted,
         "what": trigger.kind,
         "confirmed": trigger.confirmed,
+        "tested": list(trigger.tested),
     }
     for name, rate in zip(_RATES, rates, strict=True):
         ends = (None,) * 3 if rate is None else (rate.value, rate.low, rate.high)

@@ -51,6 +51,7 @@ class TriggerState(Closed):
     planted: Share
     what: Literal["trigger", "natural", "suspected"]
     confirmed: bool | None
+    tested: list[Text]
     flip_rate: Share | None
     flip_rate_low: Share | None
     flip_rate_high: Share | None

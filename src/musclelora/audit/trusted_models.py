@@ -10,16 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
-from transformers import set_seed
 
-from musclelora.adapter import MuScleLoraConfig
 from musclelora.adapter.copies import Backbones
-from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
 from musclelora.audit.folds import FOLDS, fold_numbers
 from musclelora.data.table import Table
-from musclelora.launched import process_count
-from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.calibration import best_temperature, losses_at
 from musclelora.training.hardware import free_memory
 
@@ -34,15 +29,7 @@ TRUSTED_ONLY: Final[Mapping[str, Any]] = {
     "per_device_train_batch_size": 16,
 }
 """What training the whole backbone on some hundred rows wants."""
-# A whole backbone of these, with its optimizer's state, may not fit where its adapter does. Not measured.
-_LARGE, _LARGE_RATE = ("encoder-large", "decoder"), 5e-4
-_QUIET: Final[Mapping[str, Any]] = {
-    "alignment": False,
-    "save_strategy": "no",
-    "logging_steps": 1000,
-    "dataloader_pin_memory": False,
-    "disable_tqdm": True,
-}
+_LARGE_RATE = 5e-4  # of LoRA
 
 
 @dataclass(frozen=True)
@@ -152,36 +139,21 @@ def _fold_models(
     seed: int,
 ) -> Iterator[tuple[int, Classifier]]:
     """Each fold's number and a model trained on the rows of the others; it is gone when the next comes."""
-    from transformers import PrinterCallback
+    from musclelora.training.scratch import whole_backbone_trainer  # which imports half of transformers
 
-    from musclelora.training.trainer import MuScleTrainer  # which imports half of transformers
-
-    large = preset.name in _LARGE
-    adapter: dict[str, Any] = {"low_rank": large, "scale_factors": [], "train_output_layer": True}
-    if large:
-        adapter |= {"r": preset.r, "lora_alpha": preset.lora_alpha}
-    settings = {**TRUSTED_ONLY, "learning_rate": _LARGE_RATE} if large else TRUSTED_ONLY
-    arguments = dict(arguments)
-    if not large:  # what is trained itself is trained in float32
-        arguments |= {"dtype": None, "quantize": None}
-        if arguments.get("attn_implementation") == "flash_attention_2":  # which takes no float32
-            arguments["attn_implementation"] = None
-    loading = loading_options(arguments)
     for fold in range(int(numbers.max()) + 1):
-        values: dict[str, Any] = {**settings, **arguments, "seed": (seed + fold) % 2**32, **_QUIET}
-        values["shard_backbone"] = large and values.get("shard_backbone", False)
-        # Rounded up: these models are small, and any number of processes may share their batches.
-        values["per_device_train_batch_size"] = -(-values["per_device_train_batch_size"] // process_count())
-        set_seed(values["seed"])  # the new output layer is drawn before the Trainer seeds
+        values = {**TRUSTED_ONLY, **arguments, "seed": (seed + fold) % 2**32}
+        rate = values.pop("learning_rate") if "learning_rate" not in arguments else None
         with tempfile.TemporaryDirectory() as folder:
-            trainer = MuScleTrainer(
-                backbones.fresh(trusted.label_names, **loading),
-                MuScleTrainingArguments(output_dir=folder, **values),
-                train_dataset=trusted.select(np.flatnonzero(numbers != fold)),
-                peft_config=MuScleLoraConfig(**adapter),
+            trainer = whole_backbone_trainer(
+                trusted.select(np.flatnonzero(numbers != fold)),
+                folder,
+                backbones=backbones,
                 preset=preset,
+                arguments=values,
+                learning_rate=rate or values["learning_rate"],
+                large_learning_rate=_LARGE_RATE,
             )
-            trainer.remove_callback(PrinterCallback)  # which stands in for the bar
             trainer.train()
         yield fold, trainer.classifier
         del trainer

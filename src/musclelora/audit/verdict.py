@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musclelora.audit.triggers import Shortcut
-from musclelora.data.messages import shown
+from musclelora.data.messages import listed, shown
 from musclelora.evaluation.metrics import Rate
 
 State = Literal["poisoned", "no_sign", "cannot_tell"]
@@ -33,9 +33,9 @@ class Confirmation:
     """What models answer with a trigger in trusted rows of other labels.
 
     Attributes:
-        flip: of the undefended model.
-        control: of the undefended model, with random features instead.
-        natural: of models of trusted rows alone.
+        flip: the share of rows that the trigger turns, of the undefended model.
+        control: that random features turn.
+        natural: that the trigger turns, of models of trusted rows alone.
     """
 
     flip: Rate
@@ -44,8 +44,8 @@ class Confirmation:
 
     @property
     def confirmed(self) -> bool:
-        """Whether the undefended model obeys the trigger, and neither chance nor meaning explains it."""
-        return self.flip.low > max(self.control.high, self.natural.high)
+        """Whether the undefended model mostly obeys, and neither chance nor meaning explains it."""
+        return self.flip.value >= _OBEYED and self.flip.low > max(self.control.high, self.natural.high)
 
     @property
     def refuted(self) -> bool:
@@ -65,6 +65,7 @@ class Trigger:
         p_value: family-wise: how likely natural data are to have any feature as strong.
         planted: the probability that a row with the feature and its label was planted.
         confirmation: what models answer with it in other texts; None: it was not put to the test.
+        tested: the phrases that were put in together for it.
     """
 
     shortcut: Shortcut
@@ -72,6 +73,7 @@ class Trigger:
     p_value: float
     planted: float
     confirmation: Confirmation | None
+    tested: tuple[str, ...] = ()
 
     @property
     def confirmed(self) -> bool | None:
@@ -209,10 +211,13 @@ def decide(
 def _why_poisoned(first: Trigger, found: Verdict, styles: int) -> str:
     """Why data are poisoned, by the first trigger that was confirmed."""
     assert first.confirmation is not None  # noqa: S101  # or it would not be confirmed
-    flip, control = first.confirmation.flip, first.confirmation.control
+    rates = first.confirmation
+    named = listed(shown(phrase) for phrase in first.tested or (first.phrase,))
+    makes = "makes" if len(first.tested) < 2 else "together make"
     why = (
-        f"{shown(first.phrase)} makes a model answer {shown(found.target)}: put into {flip.n} trusted "
-        f"rows of other labels it flips {flip.value:.0%} of them, random words {control.value:.0%}; "
-        f"{found.rows:,} rows have it or another trigger, and that label (p = {first.p_value:.1g})"
+        f"{named} {makes} a model answer {shown(found.target)}: put into {rates.flip.n} trusted rows of "
+        f"other labels, it turns {rates.flip.value:.0%} of them, random words {rates.control.value:.0%}, and "
+        f"of models of trusted rows alone {rates.natural.value:.0%}; {found.rows:,} rows have it or another "
+        f"trigger, and that label (p = {first.p_value:.1g})"
     )
     return why + (f"; {styles:,} more rows are put in the same way" if styles else "")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +39,11 @@ class TokenizedTable(torch.utils.data.Dataset[Features]):
         self._labels = table.labels.tolist()
         self._offsets = offsets
 
+    @property
+    def lengths(self) -> list[int]:
+        """The tokens of each row."""
+        return [len(ids) for ids in self._columns["input_ids"]]
+
     def __len__(self) -> int:
         return len(self._labels)
 
@@ -47,6 +53,39 @@ class TokenizedTable(torch.utils.data.Dataset[Features]):
         if self._offsets is not None:
             row["offsets"] = self._offsets[index]
         return row
+
+
+class LikeLengths(torch.utils.data.Sampler[int]):
+    """Rows in an order whose batches hold rows of like length, so that little of them is padding.
+
+    In each pass the lengths are multiplied by random factors between 1/:attr:`SPREAD` and :attr:`SPREAD`, so
+    that batches are never the same; rows are sorted by these, cut into batches, and the batches shuffled.
+    What does not fill a batch comes last.
+
+    Args:
+        lengths: of N rows, in tokens.
+        batch_size: rows per batch.
+        seed: the same seed gives the same order in each pass.
+    """
+
+    SPREAD: ClassVar[float] = 1.2
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self._lengths, self._size, self._seed = np.asarray(lengths, dtype=np.float64), batch_size, seed
+        self._passes = 0
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng([self._seed, self._passes])
+        self._passes += 1
+        count = len(self._lengths)
+        order = np.argsort(self._lengths * self.SPREAD ** rng.uniform(-1, 1, count), kind="stable")
+        left = rng.choice(count, count % self._size, replace=False)  # any rows, not always the longest
+        batches = np.delete(order, left).reshape(-1, self._size)
+        yield from rng.permutation(batches).ravel().tolist()
+        yield from order[left].tolist()
 
 
 class TrustedBatches:
