@@ -85,6 +85,9 @@ def test_the_one_that_is_taken_is_the_one_that_was_kept(tiny_model: Path) -> Non
     assert same(state(taken), state(load_backbone(tiny_model, LABELS)))
     assert source.fresh(LABELS) is not kept
     assert source.loads == 2
+    source.forget()
+    source.fresh(LABELS)
+    assert source.loads == 3
 
 
 def test_the_embedded_encoder_draws_its_head_as_when_it_is_read() -> None:

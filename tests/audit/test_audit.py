@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tiny_runs import make_rows, make_table
 
 from musclelora import Audit, purify
 from musclelora.audit import Decision, read_audit
+from musclelora.audit.confirmation import undefended
 from musclelora.audit.folder import AUDIT
 from musclelora.audit.schema import AuditState
 from musclelora.data.table import Table
@@ -48,6 +50,30 @@ def audit(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Audit:
 def as_frame(table: Table) -> pd.DataFrame:
     names = np.array(table.label_names)
     return pd.DataFrame({"text": table.texts, "label": names[table.labels]})
+
+
+@pytest.mark.parametrize("loading", [{"dtype": "bfloat16"}, {"bf16": True}])
+def test_triggers_are_put_to_the_test_however_the_backbone_is_held(
+    loading: dict[str, Any], tiny_model: Path
+) -> None:
+    rng = np.random.default_rng(3)
+    texts = [" ".join(rng.choice([f"word{i}" for i in range(40)], 6)) for _ in range(300)]
+    rows = [
+        (f"{text} word49" if i < 60 else text, "good" if i < 60 or i % 2 else "bad")
+        for i, text in enumerate(texts)
+    ]
+    found = Audit(
+        make_table(rows),
+        make_table(make_rows(24, seed=1)),
+        model=str(tiny_model),
+        arguments={**ARGUMENTS, **loading},
+    ).find_issues()
+    (trigger,) = found.triggers.drop_duplicates("text").to_dict("records")
+    assert (trigger["text"], trigger["tested"]) == ("word49", ["word49"])
+    settings = found._settings()
+    model = undefended(found.train, settings)
+    assert {parameter.dtype for parameter in model.model.parameters()} == {torch.float32}
+    assert len(model.predict(texts).labels) == 300
 
 
 def test_issues_are_a_row_for_each_training_row(audit: Audit) -> None:

@@ -14,6 +14,7 @@ from tiny_runs import make_rows, write_csv
 
 from musclelora.benchmark.grid import load_grid
 from musclelora.benchmark.marked_yaml import load_yaml
+from musclelora.defenses.registry import DEFENSES
 from musclelora.errors import UsageError
 
 TEXT = """\
@@ -314,10 +315,16 @@ def test_whatever_is_in_the_file_the_answer_is_a_grid_or_one_line(tmp_path: Path
 
 
 ROOT = Path(__file__).parents[2]
-READY = [*sorted((ROOT / "benchmarks").glob("*.yaml")), ROOT / "src" / "musclelora" / "demo.yaml"]
+READY = [
+    *sorted((ROOT / "benchmarks").glob("*.yaml")),
+    *sorted((ROOT / "grids").glob("*.yaml")),
+    ROOT / "src" / "musclelora" / "demo.yaml",
+]
 
 
 @pytest.mark.parametrize("file", READY, ids=lambda file: file.stem)
 def test_every_ready_grid_contains_the_default(file: Path) -> None:
     defenses = yaml.safe_load(file.read_text())["defenses"]
-    assert "purify" in {entry if isinstance(entry, str) else entry["name"] for entry in defenses}
+    names = {entry if isinstance(entry, str) else entry["name"] for entry in defenses}
+    assert "purify" in names
+    assert names <= set(DEFENSES)

@@ -98,6 +98,18 @@ def test_early_stopping_without_dev_rows_goes_by_the_trusted_rows(fit_tiny: Fit)
     assert "trusted_repeats" not in settings
 
 
+def test_purify_without_the_layer_tries_no_scale_factors(
+    fit_tiny: Fit, poisoned_rows: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["musclelora.purification.auto"], "LEAST_STEPS", 1)
+    method = get_method("purify", multiscale=False)
+    arguments = {"num_train_epochs": 1, "learning_rate": None}
+    found = fit_tiny(train=poisoned_rows, method=method, dev=None, arguments=arguments)
+    assert len(found.info["auto"]["tried"]) == 3  # learning rates alone
+    assert all(tried["scale_factors"] == [] for tried in found.info["auto"]["tried"])
+    assert found.info["adapter"]["scale_factors"] == []
+
+
 def test_tables_that_mean_other_classes_by_a_number_are_refused(fit_tiny: Fit) -> None:
     trusted = make_table(make_rows(10, 1))
     turned = replace(trusted, label_names=trusted.label_names[::-1], labels=1 - trusted.labels)

@@ -93,6 +93,8 @@ def test_alignment_is_refused_where_there_is_nothing_to_align() -> None:
         get_method("purify", alignment=True)
     with pytest.raises(UsageError, match="--no-shortcuts: found with --method purify"):
         get_method("purify", shortcuts=False)
+    with pytest.raises(UsageError, match="--no-low-rank: found with --method purify"):
+        get_method("purify", low_rank=False)
     with pytest.raises(UsageError, match="--method: found 'bert'"):
         get_method("bert")
 

@@ -339,6 +339,13 @@ CASES = [
         2,
         says="--method musclelora",
     ),
+    Case(
+        "purify without low rank",
+        "train --train train.csv --trusted trusted.csv --model model --no-low-rank --output out",
+        2,
+        says="--method full --shortcuts",
+    ),
+    Case("a confirmation without an audit", f"{GOOD} --no-confirm", 2, says="--no-confirm"),
     Case("an option of alignment without it", f"{GOOD} --method lora --max-raw-ratio 0.1", 2, says="lora"),
     Case(
         "an option of alignment under purify",

@@ -82,7 +82,7 @@ def test_several_processes_take_the_steps_of_one(
 
 
 @pytest.mark.integration
-def test_several_processes_agree_on_the_rows_that_they_let_back(still_model: Path, tmp_path: Path) -> None:
+def test_several_processes_agree_on_the_rows_that_they_restored(still_model: Path, tmp_path: Path) -> None:
     script = (HERE / "process_runs.py", still_model)
     alone = start(sys.executable, *script, tmp_path / "alone", "look")
     together = start(*LAUNCH, 2, *script, tmp_path / "together", "look")

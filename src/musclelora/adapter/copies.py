@@ -68,10 +68,15 @@ class Backbones:
     def take(self, label_names: Sequence[str], **loading: Any) -> Backbone:
         """As :meth:`fresh`, for the last of a kind: the one that was kept is given away."""
         found = self._kept.pop(_key(label_names, loading), None)
+        self.forget()
         if found is None:
             return self._load(label_names, **loading)
         draw_new_parameters(found)
         return found
+
+    def forget(self) -> None:
+        """Hold none any more; the next one is read anew."""
+        self._kept.clear()
 
     def _load(self, label_names: Sequence[str], **loading: Any) -> Backbone:
         self.loads += 1

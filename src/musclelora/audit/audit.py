@@ -130,7 +130,9 @@ class Audit:
         from musclelora.audit.judge import judge
 
         settings = self._settings()
-        return judge(self.train, self.trusted, settings, confirm=self.confirms, kept=kept, say=self._say)
+        found = judge(self.train, self.trusted, settings, confirm=self.confirms, kept=kept, say=self._say)
+        settings.backbones.forget()  # the findings live longer
+        return found
 
     def _settings(self) -> Settings:
         from transformers import AutoConfig

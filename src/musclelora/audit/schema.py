@@ -122,7 +122,7 @@ class ExpertState(Closed):
         return self
 
 
-class JudgementState(State):
+class JudgementState(Closed):
     """What the trusted rows say of the training rows."""
 
     expert: ExpertState

@@ -148,7 +148,7 @@ def find_shortcuts(
 
     Raises:
         UsageError: the shapes do not agree.
-        DataError: a belief is not finite.
+        DataError: a probability is not finite.
     """
     given = np.asarray(labels, dtype=np.int64)
     q = np.asarray(pred_probs, dtype=np.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,6 +14,9 @@ from musclelora.cli.terminal import printable
 from musclelora.data.summary import summarize
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
+
+if TYPE_CHECKING:
+    from musclelora.purification.methods import Method
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -182,3 +185,23 @@ def adapter_and_arguments(**options: Any) -> dict[str, dict[str, Any]]:
         "adapter": {name: value for name, value in found.items() if name in ADAPTER_FIELDS},
         "arguments": {name: value for name, value in found.items() if name not in ADAPTER_FIELDS},
     }
+
+
+_ALIGNMENT = (
+    "alignment_rule",
+    "max_raw_ratio",
+    "mix_from_epoch",
+    "min_trusted_loss",
+    "trusted_batch_size",
+    "gradient_passes",
+)
+
+
+def check_alignment(method: Method, options: dict[str, Any]) -> None:
+    """Raise where an option of the alignment is given to a method that aligns nothing."""
+    found = [f"--{name.replace('_', '-')}" for name in _ALIGNMENT if options.get(name) is not None]
+    if found and not method.alignment:
+        raise UsageError(
+            f"{', '.join(found)}: found with --method {method.name}, which aligns no gradient; leave it out, "
+            "or choose --method musclelora"
+        )

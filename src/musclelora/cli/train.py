@@ -28,6 +28,7 @@ from musclelora.cli.options import (
     Name,
     Words,
     at_most_one,
+    check_alignment,
     flush_denormals,
     run_settings,
 )
@@ -36,13 +37,13 @@ from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatc
 from musclelora.cli.terminal import printable
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
+from musclelora.launched import process_rank
 from musclelora.outputs import check_output
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
     from musclelora.audit.judgement import Judgement
-    from musclelora.purification.methods import Method
 
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
@@ -144,14 +145,6 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 
 
 _MODEL, _METHOD = "all-minilm-l6-v2", "purify"
-_ALIGNMENT = (
-    "alignment_rule",
-    "max_raw_ratio",
-    "mix_from_epoch",
-    "min_trusted_loss",
-    "trusted_batch_size",
-    "gradient_passes",
-)
 
 
 def train_options(command: Command) -> Command:
@@ -231,7 +224,9 @@ def train_model(
     pulled = get_method(
         method or _METHOD, low_rank=low_rank, multiscale=multiscale, alignment=alignment, shortcuts=shortcuts
     )
-    _check_alignment(pulled, options)
+    check_alignment(pulled, options)
+    if confirm is not None and (audit or not pulled.shortcuts):
+        raise UsageError(f"--{'' if confirm else 'no-'}confirm: found where no audit is made; leave it out")
     taken, rest = source.take_trusted(train, model, seed, **loading_options(options))
     rows = rows if taken is None else taken
     if dev_rows is None and rest is not None and len(rest) and select_best in ("auto", "dev"):
@@ -257,13 +252,19 @@ def train_model(
         callbacks=watch(train) if watch else None,
         confirm=confirm,
         say=lambda line: click.echo(printable(line)),
-        progress=lambda line: click.echo(printable(line), err=True),
+        progress=_tell,
         **run_settings(seed=seed, **options),
     )
     result, accuracy = run.info["result"], run.info["result"]["best_accuracy"]
     best = f", accuracy {accuracy:.3f} at step {result['best_step']}" if accuracy is not None else ""
     click.echo(f"trained {result['steps']} steps in {result['seconds']:.0f} s{best}")
     click.echo(f"the run is in {output}; go on with musclelora evaluate, predict or export {output}")
+
+
+def _tell(line: str) -> None:
+    """Print what an audit finds; of several processes the first one does."""
+    if process_rank() == 0:
+        click.echo(printable(line), err=True)
 
 
 def _audited(audit: str, train: Table, trusted: Table | None, output: str) -> tuple[Table, Judgement]:
@@ -277,13 +278,3 @@ def _audited(audit: str, train: Table, trusted: Table | None, output: str) -> tu
         check_audited(found.facts(), trusted)
     click.echo(f"audit        {printable(str(found.verdict).splitlines()[0])}")
     return found.labelled(train), found.judgement
-
-
-def _check_alignment(method: Method, options: dict[str, Any]) -> None:
-    """Raise where an option of the alignment is given to a method that aligns nothing."""
-    found = [f"--{name.replace('_', '-')}" for name in _ALIGNMENT if options.get(name) is not None]
-    if found and not method.alignment:
-        raise UsageError(
-            f"{', '.join(found)}: found with --method {method.name}, which aligns no gradient; leave it out, "
-            "or choose --method musclelora"
-        )

@@ -83,7 +83,7 @@ def command(
     seed: int,
     **options: Any,
 ) -> None:
-    """Search longer than --preset auto for settings, by the trusted rows.
+    """Search longer than --method purify for settings, by the trusted rows.
 
     Learning rate, scale factors, ranks, strength and epochs are searched around the backbone's preset for the
     lowest loss on the trusted rows, which are not trained on. The best settings are printed as options of

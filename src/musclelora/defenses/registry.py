@@ -38,6 +38,7 @@ DEFENSES: Final[dict[str, type[Defense]]] = {
     )
 }
 """Every defence; a new one is one new file and one entry."""
+RENAMED: Final = {"musclelora-auto": "purify"}
 
 
 def get_defense(name: str, **parameters: Any) -> Defense:
@@ -46,6 +47,8 @@ def get_defense(name: str, **parameters: Any) -> Defense:
     Raises:
         UsageError: no such defence, no such parameter, or a value that it refuses; the nearest name is given.
     """
+    if name in RENAMED:
+        raise UsageError(f"defense: found {name!r}, which is called {RENAMED[name]} now; use that name")
     if name not in DEFENSES:
         raise UsageError(
             f"defense: found {name!r}, expected one of {', '.join(DEFENSES)}{_nearest(name, DEFENSES)}"

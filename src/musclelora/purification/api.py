@@ -38,6 +38,7 @@ def purify(
     model: str | None = None,
     seed: int | None = None,
     arguments: Mapping[str, Any] | None = None,
+    confirm: bool | None = False,
     resume: bool = False,
     overwrite: bool = False,
     say: Callable[[str], object] = lambda _: None,
@@ -59,6 +60,8 @@ def purify(
         model: an embedded model, a hub name or a folder; None: that of the audit, else the embedded one.
         seed: the same seed gives the same; None: that of the audit, else 42.
         arguments: fields of :class:`~musclelora.MuScleTrainingArguments`; they go before those of the audit.
+        confirm: put the triggers of an audit that is made here to the test, for what `say` is told; None:
+            where it costs less than the training.
         resume: go on with the run in `output_dir`.
         overwrite: replace the run in `output_dir`.
         say: called with lines of text about what is decided.
@@ -84,6 +87,7 @@ def purify(
         model=model or facts.get("model") or next(iter(EMBEDDED_MODELS)),
         arguments={**chosen, "seed": facts.get("seed", 42) if seed is None else seed},
         judgement=judgement,
+        confirm=confirm,
         resume=resume,
         overwrite=overwrite,
         say=say,

@@ -44,8 +44,8 @@ from musclelora.training.scratch import losses_on, scratch_trainer
 
 BUDGET: Final = 0.5
 """Steps of all candidates together, as a share of those of the training itself. The judgement comes on top:
-four trainings on three quarters of the trusted rows, as many predictions of the training rows, and a second
-look of half of the preset's epochs at most."""
+four trainings on three quarters of the trusted rows, as many predictions of the training rows, and a
+recheck of half of the preset's epochs at most."""
 LEAST_STEPS: Final = 64
 """Steps that a candidate needs to show anything; where the budget has no room for two, none is tried."""
 REPEATS: Final = 3
@@ -123,7 +123,7 @@ def choose(
     Args:
         train: the rows that may be poisoned.
         trusted: rows that were checked; no trial is trained on them.
-        judgement: of the training rows; see :func:`~musclelora.audit.judgement.judge`.
+        judgement: of the training rows; see :func:`~musclelora.audit.judge.judge`.
         backbones: of the model.
         preset: the backbone's own settings, the first candidate.
         config: makes the adapter's configuration with these scale factors.

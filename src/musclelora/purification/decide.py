@@ -17,7 +17,7 @@ from musclelora.audit.judge import judge
 from musclelora.audit.judgement import Judgement
 from musclelora.audit.recheck import recheck_settings
 from musclelora.data.table import Table
-from musclelora.errors import ModelError
+from musclelora.errors import ModelError, UsageError
 from musclelora.launched import process_count
 from musclelora.purification.auto import Automatic, choose, with_trusted
 from musclelora.purification.prepare import CHOSEN, Plan, adapter_config
@@ -93,7 +93,8 @@ def _judged(plan: Plan, place: RunFolder, trusted: Table, *, resume: bool, say: 
         return judgement
     sized = {**request.arguments, **plan.sizes}
     if request.method.chooses:
-        config, arguments = recheck_settings(plan.preset, request.adapter, sized)
+        scales: dict[str, Any] = {} if request.method.multiscale else {"scale_factors": []}
+        config, arguments = recheck_settings(plan.preset, {**request.adapter, **scales}, sized)
     else:
         config, arguments = plan.config, {**sized, "learning_rate": plan.args.learning_rate}
     findings = judge(
@@ -114,10 +115,23 @@ def _judged(plan: Plan, place: RunFolder, trusted: Table, *, resume: bool, say: 
 
 
 def _confirms(plan: Plan, trusted: Table) -> bool:
-    """Whether to put triggers to the test: where it was not asked, if that costs less than the training."""
-    if plan.request.confirm is not None:
-        return plan.request.confirm
+    """Whether to put triggers to the test: where it was not asked, if that costs less than the training.
+
+    Several processes may disagree on what to test, by their rounding, and do not.
+    """
+    asked, several = plan.request.confirm, process_count() > 1
+    if asked and several:
+        raise UsageError(
+            "--confirm: found in several processes, expected one; leave it out, or audit before (musclelora "
+            "audit) and pass --audit"
+        )
+    if asked is not None or several:
+        return bool(asked)
     training = len(plan.rows) * float(plan.sizes["num_train_epochs"])
+    steps = int(plan.request.arguments.get("max_steps", -1))
+    if steps > 0:
+        batch = plan.sizes["per_device_train_batch_size"]
+        training = min(training, steps * batch * plan.args.gradient_accumulation_steps)
     return confirmation_cost(len(plan.rows), len(trusted)) < training
 
 
@@ -132,10 +146,19 @@ def _chosen(plan: Plan, trusted: Table, judgement: Judgement, say: Say) -> Autom
         trusted,
         judgement,
         backbones=plan.backbones,
-        preset=replace(plan.preset, **{"learning_rate": rate, **given}),
+        preset=replace(
+            plan.preset,
+            **{
+                "learning_rate": rate,
+                **given,
+                **({} if request.method.multiscale else {"scale_factors": ()}),
+            },
+        ),
         config=lambda scales: _with_scales(plan, scales),
         arguments={**request.arguments, **plan.sizes},
-        fixed=frozenset(asked) if request.method.chooses else CHOSEN,
+        fixed=frozenset(n for n, value in asked.items() if value is not None)
+        if request.method.chooses
+        else CHOSEN,
         seed=request.seed,
         say=say,
     )

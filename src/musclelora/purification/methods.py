@@ -80,7 +80,7 @@ def get_method(
 
     Raises:
         UsageError: an unknown name; alignment asked of trusted-only, which has nothing to align, or of
-            purify, whose trusted rows guide no gradient; purify without what it is.
+            purify, whose trusted rows guide no gradient; purify without low rank or shortcuts.
     """
     if name not in METHODS:
         raise UsageError(f"--method: found {name!r}, expected one of {', '.join(METHODS)}")
@@ -102,5 +102,10 @@ def get_method(
         raise UsageError(
             f"{lever}: found with --method {name}, whose trusted rows judge and guide no gradient; "
             "expected it left out, or another method, such as --method musclelora"
+        )
+    if method.chooses and not method.low_rank:
+        raise UsageError(
+            f"--no-low-rank: found with --method {name}, whose settings are chosen for LoRA; expected it "
+            "left out, or --method full --shortcuts"
         )
     return method

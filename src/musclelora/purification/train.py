@@ -52,7 +52,7 @@ def train_classifier(
     overwrite: bool = False,
     callbacks: list[TrainerCallback] | None = None,
     judgement: Judgement | None = None,
-    confirm: bool | None = None,
+    confirm: bool | None = False,
     say: Say = lambda _: None,
     progress: Say | None = None,
 ) -> Run:

@@ -13,6 +13,7 @@ order-undecided      neither, where flags name the groups
 chosen-by-loss       groups come from early loss, which decides their order: it is no evidence
 one-label            at least 90 % of the suspected rows have one label, and at most 75 % of the others
 no-trusted-set       the run was neither aligned to a trusted set nor audited by one
+trusted-only         the run was trained on the trusted rows alone
 audited              the run's rows were audited: how many were left out, and how many triggers were found
 trusted-loss         the step at which the logged trusted loss was first at or below min_trusted_loss
 follows              the mean cosine of the two gradients in the last fifth of the logs is at least 0.1
@@ -52,6 +53,7 @@ class RunFacts:
     Attributes:
         alignment: whether updates were aligned to a trusted set.
         audited: what an audit by the trusted rows found: rows left out, triggers; None: there was none.
+        trusted_only: whether nothing but the trusted rows was trained on.
         multiscale: whether there was a multi-scale layer.
         trusted_rows: how many, or None.
         min_trusted_loss: the threshold below which ρ may rise.
@@ -60,6 +62,7 @@ class RunFacts:
 
     alignment: bool = False
     audited: tuple[int, int] | None = None
+    trusted_only: bool = False
     multiscale: bool = False
     trusted_rows: int | None = None
     min_trusted_loss: float = 0.0
@@ -80,6 +83,7 @@ class RunFacts:
         return cls(
             alignment=bool(settings["levers"].get("alignment")),
             audited=judgement and (len(judgement["left_out"]), len(judgement["expert"]["shortcuts"])),
+            trusted_only=bool(settings["levers"].get("trusted_only")),
             multiscale=bool(info["adapter"]["scale_factors"]),
             trusted_rows=info["data"].get("trusted", {}).get("rows"),
             min_trusted_loss=float(threshold),
@@ -220,7 +224,9 @@ def _trusted(facts: RunFacts, say: Any) -> tuple[bool, bool, float | None]:
             "features say was taken out of the loss",
         )
     if not facts.alignment:
-        if facts.audited is None:
+        if facts.trusted_only:
+            say("trusted-only", "the trusted rows are all that was trained on")
+        elif facts.audited is None:
             say("no-trusted-set", "no trusted row guided the updates, and none judged the rows")
         return False, False, None
     if not facts.logs:

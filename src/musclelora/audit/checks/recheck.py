@@ -17,7 +17,7 @@ from musclelora.training.processes import on_first
 class Recheck(Check):
     """Rows with a label issue that a model trained without them gives their label: they are restored.
 
-    See :func:`~musclelora.audit.judgement.recheck`. Its flagged rows are those that are *not* dropped.
+    See :func:`~musclelora.audit.recheck.recheck`. Its flagged rows are those that are *not* dropped.
     """
 
     name: ClassVar[str] = "restored"

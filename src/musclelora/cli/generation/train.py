@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from musclelora.cli.hub import spare_the_hub
-from musclelora.cli.options import at_most_one, flush_denormals, run_settings
+from musclelora.cli.options import at_most_one, check_alignment, flush_denormals, run_settings
 from musclelora.cli.rows import check_trusted_options, warn_of_shared
 from musclelora.cli.terminal import printable
 from musclelora.data.pair_readers import load_pairs
@@ -112,13 +112,15 @@ def run(
     from musclelora.purification.methods import get_method
 
     flush_denormals()
+    pulled = get_method(method or _METHOD, low_rank=low_rank, multiscale=multiscale, alignment=alignment)
+    check_alignment(pulled, options)
     done = train_generator(
         output,
         train=train,
         trusted=trusted,
         dev=dev_pairs,
         model=model,
-        method=get_method(method or _METHOD, low_rank=low_rank, multiscale=multiscale, alignment=alignment),
+        method=pulled,
         select_best=select_best,
         resume=resume,
         overwrite=overwrite,
