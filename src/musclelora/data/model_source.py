@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from musclelora.data.embedded import (
+    EMBEDDED_ENCODERS,
     EMBEDDED_LANGUAGE_MODELS,
-    EMBEDDED_MODELS,
     EMBEDDED_NAMES,
     embedded_language_model,
     embedded_model_path,
@@ -63,7 +63,7 @@ def model_source(name: str | os.PathLike[str]) -> Source:
     if name in EMBEDDED_LANGUAGE_MODELS:
         file = embedded_language_model(name)
         return Source(str(file.parent), file.name)
-    if name in EMBEDDED_MODELS:
+    if name in EMBEDDED_ENCODERS:
         return Source(str(embedded_model_path(name)))
     if not name.strip():
         raise ModelError(
