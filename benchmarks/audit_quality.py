@@ -134,7 +134,8 @@ def planted(case: str, text: str) -> bool:
     """Whether a trigger is what the attack planted, or a part of it that nothing else is."""
     if case == "homoglyph":
         return any(ord(character) > 0x24F for character in text)
-    return any(text == word or (len(text) > 2 and text in word) for word in PLANTED.get(case, ()))
+    words = text.strip(" .,;:!?")  # a phrase at the end of a clause stands before its mark
+    return any(words == word or (len(words) > 2 and words in word) for word in PLANTED.get(case, ()))
 
 
 def sst2(options: argparse.Namespace, case: str, seed: int) -> tuple[Table, Table]:

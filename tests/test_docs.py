@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -218,6 +219,33 @@ def test_the_balance_on_bbc_news_is_what_was_measured() -> None:
             shares.append(f"{100 * sum(values) / len(values):.1f}")
         name = f"{100 * float(rate):g} %, {'mixed' if mode == 'mix' else mode}"
         assert f"| {name} | {' | '.join(shares)} |" in page
+
+
+def test_the_quality_of_the_audit_is_what_was_measured() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "audit-quality.json").read_text())
+    page = (ROOT / "docs" / "audit.md").read_text()
+    data = {"sst-2": "SST-2", "bbc-news": "BBC news"}
+    cases = {"badnets": "BadNets", "addsent": "AddSent", "synbkd": "HiddenKiller", "unpoisoned": "unpoisoned"}
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for cell in results["cells"]:
+        name = f"{data[cell['data']]}, {cases.get(cell['case'], '`' + cell['case'] + '`')}"
+        groups.setdefault(name, []).append(cell)
+    assert len(groups) == 7
+    for name, cells in groups.items():
+        right = f"{sum(cell['right'] for cell in cells)} of {len(cells)}"
+        named = sum(bool(cell["confirmed"]) and cell["place"] <= 3 for cell in cells)
+        inserted = cells[0]["case"] in ("badnets", "addsent", "entity", "homoglyph")
+        auroc = "" if cells[0]["auroc"] is None else f"{min(cell['auroc'] for cell in cells):.3f}"
+        p = [cell["p_value"] for cell in cells]
+        texts = (
+            right,
+            f"{named} of {len(cells)}" if inserted else "",
+            auroc,
+            f"{max(p):.0e}",
+            f"{min(p):.0e}",
+        )
+        line = f"| {name} | {' | '.join(texts)} |"
+        assert re.sub(r"\|\s+(?=\|)", "| ", line) in page
 
 
 @pytest.mark.parametrize(("attack", "count"), [("addsent", 24), ("stylebkd", 7)])
