@@ -28,7 +28,7 @@ def refusal(name: Any) -> str:
 @pytest.mark.parametrize("name", ["nobody/no-such-model", "no-such-model"])
 def test_an_unknown_model_offline(name: str) -> None:
     message = refusal(name)
-    known = "all-minilm-l6-v2, smollm2-135m, smollm2-135m-instruct"
+    known = "all-minilm-l6-v2, all-mpnet-base-v2, smollm2-135m, smollm2-135m-instruct"
     assert f"not an embedded model ({known}), not a folder, and the hub did not give it" in message
 
 

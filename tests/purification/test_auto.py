@@ -288,7 +288,8 @@ def test_trusted_models_are_calibrated_on_rows_that_they_did_not_see(tiny_model:
         return float(-logs[np.arange(24), trusted.labels].mean())
 
     assert found.loss == pytest.approx(loss(found.temperature), rel=1e-6)
-    assert found.loss <= min(loss(max(1.0, found.temperature * factor)) for factor in (0.8, 1.25)) + 1e-9
+    others = (loss(max(1.0, found.temperature * factor)) for factor in (0.8, 1.25))
+    assert found.loss <= min(others) * (1 + 1e-3)  # the search ends near the best, or near 1
 
 
 def test_calibrated_losses_forgive_a_model_that_is_too_sure() -> None:
