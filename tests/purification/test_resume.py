@@ -254,7 +254,8 @@ def arguments(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> lis
         *("--train", write_csv(folder / "train.csv", make_rows(48, seed=0))),
         *("--trusted", write_csv(folder / "trusted.csv", make_rows(10, seed=1))),
         *("--dev", write_csv(folder / "dev.csv", make_rows(20, seed=2))),
-        *("--max-raw-ratio", "0.3", "--min-trusted-loss", "10", "--gradient-accumulation-steps", 2),
+        *("--method", "musclelora", "--max-raw-ratio", "0.3", "--min-trusted-loss", "10"),
+        *("--gradient-accumulation-steps", 2),
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from musclelora import __version__
-from musclelora.cli.library_noise import quiet_libraries
+from musclelora.cli.noise import quiet_libraries
 from musclelora.cli.terminal import printable
 from musclelora.errors import DataError, ModelError, MuScleLoraError, OutputError, TrainingError, UsageError
 from musclelora.interrupts import interrupted, take_the_last_word

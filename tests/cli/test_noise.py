@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from tiny_runs import Cli, run
 
-from musclelora.cli import library_noise
+from musclelora.cli import noise
 
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in library_noise._ENVIRONMENT:
+    for name in noise._ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
 
 
