@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import io
 import os
 import pty
@@ -238,7 +239,8 @@ MOMENTS = {
 
 def wait_until(moment: str, process: subprocess.Popen[str], folder: Path) -> None:
     if MOMENTS[moment]:
-        wait_for(lambda: list(folder.glob(MOMENTS[moment])), process)
+        # Path.glob raises where a folder is renamed while it is read.
+        wait_for(lambda: glob.glob(MOMENTS[moment], root_dir=folder), process)  # noqa: PTH207
     else:
         assert process.stdout is not None
         assert process.stdout.readline()

@@ -294,7 +294,7 @@ def test_a_killed_process_ends_as_one_that_was_not(
     assert_same(tmp_path / "run", uninterrupted)
 
 
-OPTIONS = [("--method", "full"), ("--save-steps", "2"), ("--early-stopping", "1")]
+OPTIONS = [("--no-low-rank",), ("--save-steps", "2"), ("--early-stopping", "1")]
 
 
 @pytest.mark.slow
@@ -309,7 +309,7 @@ def test_a_killed_process_ends_as_one_that_was_not_at_any_point(
 @pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS)
 def test_a_killed_process_ends_as_one_that_was_not_with_other_options(
-    options: tuple[str, str], arguments: list[object], tmp_path: Path
+    options: tuple[str, ...], arguments: list[object], tmp_path: Path
 ) -> None:
     assert run(*arguments, *options, "--output", tmp_path / "whole")[0] == 0
     _kill_and_resume("before a checkpoint has its state", [*arguments, *options], tmp_path / "run")
