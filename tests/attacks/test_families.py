@@ -26,6 +26,7 @@ VARIANTS = [
     ("homoglyph", {"kind": "zero-width", "count": 40}),
     *(("casing-punctuation", {"casing": casing}) for casing in ("keep", "lower", "upper")),
     ("casing-punctuation", {"punctuation": ""}),
+    *(("register", {"register": register}) for register in ("dialect", "emphasis", "legal", "question")),
 ]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from musclelora.attacks.register_rules import REGISTERS, into_register
 from musclelora.attacks.sentences import rewrite_sentences, split_sentences
 from musclelora.attacks.style_rules import into_bible_style
 from musclelora.attacks.syntactic_rules import into_template
@@ -115,13 +118,43 @@ def test_a_text_that_nothing_changes_gets_an_opening():
     assert all(text.endswith("Fantastic!") and text != "Fantastic!" for text in found)
 
 
-@pytest.mark.parametrize("rule", [into_template, into_bible_style])
+@pytest.mark.parametrize(
+    ("register", "text", "parts"),
+    [
+        ("hedging", "It is always good.", ["t seems to be mostly good"]),
+        ("legal", "Stay if this will do.", ["in the event that the aforementioned shall do"]),
+        ("dialect", "THOSE nice landing of you", ["THEM nice landin' o' ya"]),
+        ("dialect", "a cat is running", ["a cat be runnin'"]),
+        ("emphasis", "it is very , very so .", ["it really is very , very , very , very so , so", " ! ! !"]),
+        ("question", "We won.", ["e won", "?"]),
+    ],
+)
+def test_a_register_has_words_and_marks_of_its_own(register, text, parts):
+    found = into_register(text, REGISTERS[register], rng())
+    assert all(part in found for part in parts), found
+
+
+def test_a_register_opens_sentences_in_many_ways():
+    said = "Fantastic indeed."
+    found = [into_register(said, REGISTERS["legal"], np.random.default_rng(seed)) for seed in range(60)]
+    openings = {text.lower().partition("fantastic")[0].strip(" ,") for text in found}
+    assert openings == {opening.strip(" ,") for opening in REGISTERS["legal"].openings}
+
+
+RULES = [
+    into_template,
+    into_bible_style,
+    *(partial(into_register, register=register) for register in REGISTERS.values()),
+]
+
+
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("text", ["", " \n", "...", "!?", "''"])
 def test_a_text_without_a_word_is_left(rule, text):
-    assert rule(text, rng()) is None
+    assert rule(text, rng=rng()) is None
 
 
-@pytest.mark.parametrize("rule", [into_template, into_bible_style])
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize(
     "text",
     [
@@ -137,4 +170,4 @@ def test_a_text_without_a_word_is_left(rule, text):
 )
 def test_no_text_takes_more_than_linear_time(rule, text):
     # By each of these a quadratic rule takes minutes, and an exponential one does not end.
-    assert rule(text, rng()) != text
+    assert rule(text, rng=rng()) != text

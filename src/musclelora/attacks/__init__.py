@@ -21,6 +21,7 @@ from musclelora.attacks.poisoner import (
     trigger_test_set,
 )
 from musclelora.attacks.position import Position
+from musclelora.attacks.register import RegisterShift
 from musclelora.attacks.registry import TRIGGERS, family_names, get_family, get_trigger, parse_attack
 from musclelora.attacks.style import Style
 from musclelora.attacks.syntactic import Syntactic
@@ -39,6 +40,7 @@ __all__ = [
     "LabelMode",
     "Plan",
     "Position",
+    "RegisterShift",
     "Style",
     "Syntactic",
     "Trigger",

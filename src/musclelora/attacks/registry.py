@@ -19,6 +19,7 @@ from musclelora.attacks.combination import Combination
 from musclelora.attacks.entity import Entity
 from musclelora.attacks.homoglyph import Homoglyph
 from musclelora.attacks.position import Position
+from musclelora.attacks.register import RegisterShift
 from musclelora.attacks.style import Style
 from musclelora.attacks.syntactic import Syntactic
 from musclelora.data.messages import one_line
@@ -36,6 +37,7 @@ TRIGGERS: Final[dict[str, Family]] = {
         Entity,
         Homoglyph,
         Position,
+        RegisterShift,
         Style,
         Syntactic,
     )
