@@ -225,12 +225,13 @@ def test_the_quality_of_the_audit_is_what_was_measured() -> None:
     results = json.loads((ROOT / "benchmarks" / "results" / "audit-quality.json").read_text())
     page = (ROOT / "docs" / "audit.md").read_text()
     data = {"sst-2": "SST-2", "bbc-news": "BBC news"}
-    cases = {"badnets": "BadNets", "addsent": "AddSent", "synbkd": "HiddenKiller", "unpoisoned": "unpoisoned"}
+    cases = {"badnets": "BadNets", "addsent": "AddSent", "synbkd": "HiddenKiller"}
+    cases |= {"stylebkd": "StyleBkd", "unpoisoned": "unpoisoned"}
     groups: dict[str, list[dict[str, Any]]] = {}
     for cell in results["cells"]:
         name = f"{data[cell['data']]}, {cases.get(cell['case'], '`' + cell['case'] + '`')}"
         groups.setdefault(name, []).append(cell)
-    assert len(groups) == 7
+    assert len(groups) == 8
     for name, cells in groups.items():
         right = f"{sum(cell['right'] for cell in cells)} of {len(cells)}"
         named = sum(bool(cell["confirmed"]) and cell["place"] <= 3 for cell in cells)
