@@ -1,8 +1,9 @@
-"""Sentence vectors of a backbone, for choosing trusted rows by k-means and judging training rows."""
+"""Sentence vectors of a model, for choosing trusted rows by k-means and judging training rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,24 +19,43 @@ from musclelora.errors import UsageError
 
 
 def sentence_embedder(
-    name: str,
-    *,
-    batch_size: int = 64,
-    max_length: int | None = 256,
-    depth: float = 1.0,
-    on_accelerator: bool = True,
-    attn_implementation: str | None = None,
-    dtype: str | None = None,
-    quantize: str | None = None,
+    name: str, *, depth: float = 1.0, **how: Any
 ) -> Callable[[Sequence[str]], NDArray[np.float32]]:
     """A function from N texts to vectors of shape (N, d): the mean of hidden states over tokens.
 
     Args:
         name: an embedded model, a hub name or a folder; of an encoder-decoder the encoder is taken.
+        depth: whose hidden states, in 0 … 1: 0 the embeddings', 1 the last layer's.
+        **how: what else :func:`layers_embedder` takes.
+
+    Raises:
+        ModelError, UsageError: as :func:`layers_embedder` does.
+    """
+    embed = layers_embedder(name, (depth,), **how)
+    return lambda texts: embed(texts)[0]
+
+
+def layers_embedder(
+    name: str,
+    depths: Sequence[float],
+    *,
+    batch_size: int = 64,
+    max_length: int | None = 256,
+    on_accelerator: bool = True,
+    bf16: bool = False,
+    attn_implementation: str | None = None,
+    dtype: str | None = None,
+    quantize: str | None = None,
+) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+    """A function from N texts to vectors of several layers, in one pass: shape (depths, N, d).
+
+    Args:
+        name: an embedded model, a hub name or a folder; of an encoder-decoder the encoder is taken.
+        depths: whose hidden states, each in 0 … 1: 0 the embeddings', 1 the last layer's.
         batch_size: texts at a time.
         max_length: tokens per text; None: the model's limit.
-        depth: whose hidden states, in 0 … 1: 0 the embeddings', 1 the last layer's.
         on_accelerator: compute there, where the machine has one.
+        bf16: compute in bfloat16 autocast.
         attn_implementation: as :func:`~musclelora.adapter.load_backbone` takes it.
         dtype: likewise.
         quantize: likewise.
@@ -44,8 +64,9 @@ def sentence_embedder(
         ModelError, UsageError: as :func:`~musclelora.adapter.load_backbone` does.
         UsageError: a depth out of range.
     """
-    if not 0 <= depth <= 1:
-        raise UsageError(f"depth: found {depth}, expected a number in 0 … 1")
+    for depth in depths:
+        if not 0 <= depth <= 1:
+            raise UsageError(f"depth: found {depth}, expected a number in 0 … 1")
     check_loading(attn_implementation=attn_implementation, dtype=dtype, quantize=quantize)
     source = model_source(name)
     check_weights(name, source, quantize)
@@ -63,6 +84,8 @@ def sentence_embedder(
     if accelerator is not None and on_accelerator and quantize is None:
         model.to(accelerator)
 
+    inner = any(depth < 1 for depth in depths)
+
     @torch.no_grad()
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
         encoded = tokenize(texts, tokenizer, length)
@@ -74,13 +97,23 @@ def sentence_embedder(
             rows = order[start : start + batch_size]
             features = {name: [column[row] for row in rows] for name, column in encoded.items()}
             batch = tokenizer.pad(features, return_tensors="pt").to(model.device)
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+                found = model(**batch, output_hidden_states=inner)
             mask = batch["attention_mask"][..., None]
-            if depth < 1:
-                layers = model(**batch, output_hidden_states=True).hidden_states
-                states = layers[round(depth * (len(layers) - 1))].float()
-            else:
-                states = model(**batch).last_hidden_state.float()
-            vectors.append(((states * mask).sum(1) / mask.sum(1).clamp_min(1)).cpu().numpy())
-        return np.concatenate(vectors)[np.argsort(order)]
+            means = [
+                (_states(found, depth).float() * mask).sum(1) / mask.sum(1).clamp_min(1) for depth in depths
+            ]
+            vectors.append(torch.stack(means).cpu().numpy())
+        return np.concatenate(vectors, axis=1)[:, np.argsort(order)]
 
     return embed
+
+
+def _states(output: Any, depth: float) -> torch.Tensor:
+    """The hidden states at a depth, shape (N, tokens, d)."""
+    if depth == 1:
+        last: torch.Tensor = output.last_hidden_state
+        return last
+    layers = output.hidden_states
+    chosen: torch.Tensor = layers[round(depth * (len(layers) - 1))]
+    return chosen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,12 @@ from musclelora.audit.decisions import Decision, read_decisions
 from musclelora.audit.evidence import Settings
 from musclelora.audit.findings import TRIGGER_COLUMNS, Findings, explained, trigger_row
 from musclelora.audit.folds import FOLDS, fold_numbers
+from musclelora.audit.judges import AUTO, judge_model, preset_of
 from musclelora.audit.kept import EVIDENCE, Kept, plain
 from musclelora.audit.verdict import Verdict
 from musclelora.data.embedded import EMBEDDED_MODELS
 from musclelora.data.frames import as_table, rows_of
+from musclelora.data.model_source import from_anywhere
 from musclelora.data.table import Table, fingerprint
 from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
 from musclelora.errors import DataError, UsageError
@@ -51,7 +54,10 @@ class Audit:
         trusted: about 100 rows that were checked, with the same labels.
         text: the column of the texts; None: found by name.
         label: the column of the labels; None: found by name.
-        model: an embedded model, a hub name or a folder: of it models of the trusted rows are trained.
+        model: an embedded model, a hub name or a folder: what puts triggers to the test, and is to be trained
+            on the clean rows.
+        judge: the model that says what rows mean: ``"auto"``, the strongest that is installed;
+            ``"backbone"``, `model` itself; or another one (:mod:`musclelora.audit.judges`).
         seed: the same seed finds the same.
         confirm: put the triggers to the test (:mod:`musclelora.audit.confirmation`).
         arguments: fields of :class:`~musclelora.MuScleTrainingArguments`, such as ``bf16`` or ``max_length``.
@@ -71,6 +77,7 @@ class Audit:
         text: str | None = None,
         label: str | None = None,
         model: str = next(iter(EMBEDDED_MODELS)),
+        judge: str = AUTO,
         seed: int = 42,
         confirm: bool = True,
         arguments: Mapping[str, Any] | None = None,
@@ -90,12 +97,27 @@ class Audit:
         check_same_labels(self.train, trusted=self.trusted)
         check_trusted(self.train, self.trusted)
         fold_numbers(self.trusted, FOLDS, seed)  # or what is wrong with them is said much later
-        self.model, self.seed, self.confirms = str(model), int(seed), confirm
+        self.seed, self.confirms = int(seed), confirm
         self.arguments = dict(arguments or {})
         self.folder = None if output_dir is None else Path(output_dir)
         self._say = say
+        self.model = from_anywhere(str(model))
+        self._asked = judge
         self._decisions: dict[int, Decision] = {}
         self._found: Findings | None = None
+
+    @property
+    def judge(self) -> str:
+        """The model that says what rows mean.
+
+        Raises:
+            DataError, ModelError: the one that was asked for cannot.
+        """
+        return self._judge[0]
+
+    @cached_property
+    def _judge(self) -> tuple[str, str]:
+        return judge_model(self._asked, self.model, self.train.texts)
 
     # ---- finding --------------------------------------------------------------------------------------
 
@@ -121,6 +143,7 @@ class Audit:
             "train": fingerprint(self.train),
             "trusted": fingerprint(self.trusted),
             "model": self.model,
+            "judge": self.judge,
             "seed": self.seed,
             "arguments": plain(self.arguments),
             "musclelora": __version__,
@@ -130,23 +153,17 @@ class Audit:
         from musclelora.audit.judge import judge
 
         settings = self._settings()
+        self._say(self._judge[1])
         found = judge(self.train, self.trusted, settings, confirm=self.confirms, kept=kept, say=self._say)
-        settings.backbones.forget()  # the findings live longer
+        for backbones in (settings.backbones, settings.judges):
+            backbones.forget()  # the findings live longer
         return found
 
     def _settings(self) -> Settings:
-        from transformers import AutoConfig
-
         from musclelora.adapter import MuScleLoraConfig
         from musclelora.adapter.copies import Backbones
-        from musclelora.adapter.presets import preset_for
-        from musclelora.data.model_source import from_anywhere, model_errors, model_source
 
-        model = from_anywhere(self.model)
-        source = model_source(model)
-        with model_errors(model):
-            own = AutoConfig.from_pretrained(source.path, trust_remote_code=False, **source.files)
-        preset = preset_for(own)
+        preset = preset_of(self.model)
         arguments = {
             "per_device_train_batch_size": preset.batch_size,
             "num_train_epochs": preset.epochs,
@@ -154,7 +171,8 @@ class Audit:
             **self.arguments,
         }
         config = MuScleLoraConfig(**preset.adapter_fields())
-        return Settings(Backbones(model), preset, config, arguments, self.seed)
+        judge = None if self.judge == self.model else Backbones(self.judge)
+        return Settings(Backbones(self.model), preset, config, arguments, self.seed, judge)
 
     # ---- what was found -------------------------------------------------------------------------------
 

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from musclelora.audit.trusted_models import TrustedPredictions
 
 Say = Callable[[str], object]
-LOWER: Final = 1 / 3
-"""Of a backbone's depth; further up, hidden states tell less of syntax."""
-# Of the training arguments, those that hold for models of folds too.
+DEPTHS: Final = (1 / 3, 2 / 3, 1.0)
+"""Of the judge's depth, where sentence vectors are taken: further up, hidden states tell less of syntax and
+more of meaning."""
+# Of the training arguments, those that hold for models of folds too, and those of any model.
 _KEPT = frozenset({"bf16", "fp16", "max_length", "use_cpu", "shard_backbone", "activation_checkpointing"})
+_OF_ANY = frozenset({"bf16", "fp16", "max_length", "use_cpu"})
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,13 @@ class Settings:
     """With what an audit looks at rows.
 
     Attributes:
-        backbones: of the model of which others are trained and which gives sentence vectors.
+        backbones: of the model to train: it looks at doubtful rows again, and puts triggers to the test.
         preset: the backbone's own settings.
         config: of the adapter of the model that looks at doubtful rows again.
         arguments: fields of the training arguments of that model. Models of folds take such as ``bf16``.
         seed: the same seed finds the same.
+        judge: of the model whose sentence vectors and few-shot training say what a row means; None: the
+            backbone judges itself.
     """
 
     backbones: Backbones
@@ -45,11 +49,19 @@ class Settings:
     config: MuScleLoraConfig
     arguments: Mapping[str, Any]
     seed: int
+    judge: Backbones | None = None
 
     @property
-    def model(self) -> str:
-        """The model's name or folder."""
-        return self.backbones.model
+    def judges(self) -> Backbones:
+        """Of the model that judges."""
+        return self.judge or self.backbones
+
+    @property
+    def judge_preset(self) -> Preset:
+        """The settings of the model that judges."""
+        from musclelora.audit.judges import preset_of
+
+        return self.preset if self.judge is None else preset_of(self.judge.model)
 
     @property
     def of_folds(self) -> dict[str, Any]:
@@ -58,6 +70,13 @@ class Settings:
 
         kept = {name: value for name, value in self.arguments.items() if name in _KEPT}
         return kept | loading_options(self.arguments)
+
+    @property
+    def of_judge(self) -> dict[str, Any]:
+        """Those that hold for the judge's models of folds: how a backbone is held need not suit it."""
+        if self.judge is None:
+            return self.of_folds
+        return {name: value for name, value in self.arguments.items() if name in _OF_ANY}
 
 
 @dataclass
@@ -110,22 +129,27 @@ class Evidence:
         return self._trusted_predictions
 
     def vectors(self, depth: float = 1.0) -> NDArray[np.float32]:
-        """Sentence vectors of `rows`, shape (rows, d): means of the hidden states at a depth in 0 … 1."""
-        shape = (len(self.rows), None)
-        return self.kept.get(f"vectors-{depth:.3f}", shape, None, lambda: self.embed(self.rows.texts, depth))
+        """Sentence vectors of `rows` by the judge, shape (rows, d), at one of :data:`DEPTHS`."""
+        shape = (len(DEPTHS), len(self.rows), None)
+        every = self.kept.get("vectors", shape, None, lambda: self.embed(self.rows.texts, DEPTHS))
+        found: NDArray[np.float32] = every[DEPTHS.index(depth)]
+        return found
 
-    def embed(self, texts: Sequence[str], depth: float = 1.0) -> NDArray[np.float32]:
-        """Sentence vectors of any texts; the backbone is held no longer than it is needed."""
-        from musclelora.adapter.embed import sentence_embedder
+    def embed(self, texts: Sequence[str], depths: Sequence[float]) -> NDArray[np.float32]:
+        """Sentence vectors of any texts, shape (depths, N, d); the judge is held no longer than needed."""
+        from musclelora.adapter.embed import layers_embedder
         from musclelora.adapter.loading import loading_options
 
-        arguments = self.settings.arguments
-        embedder = sentence_embedder(
-            self.settings.model,
+        settings = self.settings
+        arguments = settings.arguments
+        embedder = layers_embedder(
+            settings.judges.model,
+            depths,
             max_length=arguments.get("max_length"),
-            depth=depth,
-            on_accelerator=not arguments.get("shard_backbone"),  # else no device may have room for it
-            **loading_options(arguments),
+            bf16=bool(arguments.get("bf16")),
+            # Else no device may have room for it.
+            on_accelerator=settings.judge is not None or not arguments.get("shard_backbone"),
+            **({} if settings.judge is not None else loading_options(arguments)),
         )
         return embedder(texts)
 
@@ -144,9 +168,9 @@ class Evidence:
             found = trusted_predictions(
                 self.trusted,
                 self.rows.texts,
-                backbones=self.settings.backbones,
-                preset=self.settings.preset,
-                arguments=self.settings.of_folds,
+                backbones=self.settings.judges,
+                preset=self.settings.judge_preset,
+                arguments=self.settings.of_judge,
                 seed=self.settings.seed,
             )
             return np.concatenate([found.log_probabilities, found.held_out])

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from musclelora.audit.audit import Audit
 
 AUDIT: Final = "audit.json"
-FORMAT: Final = 2
+FORMAT: Final = 3
 _SCORES: Final = ("label_score", "trigger_score", "style_score")
 _AGAIN: Final = "restore it, or audit the data again"
 

@@ -18,6 +18,7 @@ class FactsState(State):
     train: Sha256
     trusted: Sha256
     model: Text
+    judge: Text
     seed: Count
     arguments: dict[str, Any]
     musclelora: Text
@@ -137,7 +138,7 @@ class JudgementState(Closed):
 class AuditState(Closed):
     """``audit.json``."""
 
-    format: Literal[2]
+    format: Literal[3]
     musclelora: Text
     facts: FactsState
     label_names: Names

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from musclelora.cli.hub import spare_the_hub
-from musclelora.cli.options import MODEL_OPTIONS, SEED, TEXT_TOKENS, Name, given
+from musclelora.cli.options import JUDGE, MODEL_OPTIONS, SEED, TEXT_TOKENS, Name, given, named_judge
 from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
 from musclelora.cli.terminal import printable
 from musclelora.data.table import Table
@@ -34,6 +34,7 @@ def _row_options() -> list[Any]:
 @click.argument("train_file", metavar="DATA", type=Name())
 @click.option("--output", required=True, metavar="FOLDER", help="The folder to write.")
 @click.option("--model", type=Name(), default=_MODEL, show_default=True, help="Embedded, hub name or folder.")
+@JUDGE
 @click.option("--max-length", type=TEXT_TOKENS, help="Tokens per text.  [default: the model's limit]")
 @click.option("--seed", type=SEED, default=42, show_default=True, help="Of everything random.")
 @click.option("--confirm/--no-confirm", default=True, help="Put the triggers to the test.")
@@ -42,6 +43,7 @@ def command(
     train_file: str,
     output: str,
     model: str,
+    judge: str | None,
     max_length: int | None,
     seed: int,
     confirm: bool,
@@ -56,7 +58,7 @@ def command(
     """
     source = Rows.taken_from({"train_file": train_file, **options})
     loading = {name: options[name] for name in ("dtype", "quantize", "attn_implementation") if options[name]}
-    spare_the_hub(*source.sources, model)
+    spare_the_hub(*source.sources, model, named_judge(judge))
     train, trusted = _read(source, model, seed, loading)
     check_output(output, [*read_from(train, trusted, model=model), decisions], folder=True)
 
@@ -71,6 +73,7 @@ def command(
         train,
         trusted,
         model=model,
+        judge=judge or "auto",
         seed=seed,
         confirm=confirm,
         arguments=arguments,

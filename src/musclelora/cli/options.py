@@ -154,6 +154,19 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+JUDGE = click.option(
+    "--judge",
+    type=Name(),
+    help="What says what rows mean: auto (the strongest installed), backbone, or a model.  [default: auto]",
+)
+"""Of commands that audit rows."""
+
+
+def named_judge(judge: str | None) -> str | None:
+    """The model that a ``--judge`` names; None where it names none."""
+    return None if judge in (None, "auto", "backbone") else judge
+
+
 MODEL_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--dtype",

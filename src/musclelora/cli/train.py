@@ -13,6 +13,7 @@ from musclelora.cli.options import (
     DROPOUT,
     EPOCHS,
     FIRST_EPOCH,
+    JUDGE,
     LEARNING_RATE,
     LOSS,
     MODEL_OPTIONS,
@@ -30,6 +31,7 @@ from musclelora.cli.options import (
     at_most_one,
     check_alignment,
     flush_denormals,
+    named_judge,
     run_settings,
 )
 from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
@@ -82,6 +84,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--audit", metavar="FOLDER", type=Name(), help="What `musclelora audit` found of these rows."
     ),
+    JUDGE,
     click.option(
         "--confirm/--no-confirm",
         default=None,
@@ -165,6 +168,7 @@ _WORKS = {
             "shortcuts",
             "train_output_layer",
             "audit",
+            "judge",
             "confirm",
         ),
     ),
@@ -197,6 +201,7 @@ def train_model(
     preset: str | None,
     output: str,
     audit: str | None,
+    judge: str | None,
     confirm: bool | None,
     resume: bool,
     overwrite: bool,
@@ -211,7 +216,7 @@ def train_model(
     source = Rows.taken_from(options)
     at_most_one(resume=resume, overwrite=overwrite)
     model = model or _MODEL
-    spare_the_hub(*source.sources, dev, model)
+    spare_the_hub(*source.sources, dev, model, named_judge(judge))
     train = source.read_train()
     rows = source.read(source.trusted, train) if source.trusted else None
     dev_rows = source.read(dev, train) if dev else None
@@ -227,6 +232,8 @@ def train_model(
     check_alignment(pulled, options)
     if confirm is not None and (audit or not pulled.shortcuts):
         raise UsageError(f"--{'' if confirm else 'no-'}confirm: found where no audit is made; leave it out")
+    if judge is not None and (audit or not pulled.shortcuts):
+        raise UsageError("--judge: found where no audit is made; leave it out")
     taken, rest = source.take_trusted(train, model, seed, **loading_options(options))
     rows = rows if taken is None else taken
     if dev_rows is None and rest is not None and len(rest) and select_best in ("auto", "dev"):
@@ -240,6 +247,7 @@ def train_model(
     run = train_classifier(
         output,
         judgement=judgement,
+        judge=judge or "auto",
         train=train,
         trusted=rows,
         dev=dev_rows,

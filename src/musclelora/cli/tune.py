@@ -11,6 +11,7 @@ from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import (
     BATCH,
     EPOCHS,
+    JUDGE,
     LEARNING_RATE,
     MODEL_OPTIONS,
     RANK,
@@ -25,6 +26,7 @@ from musclelora.cli.options import (
     adapter_and_arguments,
     at_most_one,
     flush_denormals,
+    named_judge,
 )
 from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
 from musclelora.cli.terminal import printable
@@ -60,6 +62,7 @@ _OPTIONS = (
     click.option("--batch-size", "per_device_train_batch_size", type=BATCH, help="Rows per step."),
     click.option("--max-length", type=TEXT_TOKENS, help="Tokens per text.  [default: the model's limit]"),
     click.option("--seed", type=SEED, default=42, show_default=True, help="Of everything random."),
+    JUDGE,
     *MODEL_OPTIONS,
 )
 
@@ -75,6 +78,7 @@ def _tune_options(command: Command) -> Command:
 def command(
     *,
     model: str,
+    judge: str | None,
     output: str,
     resume: bool,
     overwrite: bool,
@@ -91,7 +95,7 @@ def command(
     """
     source = Rows.taken_from(options)
     at_most_one(resume=resume, overwrite=overwrite)
-    spare_the_hub(*source.sources, model)
+    spare_the_hub(*source.sources, model, named_judge(judge))
     train = source.read_train()
     rows = source.read(source.trusted, train) if source.trusted else None
 
@@ -111,6 +115,7 @@ def command(
         rows,
         folder=output,
         model=model,
+        judge=judge or "auto",
         trials=trials,
         timeout=timeout,
         seed=seed,
@@ -130,6 +135,7 @@ def command(
         ("trusted-size", source.trusted_size),
         ("trusted-selection", None if source.trusted_selection == "random" else source.trusted_selection),
         ("model", None if model == "all-minilm-l6-v2" else model),
+        ("judge", judge),
         ("seed", None if seed == 42 else seed),
     ):
         words += [] if value is None else [f"--{name}", str(value)]

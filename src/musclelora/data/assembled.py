@@ -72,8 +72,8 @@ def assembled_model(name: str, model: AssembledModel) -> Path:
         ModelError: a package is not installed, or the parts are no model.
         OutputError: the cache cannot be written.
     """
-    place = cache_folder() / f"{name}-{model.sha256[:12]}"
-    if (place / "model.safetensors").is_file():
+    place = _place(name, model)
+    if is_assembled(name, model):
         return place
     parts = [_part(name, package, model) for package in model.parts]
     with output_errors(place):
@@ -82,6 +82,15 @@ def assembled_model(name: str, model: AssembledModel) -> Path:
             if not (place / "model.safetensors").is_file():
                 _assemble(name, model, parts, place)
     return place
+
+
+def is_assembled(name: str, model: AssembledModel) -> bool:
+    """Whether a model was put together."""
+    return (_place(name, model) / "model.safetensors").is_file()
+
+
+def _place(name: str, model: AssembledModel) -> Path:
+    return cache_folder() / f"{name}-{model.sha256[:12]}"
 
 
 def _part(name: str, package: str, model: AssembledModel) -> Path:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from musclelora.data.assembled import AssembledModel, assembled_model
+from musclelora.data.assembled import AssembledModel, assembled_model, is_assembled
 from musclelora.data.messages import bad_data
 from musclelora.data.table import Table
 from musclelora.errors import ModelError, UsageError
@@ -79,6 +79,14 @@ def embedded_packages() -> dict[str, tuple[tuple[str, ...], str]]:
         name: ((m.package,), m.install) for name, m in (EMBEDDED_MODELS | EMBEDDED_LANGUAGE_MODELS).items()
     }
     return whole | {name: (m.parts, m.install) for name, m in ASSEMBLED_MODELS.items()}
+
+
+def is_installed(name: str) -> bool:
+    """Whether the packages of an embedded model are there, or what was put together of them."""
+    model = ASSEMBLED_MODELS.get(name)
+    if model is not None and is_assembled(name, model):
+        return True
+    return all(importlib.util.find_spec(package) is not None for package in embedded_packages()[name][0])
 
 
 def bbc_news(words: int | None = None) -> Table:

@@ -97,6 +97,7 @@ class Setting:
         *,
         rows: Table | None = None,
         keep: bool = False,
+        judge: str | None = None,
     ) -> Classifier:
         """A classifier trained by `method`.
 
@@ -106,6 +107,7 @@ class Setting:
                 :class:`~musclelora.training.MuScleTrainingArguments`; they go before the setting's own.
             rows: the training rows; None: all that there are.
             keep: keep the model in :attr:`folder`, or take it from there.
+            judge: what says what rows mean, where the method audits them.
         """
         full = {} if method.low_rank or method.trusted_only else self.full
         chosen = {**self.arguments, **full, **(settings or {}), "seed": self.seed}
@@ -123,6 +125,7 @@ class Setting:
             "arguments": {name: value for name, value in chosen.items() if name not in ADAPTER_FIELDS},
             "select_best": "last",
             "confirm": False,  # nobody reads the verdict
+            **({} if judge is None else {"judge": judge}),
         }
         with self._place(method, wants, keep) as folder:
             note = folder.with_suffix(".memory.json")

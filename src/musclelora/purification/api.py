@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from musclelora.audit import Audit, SavedAudit
+from musclelora.audit.judges import AUTO
 from musclelora.data.embedded import EMBEDDED_MODELS
 from musclelora.data.frames import as_table
 from musclelora.data.table import Table, fingerprint
@@ -36,6 +37,7 @@ def purify(
     text: str | None = None,
     label: str | None = None,
     model: str | None = None,
+    judge: str = AUTO,
     seed: int | None = None,
     arguments: Mapping[str, Any] | None = None,
     confirm: bool | None = False,
@@ -58,6 +60,7 @@ def purify(
         text: the column of the texts; None: found by name.
         label: that of the labels; likewise.
         model: an embedded model, a hub name or a folder; None: that of the audit, else the embedded one.
+        judge: what says what rows mean, where no audit is given: see :class:`~musclelora.Audit`.
         seed: the same seed gives the same; None: that of the audit, else 42.
         arguments: fields of :class:`~musclelora.MuScleTrainingArguments`; they go before those of the audit.
         confirm: put the triggers of an audit that is made here to the test, for what `say` is told; None:
@@ -87,6 +90,7 @@ def purify(
         model=model or facts.get("model") or next(iter(EMBEDDED_MODELS)),
         arguments={**chosen, "seed": facts.get("seed", 42) if seed is None else seed},
         judgement=judgement,
+        judge=judge,
         confirm=confirm,
         resume=resume,
         overwrite=overwrite,

@@ -100,10 +100,12 @@ def _judged(plan: Plan, place: RunFolder, trusted: Table, *, resume: bool, say: 
     findings = judge(
         request.train,
         trusted,
-        Settings(plan.backbones, plan.preset, config, arguments, request.seed),
+        Settings(plan.backbones, plan.preset, config, arguments, request.seed, plan.judge),
         confirm=_confirms(plan, trusted),
         say=request.progress,
     )
+    if plan.judge is not None:
+        plan.judge.forget()
     for line in findings.summary():
         say(f"audit        {line}")
     say(

@@ -15,6 +15,7 @@ from musclelora.adapter.copies import Backbones
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import PRESETS, Preset, preset_for
 from musclelora.audit.judgement import Judgement
+from musclelora.audit.judges import judge_model
 from musclelora.audit.trusted_models import TRUSTED_ONLY
 from musclelora.data.model_source import from_anywhere
 from musclelora.data.splits import stratified_split
@@ -54,6 +55,7 @@ class Request:
         select_best: what chooses the epoch to keep: ``"dev"``, ``"trusted"``, ``"last"`` or ``"auto"``.
         early_stopping: stop after so many evaluations without a better one.
         judgement: what an audit of these rows found; None: they are audited on the way.
+        judge: what says what rows mean, in an audit on the way: see :mod:`musclelora.audit.judges`.
         confirm: whether an audit on the way puts triggers to the test; None: where that costs less than the
             training.
         progress: called with what an audit on the way finds, as it is found.
@@ -71,6 +73,7 @@ class Request:
     select_best: str
     early_stopping: int | None
     judgement: Judgement | None
+    judge: str
     confirm: bool | None
     progress: Callable[[str], object]
 
@@ -96,6 +99,7 @@ class Plan:
         config: of the adapter, as far as it is decided.
         args: of the training, for one process.
         sizes: what says how long training is, over all processes.
+        judge: of the model that says what rows mean, where rows are audited here and it is not the backbone.
         settings: everything that decides the result.
     """
 
@@ -110,6 +114,7 @@ class Plan:
     config: MuScleLoraConfig
     args: MuScleTrainingArguments
     sizes: dict[str, Any]
+    judge: Backbones | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -158,6 +163,10 @@ def prepare(request: Request, say: Callable[[str], object]) -> Plan:
         )
     sizes = {name: getattr(args, name) for name in ("num_train_epochs", "per_device_train_batch_size")}
     plan = Plan(request, rows, trusted, dev, select_best, backbones, loading, preset, config, args, sizes)
+    if method.shortcuts and request.judgement is None:
+        judge, line = judge_model(request.judge, model, request.train.texts)
+        say(line)
+        plan.judge = None if judge == model else Backbones(judge)
     plan.settings = _settings(plan)
     args.per_device_train_batch_size = rows_per_process(sizes["per_device_train_batch_size"])
     return plan
@@ -176,6 +185,7 @@ def _settings(plan: Plan) -> dict[str, Any]:
         "early_stopping": request.early_stopping,
         "adapter": adapter_settings(plan.config),
         "arguments": deciding(plan.args),
+        **({"judge": plan.judge.model} if plan.judge is not None else {}),
         **({"trusted_repeats": REPEATS} if plan.teaches else {}),
         **({"audit": digest_of_values(judgement.to_dict())} if judgement is not None else {}),
         # Last: where a value differs too, that is what a refusal should name.

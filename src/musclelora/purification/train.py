@@ -11,6 +11,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
 from musclelora.adapter import DEFAULT_MODEL
 from musclelora.audit.judgement import Judgement
+from musclelora.audit.judges import AUTO
 from musclelora.data.summary import summarize
 from musclelora.data.table import Table
 from musclelora.outputs import check_output, read_from
@@ -52,6 +53,7 @@ def train_classifier(
     overwrite: bool = False,
     callbacks: list[TrainerCallback] | None = None,
     judgement: Judgement | None = None,
+    judge: str = AUTO,
     confirm: bool | None = False,
     say: Say = lambda _: None,
     progress: Say | None = None,
@@ -78,6 +80,7 @@ def train_classifier(
         callbacks: the Trainer's.
         judgement: what an audit of these training rows found (:attr:`musclelora.Audit.judgement`), where the
             method takes one; None: the rows are audited here.
+        judge: what says what rows mean, where they are audited here: see :mod:`musclelora.audit.judges`.
         confirm: put the triggers that are found here to the test; None: where it costs less than training.
         say: called with lines of text about what is decided.
         progress: called with what an audit finds here, as it is found; None: `say`.
@@ -100,21 +103,26 @@ def train_classifier(
         select_best=select_best,
         early_stopping=early_stopping,
         judgement=judgement,
+        judge=judge,
         confirm=confirm,
         progress=progress or say,
     )
-    plan = prepare(request, say)
+    _run(prepare(request, say), resume=resume, overwrite=overwrite, callbacks=callbacks or [], say=say)
+    free_memory()
+    return load_run(folder)
+
+
+def _run(plan: Plan, *, resume: bool, overwrite: bool, callbacks: list[TrainerCallback], say: Say) -> None:
+    """Audit, choose and train in the run folder, unless it holds this run, finished."""
+    folder = plan.request.folder
     with open_run_folder(folder, plan.settings, resume=resume, overwrite=overwrite) as place:
         if place.is_finished:
             say(f"{folder} holds this run, finished: nothing to do")
-            return load_run(folder)
+            return
         if place.info is not None:
             check_backbone(place.work, place.info, plan.backbone)
         decided = decide(plan, place, resume=resume, say=say)
-        _train(plan, decided, place, resume=resume, callbacks=callbacks or [], say=say)
-    del plan, decided
-    free_memory()
-    return load_run(folder)
+        _train(plan, decided, place, resume=resume, callbacks=callbacks, say=say)
 
 
 def _train(
@@ -181,8 +189,8 @@ def _info(plan: Plan, decided: Decided, trainer: MuScleTrainer) -> dict[str, Any
 
 def _compare(plan: Plan, decided: Decided, best_accuracy: float | None, say: Say) -> None:
     """Warn where the model of the training rows is no better than models of trusted rows alone."""
-    if decided.automatic is None or plan.trusted is None:
-        return
+    if decided.automatic is None or plan.trusted is None or plan.judge is not None:
+        return  # a stronger judge's models say nothing of this backbone's
     judgement, finished = decided.automatic.judgement, plan.select_best == "trusted"
     warning = no_better_than_trusted(
         best_accuracy if finished else judgement.recheck_accuracy,

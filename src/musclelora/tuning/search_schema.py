@@ -13,6 +13,7 @@ class TuneState(State):
     """``tune.json``."""
 
     model: Text
+    judge: Text
     preset: Text
     seed: Count
     train: Sha256

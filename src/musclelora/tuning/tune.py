@@ -26,8 +26,9 @@ from musclelora.adapter.copies import Backbones
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset, preset_for
 from musclelora.audit.evidence import Settings
-from musclelora.audit.judge import judge
+from musclelora.audit.judge import judge as judge_rows
 from musclelora.audit.judgement import Judgement
+from musclelora.audit.judges import AUTO, judge_model
 from musclelora.audit.recheck import recheck_settings
 from musclelora.audit.schema import JudgementState
 from musclelora.data.model_source import from_anywhere
@@ -71,6 +72,7 @@ def tune(
     *,
     folder: str | os.PathLike[str],
     model: str = DEFAULT_MODEL,
+    judge: str = AUTO,
     trials: int = TRIALS,
     timeout: float | None = None,
     seed: int = 42,
@@ -87,6 +89,7 @@ def tune(
         trusted: rows that were checked; they are not trained on.
         folder: where the search is kept.
         model: embedded, a hub name or a folder.
+        judge: the model that says what rows mean: see :mod:`musclelora.audit.judges`.
         trials: how many there are to be, with those of a search that is gone on with.
         timeout: seconds after which no other trial is begun, but one there is.
         seed: of the search and of every training.
@@ -111,8 +114,10 @@ def tune(
     say(f"preset       {preset.name}: {preset.source}")
     space = space_around(preset, {**arguments, **adapter})
     _configured(space.settings(space.first), preset, arguments, adapter)  # bad ones are refused here
+    judges = _judges(judge, backbones, train, say)
     settings = {
         "model": backbones.model,
+        "judge": (judges or backbones).model,
         "preset": preset.name,
         "seed": seed,
         "train": fingerprint(train),
@@ -124,10 +129,10 @@ def tune(
     config, looking = recheck_settings(preset, adapter, arguments)
     attach(backbone, config, preset)  # or its errors come once the search has begun
     del backbone
-    how = Settings(backbones, preset, config, looking, seed)
+    how = Settings(backbones, preset, config, looking, seed, judges)
     with opened(place, settings, resume=resume, overwrite=overwrite) as work:
         judgement = _found_once(
-            work / JUDGEMENT, train, lambda: judge(train, trusted, how, say=say).judgement()
+            work / JUDGEMENT, train, lambda: judge_rows(train, trusted, how, say=say).judgement()
         )
         measure = _measure(train, judgement, trusted, backbones, preset, arguments, adapter, seed)
 
@@ -137,6 +142,20 @@ def tune(
 
         done = search(work / JOURNAL, space, measure, trials=trials, seed=seed, timeout=timeout, after=after)
         found = _keep(work / BEST, done, backbones.model, seed, arguments)
+    return _best(found, place, done, trials, say)
+
+
+def _judges(asked: str, backbones: Backbones, train: Table, say: Callable[[str], object]) -> Backbones | None:
+    """Of the model that says what rows mean; None: the backbone."""
+    judge, line = judge_model(asked, backbones.model, train.texts)
+    say(line)
+    return None if judge == backbones.model else Backbones(judge)
+
+
+def _best(
+    found: Tuned | None, place: Path, done: list[Trial], trials: int, say: Callable[[str], object]
+) -> Tuned:
+    """The best settings, said; raises :class:`TrainingError` where there are none."""
     if found is None:
         raise TrainingError(
             f"{place}: none of {len(done)} trials came to its end with a finite loss; check the data, or "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -18,6 +19,7 @@ class Recheck(Check):
     """Rows with a label issue that a model trained without them gives their label: they are restored.
 
     See :func:`~musclelora.audit.recheck.recheck`. Its flagged rows are those that are *not* dropped.
+    Where the judge is another model than the backbone, it knows better, and nothing is restored.
     """
 
     name: ClassVar[str] = "restored"
@@ -25,6 +27,8 @@ class Recheck(Check):
 
     def find(self, evidence: Evidence) -> Result:
         """Train a model on the rows without an issue, and ask it about the others."""
+        if evidence.settings.judge is not None:
+            return replace(Result.nothing(len(evidence.train)), info={"accuracy_on_trusted": None})
         label, style = (evidence.results[name].flagged[evidence.numbers] for name in ("label", "style"))
         judgement = Judgement(
             evidence.results["trigger"].objects["expert"],

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from musclelora.audit.checks.base import Check, Result
-from musclelora.audit.evidence import LOWER, Evidence
+from musclelora.audit.evidence import DEPTHS, Evidence
 from musclelora.audit.styles import find_style_issues
 
 
@@ -35,7 +35,7 @@ class Styles(Check):
             rows.labels,
             expert,
             labels.objects["pred_probs"],
-            embed=lambda texts: evidence.embed(texts, LOWER),
+            embed=lambda texts: evidence.embed(texts, DEPTHS[:1])[0],
             seed=evidence.settings.seed,
         )
         flagged, scores = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows))
