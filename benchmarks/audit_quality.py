@@ -2,7 +2,7 @@
 
 Each case is a data set of one seed: 2,000 rows of SST-2, or 1,000 of BBC news cut to 40 words, a tenth of
 them poisoned or none, and 96 trusted rows. `musclelora audit` runs on it as a person would run it, with the
-embedded encoder; poison flags are read afterwards, by this script alone:
+embedded encoder, judged by itself or by --judge; poison flags are read afterwards, by this script alone:
 
   verdict     poisoned, no_sign or cannot_tell, and whether that is right
   planted     the place of the first planted word or sentence among the triggers (from 1), and whether it was
@@ -69,10 +69,13 @@ def main() -> None:
     parser.add_argument("--parts", default="sst-2,bbc-news", help="separated by commas")
     parser.add_argument("--keep", type=Path, help="a folder for what took time to compute")
     parser.add_argument("--cases", help="those of these names alone, separated by commas; default: all")
+    parser.add_argument("--judge", default="backbone", help="what says what rows mean")
     parser.add_argument("--json", type=Path, required=True, help="write the results to this file")
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     settings = {"rows": {"sst-2": SST2_ROWS, "bbc-news": BBC_ROWS}, "trusted": TRUSTED, "rate": RATE}
+    if options.judge != "backbone":
+        settings["judge"] = options.judge
     cells = earlier(options.json, settings, "cells")
     done = {(cell["data"], cell["seed"], cell["case"]) for cell in cells}
     bf16 = bf16_pays()
@@ -106,6 +109,7 @@ def measured(options: argparse.Namespace, part: str, case: str, seed: int, bf16:
         audit = Audit(
             Table(train.texts, train.labels, train.label_names, source=part),
             trusted,
+            judge=options.judge,
             seed=seed,
             arguments={"bf16": bf16, "max_length": MAX_LENGTH},
             output_dir=(options.keep or Path(folder)) / f"{part}-{case}-{seed}",

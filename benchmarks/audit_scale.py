@@ -74,7 +74,16 @@ def audited(data: Path, count: int, model: str, place: Path) -> dict[str, Any]:
         labels = [table.label_names[label] for label in table.labels]
         write_csv(place / f"{name}.csv", ("text", "label"), zip(table.texts, labels, strict=True))
     command = [sys.executable, "-m", "musclelora", "audit", "train.csv", "--trusted", "trusted.csv"]
-    command += ["--model", model, "--max-length", str(MAX_LENGTH), "--output", f"audit-{count}"]
+    command += [
+        "--model",
+        model,
+        "--judge",
+        "backbone",
+        "--max-length",
+        str(MAX_LENGTH),
+        "--output",
+        f"audit-{count}",
+    ]
     began = time.perf_counter()
     process = subprocess.Popen(
         command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
