@@ -102,22 +102,40 @@ def test_a_label_keeps_half_of_its_rows() -> None:
     assert len(found.rows) <= 0.5 * style.sum()
 
 
-def test_without_shortcuts_or_with_few_rows_of_them_nothing_is_compared() -> None:
+def test_without_shortcuts_and_doubt_nothing_is_compared() -> None:
     texts, labels, pred_probs, _ = styled(100, seed=3)
+    sure = np.where(np.eye(2)[labels] > 0, 0.9, 0.1)
 
     def never(_texts: Sequence[str]) -> np.ndarray:
         raise AssertionError
 
-    assert find_style_issues(texts, labels, expert(), pred_probs, embed=never, seed=0) == ()
-    assert (
-        find_style_issues(texts, labels, expert(Feature("word", "absent")), pred_probs, embed=never, seed=0)
-        == ()
-    )
+    assert find_style_issues(texts, labels, expert(), sure, embed=never, seed=0) == ()
+    absent = expert(Feature("word", "absent"))
+    assert find_style_issues(texts, labels, absent, sure, embed=never, seed=0) == ()
     everywhere = [f"{KNOWN} {text}" for text in texts]
-    assert (
-        find_style_issues(everywhere, labels, expert(Feature("word", KNOWN)), pred_probs, embed=never, seed=0)
-        == ()
-    )
+    known = expert(Feature("word", KNOWN))
+    assert find_style_issues(everywhere, labels, known, pred_probs, embed=never, seed=0) == ()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_style_is_found_from_doubtful_rows_without_any_shortcut(seed: int) -> None:
+    texts, labels, pred_probs, style = styled(900, seed=20 + seed)
+    (found,) = find_style_issues(texts, labels, expert(), pred_probs, seed=0)
+    rows = np.zeros(900, dtype=bool)
+    rows[list(found.rows)] = True
+    assert found.label == 1
+    assert rows[style].mean() > 0.8
+    assert rows[~style].mean() < 0.05
+    assert set(found.telling) & {KNOWN, *STYLE}
+    assert found.scores[style].mean() > 0.8 > 0.1 > found.scores[~style].mean()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_wrong_labels_that_have_nothing_else_in_common_are_no_style(seed: int) -> None:
+    texts, truth, pred_probs, _ = styled(900, seed=30 + seed, follows=False)
+    rng = np.random.default_rng(seed)
+    labels = np.where(rng.random(900) < 0.1, 1 if seed % 2 else 1 - truth, truth)
+    assert find_style_issues(texts, labels, expert(), pred_probs, seed=0) == ()
 
 
 def test_vectors_tell_what_words_do_not() -> None:
@@ -131,12 +149,13 @@ def test_vectors_tell_what_words_do_not() -> None:
 
     def embed(asked: Sequence[str]) -> np.ndarray:
         told.append(list(asked))
-        return np.random.default_rng(0).normal(size=(900, 8)) + 3 * style[:, None]
+        return np.random.default_rng(0).normal(size=(1, 900, 8)) + 3 * style[:, None]
 
     shortcut = expert(Feature("word", KNOWN))
     assert find_style_issues(plain, labels, shortcut, pred_probs, seed=0) == ()
     (found,) = find_style_issues(plain, labels, shortcut, pred_probs, embed=embed, seed=0)
-    assert told == [[text.replace(KNOWN, "").replace("  ", " ").strip() for text in plain]]
+    without = [text.replace(KNOWN, "").replace("  ", " ").strip() for text in plain]
+    assert told == [plain, without]  # only of the label that it is a shortcut to
     assert (style & ~known)[list(found.rows)].mean() > 0.7
 
 
@@ -145,7 +164,8 @@ def test_shortcuts_words_and_characters_are_taken_out() -> None:
     other = replace(known, shortcuts=(replace(known.shortcuts[0], label=0),))
     texts = ["The said the, said: aⅽe", "a said-so"]
     assert _without(texts, known, 1) == ["The , : ae", "a - so"]
-    assert _without(texts, other, 1) == [" ".join(("The said the , said :", "aⅽe")), "a said - so"]
+    assert _without(texts, other, 1) == texts
+    assert _without(texts, known, 0) == texts
 
 
 def test_the_mixture_is_that_of_the_largest_likelihood() -> None:

@@ -1,39 +1,41 @@
-r"""Rows that are put as those with a shortcut are: a style has more rows than those whose words give it away.
+r"""Rows that are put alike and have a label that their meaning does not give them: a style, or a syntax.
 
-Of a style or a syntax a few words are frequent enough to be shortcuts (:mod:`musclelora.audit.triggers`),
-and most of its rows have none of them. But the rows S that have one show what the others look like. A
+Of a style or a syntax a few words are frequent enough to be shortcuts (:mod:`musclelora.audit.triggers`), or
+none is. But two kinds of rows S show what the others look like: those with a shortcut to a label c, and those
+that were given c and are predicted to mean something else, with the membership clip(4·(½ - q(c|x)), 0, 1). A
 classifier tells S from the rest by how the texts are put, with the shortcuts' own words taken out of them:
-words and pairs of words, parts of words (with their case), and the hidden states of a lower layer, which know
-more of syntax than of meaning. Each row's score s is the mean of the three's standardised log-odds, by
+words and pairs of words, parts of words (with their case), and the hidden states of the judge's lower layers,
+which know more of syntax than of meaning. Each row's score s is the mean of their standardised log-odds, by
 classifiers that were not fitted on it. S may have more rows of one meaning than of others, and then its
 classifiers know that meaning too: what a cubic of the log-odds of q(c|x) explains of the scores is taken out.
 
-Nothing so far has looked at labels, but for the choice of the shortcuts and for q. Whether rows like those of
-S have the label c more often than what they mean explains is asked of all rows without any shortcut::
+No row's own label has a part in its score. Whether rows like those of S have the label c more often than what
+they mean explains is asked of all rows without any shortcut::
 
     P(c|x) = π(x) + (1 - π(x)) · q(c|x),        π(x) = σ(a + β s(x)),    β ≥ 0
 
 with q the cross-fitted probabilities (:mod:`musclelora.audit.labels`): a share π of the rows at s has a
 trigger, and with it the label c; the others have the label that their meaning gives them. If twice the
 log-likelihood that β adds is no larger than chance makes it in one of a hundred times (χ² with one degree of
-freedom), the words of S stand for themselves, and no row is like them; it is asked again in every round. q is
-not perfect:
-natural words have a spread τ of weights under it, as under the trusted rows, so the log-odds of c are first
-raised by τ where s is at its 99th percentile, and by less in proportion below it.
+freedom), S is no style, and no row is like it; it is asked again in every round. Rows with wrong labels that
+have nothing else in common end here, in the first round. q is not perfect: natural words have a spread τ of
+weights under it, as under the trusted rows, so the log-odds of c are first raised by τ where s is at its 99th
+percentile, and by less in proportion below it.
 
 If there is such a share, a row x with the label c is one of them with a probability of π / P(c|x). These
-probabilities stand for membership in S in a next round, which tells a clearer picture of the style: an
-EM algorithm whose classifiers are fitted on other rows than they score (semi-supervised learning from
-positive and unlabelled rows; Elkan and Noto, "Learning Classifiers from Only Positive and Unlabeled Data",
-2008, with labels' surprise as further evidence). After :data:`ROUNDS`, rows that are likelier in than out are
-like those with a shortcut, but of the rows of c half are left. Rows with another label than c are none: they
-were not changed to c.
+probabilities stand for membership in S in a next round, which tells a clearer picture of the style: an EM
+algorithm whose classifiers are fitted on other rows than they score (semi-supervised learning from positive
+and unlabelled rows; Elkan and Noto, "Learning Classifiers from Only Positive and Unlabeled Data", 2008, with
+labels' surprise as further evidence). After :data:`ROUNDS`, rows that are likelier in than out have the
+style, but of the rows of c half are left. Rows with another label than c are none: they were not changed to
+c. Where a judge errs in rows that are put alike, they make a style as well: the stronger the judge, the fewer
+there are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -57,8 +59,11 @@ Embed = Callable[[Sequence[str]], NDArray[Any]]
 
 ROUNDS: Final = 4
 FEWEST: Final = 8
-"""Rows with a shortcut to a label, for others to be compared with them."""
+"""Rows in S, all memberships together, for others to be compared with them."""
+TELLING: Final = 8
+"""Words and pairs of words that tell a style, for a person."""
 _CHANCE: Final = 0.01
+_MIRRORED: Final = -0.5  # the correlation of scores of two labels from which on one is the lack of the other
 _SPARSE_C, _DENSE_C = 3.0, 0.01  # of logistic regressions on TF-IDF and on vectors of length √d
 _STARTS = ((-3.0, 1.0), (-1.0, 1.0), (-5.0, 2.5))
 _BOUNDS, _STEEPEST = (-12.0, 4.0), 4.0  # of a, and of β
@@ -67,18 +72,20 @@ _SUREST = 30.0  # log-odds beyond which a float has no room for the rest
 
 @dataclass(frozen=True)
 class StyleIssues:
-    """Rows like those with a shortcut to a label.
+    """Rows that are put alike and have a label beyond their meaning.
 
     Attributes:
         label: the label id.
         rows: their numbers, from 0, ascending; they have the label and no shortcut to it.
         gain: twice the log-likelihood that the style explains of the labels of rows without any shortcut.
+        telling: the words and pairs of words that tell the style most, the strongest first; hostile.
         scores: shape (N,), the probability of each of all rows to be one of the style; 0 with another label.
     """
 
     label: int
     rows: tuple[int, ...]
     gain: float
+    telling: tuple[str, ...] = ()
     scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
 
 
@@ -91,18 +98,19 @@ def find_style_issues(
     embed: Embed | None = None,
     seed: int,
 ) -> tuple[StyleIssues, ...]:
-    """The rows that are put as those with a shortcut are, and have its label.
+    """The rows that are put alike, and have a label that their meaning does not give them.
 
     Args:
         texts: N texts.
         labels: shape (N,), their given labels, in 0 … C - 1.
         expert: their shortcuts.
         pred_probs: shape (N, C), the class probabilities of :func:`~musclelora.audit.cross_fit_pred_probs`.
-        embed: from N texts to vectors of shape (N, d) that tell how they are put; None: words alone tell.
+        embed: from N texts to vectors of shape (layers, N, d) that tell how they are put; None: words alone
+            tell.
         seed: of the folds.
 
     Returns:
-        one for each label with shortcuts in at least :data:`FEWEST` rows for which the style explains labels.
+        one for each label that some style explains of some rows.
 
     Raises:
         UsageError: the shapes do not agree.
@@ -118,17 +126,21 @@ def find_style_issues(
         raise DataError("find_style_issues: some of pred_probs are not finite; expected class probabilities")
     having = expert.log_weights(texts) > 0
     rest = np.asarray(~having.any(axis=1))
-    asked = [c for c in range(expert.num_labels) if having[:, c].sum() >= FEWEST]
-    if not asked or rest.sum() < FEWEST:
+    if rest.sum() < FEWEST:
         return ()
     spread = natural_spread(FeatureTable(texts), np.eye(expert.num_labels)[given], q)
     folds = np.random.default_rng(seed).permutation(len(texts)) % FOLDS
     doubtful = label_issues(q, given)
     found = []
-    for label in asked:
-        views = list(_views(_without(texts, expert, label), embed))
+    for label in range(expert.num_labels):
         has, hit = having[:, label], given == label
-        likely, gain = _style_probabilities(views, has, rest, hit, q[:, label], spread, folds)
+        members = np.where(has, 1.0, np.where(hit, _doubt(q[:, label]), 0.0))
+        if members.sum() < FEWEST or (members < 1).sum() < FEWEST:
+            continue
+        views = _views(_without(texts, expert, label), embed)
+        likely, gain, scores = _style_probabilities(
+            views, members, has, rest, hit, natural=(q[:, label], spread), folds=folds
+        )
         rows = np.flatnonzero((likely > 0.5) & ~has)
         # With the rows that have a label issue, half of the label's rows may go.
         most = max(int(LARGEST_SHARE * hit.sum()) - int((doubtful & hit).sum()), 0)
@@ -136,35 +148,66 @@ def find_style_issues(
         likeliest = further[np.argsort(-likely[further], kind="stable")[:most]]
         rows = np.union1d(likeliest, rows[doubtful[rows]])
         if len(rows):
-            found.append(StyleIssues(label, tuple(int(row) for row in rows), gain, likely))
-    return tuple(found)
+            telling = _telling(views, np.where(has, 1.0, likely))
+            issue = StyleIssues(label, tuple(int(row) for row in rows), gain, telling, likely)
+            found.append((issue, scores))
+    return _without_mirrors(found)
+
+
+def _doubt(q: Floats) -> Floats:
+    """How far a row that was given a label starts in S, by the probability that its meaning has it."""
+    doubt: Floats = np.clip(4 * (0.5 - q), 0, 1)
+    return doubt
 
 
 def _style_probabilities(
-    views: list[tuple[Any, float]],
+    views: Sequence[_View],
+    members: Floats,
     has: NDArray[np.bool_],
     rest: NDArray[np.bool_],
     hit: NDArray[np.bool_],
-    q: Floats,
-    spread: float,
+    *,
+    natural: tuple[Floats, float],
     folds: NDArray[np.int64],
-) -> tuple[Floats, float]:
-    """The probability of each row to be of the style, and the gain; zeros where the style says nothing."""
-    members, likely, gain = has.astype(np.float64), np.zeros(len(has)), 0.0
+) -> tuple[Floats, float, Floats]:
+    """The probability of each row to be of the style, the gain, and the scores; zeros where it says nothing.
+
+    Args:
+        views: of the texts.
+        members: shape (N,), how far each row is in S at first.
+        has: shape (N,), the rows with a shortcut, which stay in S.
+        rest: shape (N,), the rows without any.
+        hit: shape (N,), the rows with the label.
+        natural: shape (N,), the probability of the label by what a row means; the spread of natural weights.
+        folds: shape (N,), of the rows.
+    """
+    q, spread = natural
+    likely, scores, gain = np.zeros(len(has)), np.zeros(len(has)), 0.0
     odds = logit(np.clip(q, 1e-3, 1 - 1e-3))
     meaning = np.vander(odds, 4)
     for _ in range(ROUNDS if views else 0):
-        told = [_beyond(_scores(view, c, members, folds), meaning, rest) for view, c in views]
+        if members.sum() < FEWEST:
+            return np.zeros(len(has)), gain, np.zeros(len(has))
+        told = [_beyond(_scores(view.rows, view.c, members, folds), meaning, rest) for view in views]
         scores = _beyond(np.mean(told, axis=0), meaning, rest)
         top = max(float(np.quantile(scores[rest], 0.99)), 1e-9)
-        natural = expit(odds + spread * np.clip(scores / top, 0, 1))
-        start, slope, gain = _mixture(scores[rest], hit[rest], natural[rest])
+        by_nature = expit(odds + spread * np.clip(scores / top, 0, 1))
+        start, slope, gain = _mixture(scores[rest], hit[rest], by_nature[rest])
         if not gain > chi2.isf(_CHANCE, 1):
-            return np.zeros(len(has)), gain
+            return np.zeros(len(has)), gain, np.zeros(len(has))
         share = expit(start + slope * scores)
-        likely = np.where(hit, share / (share + (1 - share) * natural), 0.0)
+        likely = np.where(hit, share / (share + (1 - share) * by_nature), 0.0)
         members = np.where(has, 1.0, likely)
-    return likely, gain
+    return likely, gain, scores
+
+
+def _without_mirrors(found: Sequence[tuple[StyleIssues, Floats]]) -> tuple[StyleIssues, ...]:
+    """Of two styles whose scores say the opposite, the one that explains more: the other is its lack."""
+    kept: list[tuple[StyleIssues, Floats]] = []
+    for issue, scores in sorted(found, key=lambda one: -one[0].gain):
+        if all(np.corrcoef(scores, other)[0, 1] > _MIRRORED for _, other in kept):
+            kept.append((issue, scores))
+    return tuple(issue for issue, _ in sorted(kept, key=lambda one: one[0].label))
 
 
 def _mixture(scores: Floats, hit: NDArray[np.bool_], q: Floats) -> tuple[float, float, float]:
@@ -191,6 +234,8 @@ def _scores(view: Any, c: float, members: Floats, folds: NDArray[np.int64]) -> F
     for fold in range(int(folds.max()) + 1):
         fitted = np.flatnonzero(folds != fold)
         inside = fitted[members[fitted] > 1e-3]
+        if not len(inside):
+            continue
         outside = fitted[members[fitted] < 1 - 1e-3]
         weights = np.concatenate([members[inside], 1 - members[outside]])
         # Both sides weigh the same: few rows have a shortcut.
@@ -207,8 +252,16 @@ def _scores(view: Any, c: float, members: Floats, folds: NDArray[np.int64]) -> F
     return scores
 
 
-def _views(texts: Sequence[str], embed: Embed | None) -> Iterator[tuple[Any, float]]:
-    """What tells how texts are put, and the C of a regression on it."""
+@dataclass(frozen=True)
+class _View:
+    """What tells how texts are put: rows of features, the C of a regression on them, and their names."""
+
+    rows: Any
+    c: float
+    names: tuple[str, ...] = ()
+
+
+def _views(texts: Sequence[str], embed: Embed | None) -> list[_View]:
     words = TfidfVectorizer(
         analyzer="word", token_pattern=TOKEN.pattern, ngram_range=(1, 2), min_df=2, sublinear_tf=True,
         lowercase=False,
@@ -216,18 +269,37 @@ def _views(texts: Sequence[str], embed: Embed | None) -> Iterator[tuple[Any, flo
     parts = TfidfVectorizer(
         analyzer="char_wb", ngram_range=(2, 4), min_df=3, sublinear_tf=True, lowercase=False
     )
+    found = []
     for vectorizer in (words, parts):
         try:
-            yield vectorizer.fit_transform(texts).tocsr(), _SPARSE_C
+            rows = vectorizer.fit_transform(texts).tocsr()
         except ValueError:  # no text has a word, or no word is in two of them
             continue
+        names = tuple(vectorizer.get_feature_names_out()) if vectorizer is words else ()
+        found.append(_View(rows, _SPARSE_C, names))
     if embed is not None:
-        yield scaled(np.asarray(embed(texts), dtype=np.float64)), _DENSE_C
+        vectors = np.asarray(embed(texts), dtype=np.float64)
+        found += [_View(scaled(layer), _DENSE_C) for layer in vectors]
+    return found
+
+
+def _telling(views: Sequence[_View], members: Floats) -> tuple[str, ...]:
+    """The words and pairs of words that members have more often than others, the strongest first."""
+    for view in views:
+        if view.names:
+            has = view.rows > 0
+            inside, outside = members @ has, (1 - members) @ has
+            shares = (inside + 0.5) / (members.sum() + 1), (outside + 0.5) / ((1 - members).sum() + 1)
+            z = np.log(shares[0] / shares[1]) / np.sqrt(1 / (inside + 0.5) + 1 / (outside + 0.5))
+            return tuple(view.names[number] for number in np.argsort(-z, kind="stable")[:TELLING])
+    return ()
 
 
 def _without(texts: Sequence[str], expert: ShortcutExpert, label: int) -> list[str]:
     """Texts without the shortcuts to a label: their odd characters, and words of more than one letter."""
     features = [shortcut.feature for shortcut in expert.shortcuts if shortcut.label == label]
+    if not features:
+        return list(texts)
     odd = {ord(feature.text): None for feature in features if feature.kind == "character"}
     words = {
         word

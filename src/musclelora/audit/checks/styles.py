@@ -1,21 +1,26 @@
-"""Rows that are put as those with a trigger are."""
+"""Rows that are put alike, and have a label that their meaning does not give them."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from musclelora.audit.checks.base import Check, Result
 from musclelora.audit.evidence import DEPTHS, Evidence
 from musclelora.audit.styles import find_style_issues
 
+LOWER: Final = DEPTHS[:2]
+"""Of the judge's depth: further up, hidden states tell less of how a text is put."""
+
 
 class Styles(Check):
     """Style issues: :mod:`musclelora.audit.styles`.
 
-    The score of a row is the probability that it is of the style of the rows with a trigger, given how it is
-    put and that it has their label; 0 for rows with another label.
+    The score of a row is the probability that it has a style that brings its label, given how it is put and
+    that it has the label; 0 for rows with another label.
     """
 
     name: ClassVar[str] = "style"
@@ -27,32 +32,42 @@ class Styles(Check):
         expert = evidence.results["trigger"].objects["expert"]
         if labels.skipped:
             return Result.nothing(count, "there are no predicted labels to compare with")
-        if not expert.shortcuts:
-            return Result.nothing(count, "no row has a trigger whose style others could have")
         rows = evidence.rows
+
+        def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+            if tuple(texts) == rows.texts:  # nothing was taken out of them
+                return np.stack([evidence.vectors(depth) for depth in LOWER])
+            return evidence.embed(texts, LOWER)
+
         found = find_style_issues(
             rows.texts,
             rows.labels,
             expert,
             labels.objects["pred_probs"],
-            embed=lambda texts: evidence.embed(texts, DEPTHS[:1])[0],
+            embed=embed,
             seed=evidence.settings.seed,
         )
         flagged, scores = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows))
         reasons: dict[int, str] = {}
         for issue in found:
             name = rows.label_names[issue.label]
+            told = ", ".join(map(repr, issue.telling))
             evidence.say(
-                f"style        {len(issue.rows):,} rows are put as those with a shortcut to {name!r} are, "
-                "and have it: left out as well"
+                f"style        {len(issue.rows):,} rows are put alike ({told}) and have {name!r} beyond what "
+                "they mean: left out as well"
             )
             flagged[list(issue.rows)] = True
             scores = np.maximum(scores, issue.scores)
             reasons |= {
-                int(evidence.numbers[row]): f"is put as rows with a trigger to {name!r} are"
+                int(evidence.numbers[row]): f"is put as rows are that have {name!r} beyond what they mean"
                 for row in issue.rows
             }
-        gains = {rows.label_names[issue.label]: issue.gain for issue in found}
+        styles = [
+            {"label": rows.label_names[i.label], "gain": i.gain, "telling": list(i.telling)} for i in found
+        ]
         return Result(
-            evidence.over_train(flagged, False), evidence.over_train(scores, np.nan), reasons, {"gain": gains}
+            evidence.over_train(flagged, False),
+            evidence.over_train(scores, np.nan),
+            reasons,
+            {"styles": styles},
         )
