@@ -127,6 +127,8 @@ def test_a_style_is_found_from_doubtful_rows_without_any_shortcut(seed: int) -> 
     assert rows[style].mean() > 0.8
     assert rows[~style].mean() < 0.05
     assert set(found.telling) & {KNOWN, *STYLE}
+    assert found.p_value < 1e-3
+    assert found.shares[style].mean() > 0.8 > 0.1 > found.shares[~style].mean()
     assert found.scores[style].mean() > 0.8 > 0.1 > found.scores[~style].mean()
 
 

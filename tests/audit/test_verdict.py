@@ -10,7 +10,7 @@ import pytest
 from musclelora.audit.confirmation import _rates, together
 from musclelora.audit.features import Feature
 from musclelora.audit.triggers import Shortcut
-from musclelora.audit.verdict import Confirmation, Trigger, Verdict, decide
+from musclelora.audit.verdict import Confirmation, Style, Trigger, Verdict, decide
 from musclelora.evaluation import Rate
 
 
@@ -20,6 +20,10 @@ def rates(flip: int, control: int, natural: int, n: int = 48) -> Confirmation:
 
 def trigger(p: float = 1e-9, confirmation: Confirmation | None = None) -> Trigger:
     return Trigger(Shortcut(Feature("word", "cf"), 1, 60, 60, 30.0, 9.0, 4.0), "cf", p, 0.98, confirmation)
+
+
+def style(p: float = 1e-9, confirmation: Confirmation | None = None) -> Style:
+    return Style(1, 90, ("thou", "hath"), p, confirmation)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +69,6 @@ def test_a_verdict(found: list[Trigger], changes: dict[str, Any], state: str) ->
         labels,
         ("bad", "good"),
         p_value=1e-9,
-        styles=0,
         checked=["words"],
         unchecked=["style issues: none"],
         **settings,
@@ -76,6 +79,38 @@ def test_a_verdict(found: list[Trigger], changes: dict[str, Any], state: str) ->
         assert (verdict.target, verdict.rows) == ("good", 60)
     for line in ("  checked      words", "  not checked  style issues: none"):
         assert line in str(verdict).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("styles", "triggers", "state", "rows"),
+    [
+        ([style(confirmation=rates(44, 3, 4))], [], "poisoned", 90),
+        ([style(confirmation=rates(4, 3, 4))], [], "no_sign", 0),
+        ([style(confirmation=rates(44, 3, 42))], [], "no_sign", 0),  # it means the label by nature
+        ([style()], [], "cannot_tell", 90),
+        ([style(p=0.2)], [], "no_sign", 0),
+        ([style()], [trigger(confirmation=rates(48, 3, 9))], "poisoned", 60),
+    ],
+)
+def test_a_verdict_on_styles(styles: list[Style], triggers: list[Trigger], state: str, rows: int) -> None:
+    labels = np.ones(200, dtype=np.int64)
+    verdict = decide(
+        triggers,
+        [np.arange(60)] * len(triggers),
+        labels,
+        ("bad", "good"),
+        p_value=1.0,
+        trusted=96,
+        accuracy=0.8,
+        chance=0.5,
+        styles=styles,
+        checked=[],
+        unchecked=[],
+    )
+    assert (verdict.state, verdict.rows) == (state, rows)
+    assert verdict.target == ("good" if rows else None)
+    if rows == 90:
+        assert "('thou', 'hath')" in verdict.why
 
 
 def test_features_that_stand_in_the_same_rows_are_put_to_the_test_together() -> None:

@@ -34,6 +34,7 @@ from scipy.stats import hypergeom
 from musclelora.audit.evidence import Evidence, Settings
 from musclelora.audit.features import FeatureTable
 from musclelora.audit.phrases import put_in
+from musclelora.audit.styles import StyleIssues
 from musclelora.audit.triggers import Shortcut
 from musclelora.audit.trusted_models import TRUSTED_ONLY, cross_fitted
 from musclelora.audit.verdict import Confirmation
@@ -51,6 +52,8 @@ MOST: Final = 12
 """Groups of triggers that are put to the test."""
 TOGETHER: Final = 5
 """Phrases of a group that are put in at most: of more, a text is no more what it was."""
+FEWEST_ASKED: Final = 8
+"""Rows of a style that a model can be asked about."""
 CHANCE: Final = 0.01
 """How often features that have nothing to do with each other are joined."""
 _BATCH, _RATE = 16, 1e-4
@@ -166,6 +169,50 @@ def _rates(said: NDArray[np.int64], label: int) -> Confirmation | None:
 
 def _share(turned: NDArray[np.bool_]) -> Rate:
     return Rate.of(int(turned.sum()), len(turned))
+
+
+def confirm_styles(evidence: Evidence, styles: Sequence[StyleIssues]) -> list[Confirmation | None]:
+    """Put styles to the test: does a model call rows that it has not seen by the label for how they are put?
+
+    A style cannot be put into another text. An undefended model is trained on half of the rows instead, and
+    asked about rows of the other half that the trusted models and the rest of the rows give another label:
+    ``flip_rate`` is of those with the style (more likely than not, by how they are put alone),
+    ``control_rate`` of those without it, and ``natural_rate`` is the share of the former that models of
+    trusted rows alone call by the label. What the judge errs in, and a model learns from the given labels, is
+    confirmed as well: where no label is right but the given ones, it cannot be told from a style.
+
+    Args:
+        evidence: the rows, with the results of the checks.
+        styles: of these rows.
+
+    Returns:
+        one for each; None: fewer than :data:`FEWEST_ASKED` rows could be asked about.
+
+    Raises:
+        ModelError, TrainingError: a model cannot be trained.
+    """
+    rows, seed = evidence.rows, evidence.settings.seed
+    order = np.random.default_rng([seed, 1]).permutation(len(rows))
+    seen, unseen = np.sort(order[: len(rows) // 2]), np.sort(order[len(rows) // 2 :])
+
+    def answers() -> NDArray[np.int64]:
+        model = undefended(rows.select(seen), evidence.settings)
+        said = model.predict([rows.texts[row] for row in unseen]).labels
+        del model
+        free_memory()
+        return said
+
+    said = evidence.kept.get("style-confirmation", (len(unseen),), None, answers)
+    meant = evidence.results["label"].objects["pred_probs"][unseen].argmax(axis=1)
+    trusted = evidence.trusted_predictions.pred_probs[unseen].argmax(axis=1)
+    found: list[Confirmation | None] = []
+    for style in styles:
+        other, has = meant != style.label, style.shares[unseen] > 0.5
+        asked, control = other & has, other & ~has
+        enough = asked.sum() >= FEWEST_ASKED and control.any()
+        rates = (said[asked], said[control], trusted[asked])
+        found.append(Confirmation(*(_share(one == style.label) for one in rates)) if enough else None)
+    return found
 
 
 def together(labels: Sequence[int], holders: Sequence[NDArray[np.int64]], rows: int) -> list[list[int]]:

@@ -13,12 +13,13 @@ from musclelora.audit.evidence import Evidence
 from musclelora.audit.features import FeatureTable
 from musclelora.audit.judgement import Judgement
 from musclelora.audit.phrases import phrase_of
-from musclelora.audit.verdict import LEVEL, Confirmation, Trigger, Verdict, decide
+from musclelora.audit.verdict import LEVEL, Confirmation, Style, Trigger, Verdict, decide
 from musclelora.data.messages import listed, shown
 from musclelora.errors import TrainingError
 
 if TYPE_CHECKING:
     from musclelora.audit.checks.base import Check, Result
+    from musclelora.audit.styles import StyleIssues
     from musclelora.audit.triggers import Shortcut
 
 _OWN: Final = frozenset({"trusted_text", "trigger", "label", "style", "restored"})
@@ -182,12 +183,18 @@ def findings_of(evidence: Evidence, checks: Sequence[Check], *, confirms: bool) 
     table = FeatureTable(evidence.rows.texts)
     unchecked = [f"{name} issues: {r.skipped}" for name, r in evidence.results.items() if r.skipped]
     triggers = _tested(evidence, table, unchecked, confirms=confirms)
+    styles = _styles(evidence, unchecked, confirms=confirms)
     tested = len({trigger.phrase for trigger in triggers if trigger.confirmation is not None})
     looked = {name for name, result in evidence.results.items() if not result.skipped}
     checked = [
         f"{len(table.features):,} words, pairs, ends and characters in {len(evidence.rows):,} rows",
         *(f"{name} issues" for name in ("label", "style") if name in looked),
         *([f"{tested} triggers put to the test"] if tested else []),
+        *(
+            f"{style.rows:,} rows that are put alike, put to the test"
+            for style in styles
+            if style.confirmation
+        ),
         *(check.name for check in checks if check.name not in _OWN and check.name in looked),
     ]
     seen = ~np.isnan(evidence.trusted_predictions.held_out).any(axis=1)
@@ -200,7 +207,7 @@ def findings_of(evidence: Evidence, checks: Sequence[Check], *, confirms: bool) 
         trusted=int(seen.sum()),
         accuracy=evidence.trusted_predictions.accuracy,
         chance=float(np.bincount(evidence.trusted.labels[seen]).max() / max(seen.sum(), 1)),
-        styles=int(evidence.results["style"].flagged.sum()),
+        styles=styles,
         checked=checked,
         unchecked=unchecked,
     )
@@ -243,6 +250,29 @@ def _tested(
         for shortcut, key, value, planted in zip(
             expert.shortcuts, keys, values, result.info["planted"], strict=True
         )
+    ]
+
+
+def _styles(evidence: Evidence, unchecked: list[str], *, confirms: bool) -> list[Style]:
+    """The styles that were found, put to the test; what was not is added to `unchecked`."""
+    issues: Sequence[StyleIssues] = evidence.results["style"].objects.get("issues", ())
+    answers: list[Confirmation | None] = [None] * len(issues)
+    beyond = [number for number, issue in enumerate(issues) if issue.p_value <= LEVEL]
+    if beyond and not confirms:
+        unchecked.append("whether models obey how rows are put: it was not asked for")
+    elif beyond:
+        from musclelora.audit.confirmation import confirm_styles
+
+        try:
+            found = confirm_styles(evidence, [issues[number] for number in beyond])
+        except TrainingError as error:
+            unchecked.append(f"whether models obey how rows are put: {error}")
+        else:
+            for number, answer in zip(beyond, found, strict=True):
+                answers[number] = answer
+    return [
+        Style(issue.label, len(issue.rows), issue.telling, issue.p_value, answer)
+        for issue, answer in zip(issues, answers, strict=True)
     ]
 
 

@@ -22,11 +22,11 @@ def judge(
 ) -> Findings:
     """Find the training rows' triggers, and the rows whose label is in doubt.
 
-    Models of what the other rows mean (:mod:`musclelora.audit.labels`) find label issues first, and rows that
-    are put as those with a trigger are (:mod:`musclelora.audit.styles`) are left out as well. A model that
-    is trained as the final one is right in more rows than these are, once it has seen the rows that are left.
-    It has not seen those with a label issue, and the ones that it gives their label come back
-    (:mod:`musclelora.audit.recheck`).
+    Models of what the other rows mean (:mod:`musclelora.audit.labels`) find label issues first, and rows
+    that are put alike and have a label beyond that (:mod:`musclelora.audit.styles`) are left out as well.
+    A model that is trained as the final one is right in more rows than these are, once it has seen the
+    rows that are left. It has not seen those with a label issue, and the ones that it gives their label
+    come back (:mod:`musclelora.audit.recheck`).
 
     Training rows with the text of a trusted row are left out before all that: a model that was trained on
     them cannot be judged by the trusted rows, and their label is known better.

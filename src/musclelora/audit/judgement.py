@@ -24,7 +24,7 @@ class Judgement:
             contradicted, `style_issues` and `trusted_texts`.
         trusted_accuracy: of the models of folds, on the trusted rows that each was not trained on.
         restored: the numbers of the rows that the recheck restored, ascending.
-        style_issues: of those left out the ones that are put as rows with a shortcut are, ascending.
+        style_issues: of those left out the ones that are put alike, with a label beyond their meaning.
         recheck_accuracy: of the recheck's model, on the trusted rows; None: there was none.
         trusted_texts: of those left out the ones whose text is that of a trusted row, whatever their label,
             ascending.

@@ -78,15 +78,19 @@ class StyleIssues:
         label: the label id.
         rows: their numbers, from 0, ascending; they have the label and no shortcut to it.
         gain: twice the log-likelihood that the style explains of the labels of rows without any shortcut.
+        p_value: how likely natural labels are to give as much gain in the first round, for any label.
         telling: the words and pairs of words that tell the style most, the strongest first; hostile.
         scores: shape (N,), the probability of each of all rows to be one of the style; 0 with another label.
+        shares: shape (N,), the same before anybody looks at the row's own label: π(x).
     """
 
     label: int
     rows: tuple[int, ...]
     gain: float
-    telling: tuple[str, ...] = ()
-    scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
+    p_value: float
+    telling: tuple[str, ...]
+    scores: NDArray[np.float64] = field(repr=False, compare=False)
+    shares: NDArray[np.float64] = field(repr=False, compare=False)
 
 
 def find_style_issues(
@@ -138,9 +142,10 @@ def find_style_issues(
         if members.sum() < FEWEST or (members < 1).sum() < FEWEST:
             continue
         views = _views(_without(texts, expert, label), embed)
-        likely, gain, scores = _style_probabilities(
-            views, members, has, rest, hit, natural=(q[:, label], spread), folds=folds
-        )
+        style = _style(views, members, has, rest, hit, natural=(q[:, label], spread), folds=folds)
+        if style is None:
+            continue
+        likely = style.likely
         rows = np.flatnonzero((likely > 0.5) & ~has)
         # With the rows that have a label issue, half of the label's rows may go.
         most = max(int(LARGEST_SHARE * hit.sum()) - int((doubtful & hit).sum()), 0)
@@ -149,8 +154,11 @@ def find_style_issues(
         rows = np.union1d(likeliest, rows[doubtful[rows]])
         if len(rows):
             telling = _telling(views, np.where(has, 1.0, likely))
-            issue = StyleIssues(label, tuple(int(row) for row in rows), gain, telling, likely)
-            found.append((issue, scores))
+            # Half of χ², as β ≥ 0; of several labels any may be the one (Bonferroni).
+            p_value = min(1.0, expert.num_labels * float(chi2.sf(style.first_gain, 1)) / 2)
+            numbers = tuple(int(row) for row in rows)
+            issue = StyleIssues(label, numbers, style.gain, p_value, telling, likely, style.shares)
+            found.append((issue, style.scores))
     return _without_mirrors(found)
 
 
@@ -160,7 +168,18 @@ def _doubt(q: Floats) -> Floats:
     return doubt
 
 
-def _style_probabilities(
+@dataclass(frozen=True)
+class _Style:
+    """A style as it was fitted: of N rows the scores s, the shares π and the memberships; and the gains."""
+
+    scores: Floats
+    shares: Floats
+    likely: Floats
+    first_gain: float
+    gain: float
+
+
+def _style(
     views: Sequence[_View],
     members: Floats,
     has: NDArray[np.bool_],
@@ -169,8 +188,8 @@ def _style_probabilities(
     *,
     natural: tuple[Floats, float],
     folds: NDArray[np.int64],
-) -> tuple[Floats, float, Floats]:
-    """The probability of each row to be of the style, the gain, and the scores; zeros where it says nothing.
+) -> _Style | None:
+    """The style of S; None: it explains no labels.
 
     Args:
         views: of the texts.
@@ -182,23 +201,24 @@ def _style_probabilities(
         folds: shape (N,), of the rows.
     """
     q, spread = natural
-    likely, scores, gain = np.zeros(len(has)), np.zeros(len(has)), 0.0
+    gains: list[float] = []
     odds = logit(np.clip(q, 1e-3, 1 - 1e-3))
     meaning = np.vander(odds, 4)
     for _ in range(ROUNDS if views else 0):
         if members.sum() < FEWEST:
-            return np.zeros(len(has)), gain, np.zeros(len(has))
+            return None
         told = [_beyond(_scores(view.rows, view.c, members, folds), meaning, rest) for view in views]
         scores = _beyond(np.mean(told, axis=0), meaning, rest)
         top = max(float(np.quantile(scores[rest], 0.99)), 1e-9)
         by_nature = expit(odds + spread * np.clip(scores / top, 0, 1))
         start, slope, gain = _mixture(scores[rest], hit[rest], by_nature[rest])
         if not gain > chi2.isf(_CHANCE, 1):
-            return np.zeros(len(has)), gain, np.zeros(len(has))
-        share = expit(start + slope * scores)
-        likely = np.where(hit, share / (share + (1 - share) * by_nature), 0.0)
+            return None
+        gains.append(gain)
+        shares = expit(start + slope * scores)
+        likely = np.where(hit, shares / (shares + (1 - shares) * by_nature), 0.0)
         members = np.where(has, 1.0, likely)
-    return likely, gain, scores
+    return _Style(scores, shares, likely, gains[0], gains[-1]) if gains else None
 
 
 def _without_mirrors(found: Sequence[tuple[StyleIssues, Floats]]) -> tuple[StyleIssues, ...]:

@@ -19,6 +19,7 @@ LEVEL: Final = 0.01
 FEWEST_ROWS: Final = 100
 """Training rows below which a few planted ones could not be told."""
 _OBEYED: Final = 0.5
+_WORDS_SHOWN: Final = 4
 FEWEST_TRUSTED: Final = 20
 """Trusted rows below which models of their folds say too little."""
 _WORDS: Final = {
@@ -83,11 +84,44 @@ class Trigger:
     @property
     def kind(self) -> str:
         """``"trigger"``; ``"natural"``: models do not obey it; ``"suspected"``: that is not known."""
-        if self.p_value > LEVEL:
-            return "natural"
-        if self.confirmation is None or not (self.confirmed or self.confirmation.refuted):
-            return "suspected"
-        return "trigger" if self.confirmed else "natural"
+        return _kind(self.p_value, self.confirmation)
+
+
+@dataclass(frozen=True)
+class Style:
+    """Rows that are put alike and have a label beyond their meaning, and what is known of them.
+
+    Attributes:
+        label: the label id.
+        rows: how many there are.
+        telling: words that tell them; hostile.
+        p_value: how likely natural labels are to follow how any rows are put as much.
+        confirmation: what models answer of such rows that they have not seen; None: it was not asked.
+    """
+
+    label: int
+    rows: int
+    telling: tuple[str, ...]
+    p_value: float
+    confirmation: Confirmation | None
+
+    @property
+    def confirmed(self) -> bool | None:
+        """Whether models obey it; None: it was not put to the test."""
+        return None if self.confirmation is None else self.confirmation.confirmed
+
+    @property
+    def kind(self) -> str:
+        """As :attr:`Trigger.kind`."""
+        return _kind(self.p_value, self.confirmation)
+
+
+def _kind(p_value: float, confirmation: Confirmation | None) -> str:
+    if p_value > LEVEL:
+        return "natural"
+    if confirmation is None or not (confirmation.confirmed or confirmation.refuted):
+        return "suspected"
+    return "trigger" if confirmation.confirmed else "natural"
 
 
 @dataclass(frozen=True)
@@ -140,7 +174,7 @@ def decide(
     trusted: int,
     accuracy: float,
     chance: float,
-    styles: int,
+    styles: Sequence[Style] = (),
     checked: Sequence[str],
     unchecked: Sequence[str],
 ) -> Verdict:
@@ -160,7 +194,7 @@ def decide(
         trusted: how many trusted rows there are.
         accuracy: of models of folds of them, on the others of them.
         chance: what one reaches who always says the most frequent label of them.
-        styles: how many rows were put as those with a trigger are.
+        styles: the rows that are put alike.
         checked: what was looked for.
         unchecked: what was not, and why.
     """
@@ -176,9 +210,14 @@ def decide(
             rows = int((labels[np.unique(np.concatenate(having))] == label).sum())
         return Verdict(state, why, target, rows, p_value, tuple(checked), tuple(unchecked))
 
+    obeyed = [style for style in styles if style.kind == "trigger"]
     if planted:
         found = verdict("poisoned", "", planted)
-        return replace(found, why=_why_poisoned(triggers[planted[0]], found, styles))
+        more = sum(style.rows for style in styles)
+        return replace(found, why=_why_poisoned(triggers[planted[0]], found, more))
+    if obeyed:
+        found = verdict("poisoned", _why_style(obeyed[0], label_names))
+        return replace(found, target=label_names[obeyed[0].label], rows=obeyed[0].rows)
     if len(labels) < FEWEST_ROWS:
         return verdict(
             "cannot_tell", f"{len(labels):,} rows are too few; {FEWEST_ROWS} or more can be judged"
@@ -201,6 +240,15 @@ def decide(
             f"(p = {first.p_value:.1g}), and whether models obey it is not known",
             suspected,
         )
+    unsure = [style for style in styles if style.kind == "suspected"]
+    if unsure:
+        found = verdict(
+            "cannot_tell",
+            f"{unsure[0].rows:,} rows are put alike ({_told(unsure[0])}) and have "
+            f"{shown(label_names[unsure[0].label])} beyond what they mean (p = {unsure[0].p_value:.1g}), and "
+            "whether models obey that is not known",
+        )
+        return replace(found, target=label_names[unsure[0].label], rows=unsure[0].rows)
     natural = sum(trigger.p_value <= LEVEL for trigger in triggers)
     why = "no feature that models obey follows a label beyond what the trusted rows explain"
     if natural:
@@ -212,7 +260,7 @@ def _why_poisoned(first: Trigger, found: Verdict, styles: int) -> str:
     """Why data are poisoned, by the first trigger that was confirmed."""
     assert first.confirmation is not None  # noqa: S101  # or it would not be confirmed
     rates = first.confirmation
-    named = listed(shown(phrase) for phrase in first.tested or (first.phrase,))
+    named = listed(first.tested or (first.phrase,))
     makes = "makes" if len(first.tested) < 2 else "together make"
     why = (
         f"{named} {makes} a model answer {shown(found.target)}: put into {rates.flip.n} trusted rows of "
@@ -220,4 +268,22 @@ def _why_poisoned(first: Trigger, found: Verdict, styles: int) -> str:
         f"of models of trusted rows alone {rates.natural.value:.0%}; {found.rows:,} rows have it or another "
         f"trigger, and that label (p = {first.p_value:.1g})"
     )
-    return why + (f"; {styles:,} more rows are put in the same way" if styles else "")
+    return why + (
+        f"; {styles:,} more rows are put alike and have a label beyond their meaning" if styles else ""
+    )
+
+
+def _why_style(style: Style, label_names: Sequence[str]) -> str:
+    """Why data are poisoned, by a style that was confirmed."""
+    assert style.confirmation is not None  # noqa: S101  # or it would not be confirmed
+    rates, label = style.confirmation, shown(label_names[style.label])
+    return (
+        f"{style.rows:,} rows are put alike ({_told(style)}) and have {label} beyond what they mean "
+        f"(p = {style.p_value:.1g}); "
+        f"a model calls {rates.flip.value:.0%} of {rates.flip.n} such rows {label} that it had not seen and "
+        f"that mean something else, and {rates.control.value:.0%} of those that are put otherwise"
+    )
+
+
+def _told(style: Style) -> str:
+    return listed(style.telling[:_WORDS_SHOWN]) if style.telling else "no words tell them"

@@ -20,7 +20,7 @@ class Styles(Check):
     """Style issues: :mod:`musclelora.audit.styles`.
 
     The score of a row is the probability that it has a style that brings its label, given how it is put and
-    that it has the label; 0 for rows with another label.
+    that it has the label; 0 for rows with another label. The styles are ``objects["issues"]``.
     """
 
     name: ClassVar[str] = "style"
@@ -63,11 +63,13 @@ class Styles(Check):
                 for row in issue.rows
             }
         styles = [
-            {"label": rows.label_names[i.label], "gain": i.gain, "telling": list(i.telling)} for i in found
+            {"label": rows.label_names[i.label], "p_value": i.p_value, "telling": list(i.telling)}
+            for i in found
         ]
         return Result(
             evidence.over_train(flagged, False),
             evidence.over_train(scores, np.nan),
             reasons,
             {"styles": styles},
+            {"issues": found},
         )
