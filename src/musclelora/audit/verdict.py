@@ -213,19 +213,12 @@ def decide(
     obeyed = [style for style in styles if style.kind == "trigger"]
     if planted:
         found = verdict("poisoned", "", planted)
-        more = sum(style.rows for style in styles)
-        return replace(found, why=_why_poisoned(triggers[planted[0]], found, more))
+        return replace(found, why=_why_poisoned(triggers[planted[0]], found, sum(s.rows for s in styles)))
     if obeyed:
         found = verdict("poisoned", _why_style(obeyed[0], label_names))
         return replace(found, target=label_names[obeyed[0].label], rows=obeyed[0].rows)
-    if len(labels) < FEWEST_ROWS:
-        return verdict(
-            "cannot_tell", f"{len(labels):,} rows are too few; {FEWEST_ROWS} or more can be judged"
-        )
-    if trusted < FEWEST_TRUSTED:
-        return verdict(
-            "cannot_tell", f"{trusted:,} trusted rows are too few; {FEWEST_TRUSTED} or more can judge"
-        )
+    if len(labels) < FEWEST_ROWS or trusted < FEWEST_TRUSTED:
+        return verdict("cannot_tell", _too_few(len(labels), trusted))
     if accuracy < chance + np.sqrt(chance * (1 - chance) / trusted):
         return verdict(
             "cannot_tell",
@@ -242,18 +235,19 @@ def decide(
         )
     unsure = [style for style in styles if style.kind == "suspected"]
     if unsure:
-        found = verdict(
-            "cannot_tell",
-            f"{unsure[0].rows:,} rows are put alike ({_told(unsure[0])}) and have "
-            f"{shown(label_names[unsure[0].label])} beyond what they mean (p = {unsure[0].p_value:.1g}), and "
-            "whether models obey that is not known",
-        )
+        found = verdict("cannot_tell", _why_unsure(unsure[0], label_names))
         return replace(found, target=label_names[unsure[0].label], rows=unsure[0].rows)
     natural = sum(trigger.p_value <= LEVEL for trigger in triggers)
     why = "no feature that models obey follows a label beyond what the trusted rows explain"
     if natural:
         why += f"; {natural} that do are natural: models do not obey them"
     return verdict("no_sign", why)
+
+
+def _too_few(rows: int, trusted: int) -> str:
+    if rows < FEWEST_ROWS:
+        return f"{rows:,} rows are too few; {FEWEST_ROWS} or more can be judged"
+    return f"{trusted:,} trusted rows are too few; {FEWEST_TRUSTED} or more can judge"
 
 
 def _why_poisoned(first: Trigger, found: Verdict, styles: int) -> str:
@@ -282,6 +276,14 @@ def _why_style(style: Style, label_names: Sequence[str]) -> str:
         f"(p = {style.p_value:.1g}); "
         f"a model calls {rates.flip.value:.0%} of {rates.flip.n} such rows {label} that it had not seen and "
         f"that mean something else, and {rates.control.value:.0%} of those that are put otherwise"
+    )
+
+
+def _why_unsure(style: Style, label_names: Sequence[str]) -> str:
+    """Why it cannot be told, by a style of which it is not known whether models obey it."""
+    return (
+        f"{style.rows:,} rows are put alike ({_told(style)}) and have {shown(label_names[style.label])} "
+        f"beyond what they mean (p = {style.p_value:.1g}), and whether models obey that is not known"
     )
 
 
