@@ -112,6 +112,8 @@ def _judged(plan: Plan, place: RunFolder, trusted: Table, *, resume: bool, say: 
         "audit        see each row and why: musclelora audit; decide on rows: --decisions, then train --audit"
     )
     judgement = findings.judgement()
+    if process_count() > 1:  # rounding may differ between devices, and trials take their steps together
+        judgement = Judgement.from_dict(on_first(judgement.to_dict))
     on_first(lambda: place.keep_judgement(settings, judgement.to_dict()))
     return judgement
 
