@@ -56,8 +56,29 @@ class Confirmation:
         )
 
 
+class _Tested:
+    """What labels follow, and what is known of it: its p-value, and whether models obey it."""
+
+    p_value: float
+    confirmation: Confirmation | None
+
+    @property
+    def confirmed(self) -> bool | None:
+        """Whether models obey it; None: it was not put to the test."""
+        return None if self.confirmation is None else self.confirmation.confirmed
+
+    @property
+    def kind(self) -> str:
+        """``"trigger"``; ``"natural"``: models do not obey it; ``"suspected"``: that is not known."""
+        if self.p_value > LEVEL:
+            return "natural"
+        if self.confirmation is None or not (self.confirmed or self.confirmation.refuted):
+            return "suspected"
+        return "trigger" if self.confirmed else "natural"
+
+
 @dataclass(frozen=True)
-class Trigger:
+class Trigger(_Tested):
     """A feature that labels follow, and what is known of it.
 
     Attributes:
@@ -76,19 +97,9 @@ class Trigger:
     confirmation: Confirmation | None
     tested: tuple[str, ...] = ()
 
-    @property
-    def confirmed(self) -> bool | None:
-        """Whether models obey it; None: it was not put to the test."""
-        return None if self.confirmation is None else self.confirmation.confirmed
-
-    @property
-    def kind(self) -> str:
-        """``"trigger"``; ``"natural"``: models do not obey it; ``"suspected"``: that is not known."""
-        return _kind(self.p_value, self.confirmation)
-
 
 @dataclass(frozen=True)
-class Style:
+class Style(_Tested):
     """Rows that are put alike and have a label beyond their meaning, and what is known of them.
 
     Attributes:
@@ -104,24 +115,6 @@ class Style:
     telling: tuple[str, ...]
     p_value: float
     confirmation: Confirmation | None
-
-    @property
-    def confirmed(self) -> bool | None:
-        """Whether models obey it; None: it was not put to the test."""
-        return None if self.confirmation is None else self.confirmation.confirmed
-
-    @property
-    def kind(self) -> str:
-        """As :attr:`Trigger.kind`."""
-        return _kind(self.p_value, self.confirmation)
-
-
-def _kind(p_value: float, confirmation: Confirmation | None) -> str:
-    if p_value > LEVEL:
-        return "natural"
-    if confirmation is None or not (confirmation.confirmed or confirmation.refuted):
-        return "suspected"
-    return "trigger" if confirmation.confirmed else "natural"
 
 
 @dataclass(frozen=True)
