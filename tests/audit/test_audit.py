@@ -18,8 +18,11 @@ from musclelora.audit import Decision, read_audit
 from musclelora.audit.confirmation import undefended
 from musclelora.audit.folder import AUDIT
 from musclelora.audit.schema import AuditState
+from musclelora.audit.verdict import Confirmation, Style
+from musclelora.cli.audit import show
 from musclelora.data.table import Table
 from musclelora.errors import DataError, OutputError, UsageError
+from musclelora.evaluation.metrics import Rate
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "audit.schema.json"
 ARGUMENTS = {"use_cpu": True, "max_length": 16}
@@ -132,6 +135,33 @@ def test_an_audit_is_read_back_as_it_was_saved(audit: Audit, tmp_path: Path) -> 
     assert back.explain(0) == audit.explain(0)
     assert len(pd.read_csv(tmp_path / "audit" / "issues.csv")) == 120
     assert len(pd.read_csv(tmp_path / "audit" / "cleaned.csv")) == len(audit.clean())
+
+
+def test_a_style_is_shown_and_saved(audit: Audit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rates = Confirmation(Rate.of(18, 20), Rate.of(1, 20), Rate.of(2, 20))
+    tested = Style(1, 15, ("\x1b[31m", "[bold]no"), 1e-9, rates, (3, 4, 5), (7, 8, 9))
+    before = audit._findings.styles
+    try:
+        audit._findings.styles = (tested, Style(0, 4, (), 0.5, None))
+        audit.save(tmp_path / "audit")
+        show(audit)
+        styles = audit.styles
+    finally:
+        audit._findings.styles = before
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert (
+        "15 rows with good, told by \\x1b[31m, [bold]no; p 1e-09, flips 90% (others 5%), trigger" in printed
+    )
+    assert f"such as    row 3: {audit.train.texts[3]}" in printed
+    assert f"unlike     row 7: {audit.train.texts[7]}" in printed
+    assert styles["label"].tolist() == [audit.train.label_names[1], audit.train.label_names[0]]
+    assert styles["what"].tolist() == ["trigger", "natural"]
+    assert styles["flip_rate"][0] == 0.9
+    assert styles["flip_rate_low"][0] == rates.flip.low
+    back = Audit.load(tmp_path / "audit").styles
+    pd.testing.assert_frame_equal(back, styles, check_dtype=False)
+    assert len(pd.read_csv(tmp_path / "audit" / "styles.csv")) == 2
 
 
 def test_a_label_that_a_person_keeps_is_kept_in_the_folder(audit: Audit, tmp_path: Path) -> None:

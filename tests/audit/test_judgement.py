@@ -16,9 +16,10 @@ from musclelora.adapter.presets import PRESETS
 from musclelora.audit.evidence import Settings
 from musclelora.audit.features import Feature
 from musclelora.audit.judge import judge
-from musclelora.audit.judgement import Judgement
+from musclelora.audit.judgement import Judgement, StyleOffsets, style_offsets
 from musclelora.audit.recheck import recheck_settings
-from musclelora.audit.triggers import Shortcut
+from musclelora.audit.styles import StyleIssues
+from musclelora.audit.triggers import Shortcut, ShortcutExpert
 from musclelora.data import bbc_news
 from musclelora.data.splits import stratified_split
 from musclelora.data.table import Table
@@ -104,6 +105,25 @@ def test_rows_like_those_with_a_shortcut_stay_out(rows: Table, tiny_model: Path)
     assert Judgement.from_dict(found.to_dict()) == found
     older = {name: value for name, value in found.to_dict().items() if name != "style_issues"}
     assert Judgement.from_dict(older) == replace(found, style_issues=())
+
+
+def test_a_style_is_taken_out_of_the_loss_of_the_rows_that_are_kept() -> None:
+    texts = ("plain a", "cue b", "plain c", "cue d", "plain e")
+    rows = Table(texts, np.array([0, 1, 0, 1, 1]), ("0", "1"), source="rows")
+    expert = ShortcutExpert((Shortcut(Feature("word", "cue"), 1, 2, 2, 1.0, 4.0, 2.5),), 2, 0.1, 3.0, 9)
+    log_odds = np.array([0.0, 1.23456, 0.002, 4.0, 0.5])
+    issue = StyleIssues(1, (), 50.0, 1e-9, (), log_odds, log_odds, log_odds)
+    said = style_offsets([issue], np.arange(5), but=[4])
+    assert said == (StyleOffsets(1, (1, 3), (1.235, 4.0)),)
+    found = Judgement(expert, (0,), 0.9, style_offsets=said)
+    kept, offsets = found.apply(rows)
+    assert kept.texts == texts[1:]
+    np.testing.assert_allclose(offsets, [[0, 2.5], [0, 0], [0, 4.0], [0, 0]])  # the larger of both
+    assert Judgement.from_dict(found.to_dict()) == found
+    assert found.misfit(rows) is None
+    assert "row 3" in str(found.misfit(rows.select(np.arange(3))))
+    other = replace(found, style_offsets=(StyleOffsets(2, (0,), (1.0,)),))
+    assert "a style of the label 2" in str(other.misfit(rows))
 
 
 WEAK = ("ack", "ail", "ark", "eel", "end", "ick", "ind", "oll", "ook", "urn")

@@ -31,7 +31,7 @@ def test_rows_of_the_style_are_compared_with_others_of_their_meaning(tiny_model:
     evidence.results["label"] = Result(nobody, np.full(160, 0.5), objects={"pred_probs": probs})
 
     def of(shares: np.ndarray) -> StyleIssues:
-        return StyleIssues(1, (), 50.0, 1e-9, (), shares, shares)
+        return StyleIssues(1, (), 50.0, 1e-9, (), shares, shares, shares)
 
     found, none = confirm_styles(evidence, [of(styled.astype(float)), of(np.zeros(160))])
     assert none is None

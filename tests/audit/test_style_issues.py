@@ -11,7 +11,7 @@ from scipy.special import expit, softmax
 
 from musclelora.audit.features import Feature
 from musclelora.audit.labels import label_issues
-from musclelora.audit.styles import _beyond, _mixture, _scores, _without, find_style_issues
+from musclelora.audit.styles import _beyond, _mixture, _scores, _without, find_style_issues, offset_of
 from musclelora.audit.triggers import Shortcut, ShortcutExpert, with_the_label_counts
 from musclelora.errors import DataError, UsageError
 
@@ -245,3 +245,23 @@ def test_shapes_that_do_not_agree_are_told() -> None:
         find_style_issues(texts[1:], labels, expert(), pred_probs, seed=0)
     with pytest.raises(DataError, match="not finite"):
         find_style_issues(texts, labels, expert(), np.full((20, 2), np.nan), seed=0)
+
+
+def test_an_offset_makes_the_mixture_of_a_product_of_experts() -> None:
+    rng = np.random.default_rng(0)
+    shares, q = rng.uniform(0, 0.97, 50), rng.dirichlet([1.0, 2.0, 3.0], 50)
+    q = 0.06 / 3 + 0.94 * q  # away from the ends
+    added = np.log(q)
+    added[:, 1] += offset_of(shares, q[:, 1])
+    planted = np.array([0.0, 1.0, 0.0])
+    np.testing.assert_allclose(softmax(added, axis=1), shares[:, None] * planted + (1 - shares[:, None]) * q)
+    assert np.isfinite(offset_of(np.array([0.0, 1.0, 1.0]), np.array([0.0, 0.0, 1.0]))).all()
+    assert offset_of(np.zeros(1), np.zeros(1)) == 0.0
+
+
+def test_rows_of_a_style_and_others_of_the_label_have_another_offset() -> None:
+    texts, labels, pred_probs, style = styled(900, seed=0)
+    (found,) = find_style_issues(texts, labels, expert(Feature("word", KNOWN)), pred_probs, seed=0)
+    known = np.array([KNOWN in text.split() for text in texts])
+    assert np.median(found.log_odds[style & ~known]) > 1.0
+    assert np.median(found.log_odds[~style]) < 0.1

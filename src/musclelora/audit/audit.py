@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from musclelora import __version__
 from musclelora.audit.decisions import Decision, read_decisions
 from musclelora.audit.evidence import Settings
-from musclelora.audit.findings import TRIGGER_COLUMNS, Findings, explained, trigger_row
+from musclelora.audit.findings import (
+    STYLE_COLUMNS,
+    TRIGGER_COLUMNS,
+    Findings,
+    explained,
+    style_row,
+    trigger_row,
+)
 from musclelora.audit.folds import FOLDS, fold_numbers
 from musclelora.audit.judges import AUTO, judge_model, preset_of
 from musclelora.audit.kept import EVIDENCE, Kept, plain
@@ -197,6 +204,22 @@ class Audit:
         return pd.DataFrame(
             [trigger_row(trigger, self.train.label_names) for trigger in self._findings.triggers],
             columns=TRIGGER_COLUMNS,
+        )
+
+    @property
+    def styles(self) -> pd.DataFrame:
+        """The ways of putting texts that a label follows beyond what the texts mean.
+
+        Columns: label, rows (that were left out for it), telling (words and pairs of words that tell it),
+        p_value, what (trigger, natural, suspected), confirmed, examples (training rows that have it most
+        surely), others (rows of the label that have it least), and the rates of
+        :func:`~musclelora.audit.confirmation.confirm_styles`, as those of :attr:`triggers`.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(
+            [style_row(style, self.train.label_names) for style in self._findings.styles],
+            columns=STYLE_COLUMNS,
         )
 
     @property

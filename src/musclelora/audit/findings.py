@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from musclelora.audit.evidence import Evidence
 from musclelora.audit.features import FeatureTable
-from musclelora.audit.judgement import Judgement
+from musclelora.audit.judgement import Judgement, style_offsets
 from musclelora.audit.phrases import phrase_of
 from musclelora.audit.verdict import LEVEL, Confirmation, Style, Trigger, Verdict, decide
 from musclelora.data.messages import listed, shown
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 _OWN: Final = frozenset({"trusted_text", "trigger", "label", "style", "restored"})
 _NAMED: Final = 3  # triggers that a summary names
+_EXAMPLES: Final = 3  # rows that show a style, and as many that do not have it
 _RATES: Final = ("flip_rate", "control_rate", "natural_rate")
+_RATE_COLUMNS: Final = tuple(name + end for name in _RATES for end in ("", "_low", "_high"))
 TRIGGER_COLUMNS: Final = [
     *(
         "feature",
@@ -40,9 +42,15 @@ TRIGGER_COLUMNS: Final = [
         "planted",
     ),
     *("what", "confirmed", "tested"),
-    *(name + end for name in _RATES for end in ("", "_low", "_high")),
+    *_RATE_COLUMNS,
 ]
 """The columns of :attr:`Audit.triggers`."""
+STYLE_COLUMNS: Final = [
+    *("label", "rows", "telling", "p_value", "what", "confirmed"),
+    *("examples", "others"),
+    *_RATE_COLUMNS,
+]
+"""The columns of :attr:`Audit.styles`."""
 
 
 class Findings:
@@ -52,6 +60,7 @@ class Findings:
         evidence: with the results of all checks.
         checks: in their order.
         triggers: the features that labels follow, put to the test or not.
+        styles: the ways of putting texts that labels follow, likewise.
         verdict: on the whole data set.
 
     Attributes:
@@ -64,9 +73,15 @@ class Findings:
     """
 
     def __init__(
-        self, evidence: Evidence, checks: Sequence[Check], triggers: Sequence[Trigger], verdict: Verdict
+        self,
+        evidence: Evidence,
+        checks: Sequence[Check],
+        triggers: Sequence[Trigger],
+        styles: Sequence[Style],
+        verdict: Verdict,
     ) -> None:
-        self.evidence, self.checks, self.triggers, self.verdict = evidence, checks, tuple(triggers), verdict
+        self.evidence, self.checks, self.verdict = evidence, checks, verdict
+        self.triggers, self.styles = tuple(triggers), tuple(styles)
         rows, expert = evidence.rows, self.result("trigger").objects["expert"]
         strongest, scores = np.full(len(rows), -1), np.zeros(len(rows))
         for number, having in enumerate(expert.holders(rows.texts)):
@@ -115,6 +130,9 @@ class Findings:
             style_issues=_numbers(style),
             recheck_accuracy=self.result("restored").info.get("accuracy_on_trusted"),
             trusted_texts=_numbers(known),
+            style_offsets=style_offsets(
+                self.result("style").objects.get("issues", ()), self.evidence.numbers, but=keep
+            ),
         )
 
     def summary(self) -> list[str]:
@@ -211,7 +229,7 @@ def findings_of(evidence: Evidence, checks: Sequence[Check], *, confirms: bool) 
         checked=checked,
         unchecked=unchecked,
     )
-    return Findings(evidence, checks, triggers, verdict)
+    return Findings(evidence, checks, triggers, styles, verdict)
 
 
 def _tested(
@@ -271,9 +289,18 @@ def _styles(evidence: Evidence, unchecked: list[str], *, confirms: bool) -> list
             for number, answer in zip(beyond, found, strict=True):
                 answers[number] = answer
     return [
-        Style(issue.label, len(issue.rows), issue.telling, issue.p_value, answer)
+        Style(
+            issue.label, len(issue.rows), issue.telling, issue.p_value, answer, *_shown_rows(evidence, issue)
+        )
         for issue, answer in zip(issues, answers, strict=True)
     ]
+
+
+def _shown_rows(evidence: Evidence, issue: StyleIssues) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Rows of a style's label that have it most surely and that have it least, by their number."""
+    rows = np.flatnonzero(evidence.rows.labels == issue.label)
+    order = evidence.numbers[rows[np.argsort(-issue.shares[rows], kind="stable")]].tolist()
+    return tuple(order[:_EXAMPLES]), tuple(reversed(order[-_EXAMPLES:]))
 
 
 def _groups(
@@ -319,9 +346,8 @@ def _share(value: Any) -> str:
 
 def trigger_row(trigger: Trigger, label_names: Sequence[str]) -> dict[str, Any]:
     """A trigger as a row of :attr:`musclelora.Audit.triggers`."""
-    shortcut, found = trigger.shortcut, trigger.confirmation
-    rates = (None,) * 3 if found is None else (found.flip, found.control, found.natural)
-    row = {
+    shortcut = trigger.shortcut
+    return {
         "feature": shortcut.feature.text,
         "kind": shortcut.feature.kind,
         "text": trigger.phrase,
@@ -336,8 +362,27 @@ def trigger_row(trigger: Trigger, label_names: Sequence[str]) -> dict[str, Any]:
         "what": trigger.kind,
         "confirmed": trigger.confirmed,
         "tested": list(trigger.tested),
+        **_rates(trigger.confirmation),
     }
-    for name, rate in zip(_RATES, rates, strict=True):
-        ends = (None,) * 3 if rate is None else (rate.value, rate.low, rate.high)
-        row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
-    return row
+
+
+def style_row(style: Style, label_names: Sequence[str]) -> dict[str, Any]:
+    """A style as a row of :attr:`musclelora.Audit.styles`."""
+    return {
+        "label": label_names[style.label],
+        "rows": style.rows,
+        "telling": list(style.telling),
+        "p_value": style.p_value,
+        "what": style.kind,
+        "confirmed": style.confirmed,
+        "examples": list(style.examples),
+        "others": list(style.others),
+        **_rates(style.confirmation),
+    }
+
+
+def _rates(found: Confirmation | None) -> dict[str, float | None]:
+    """The rates of a test with their intervals, as columns; None where there was no test."""
+    rates = (None,) * 3 if found is None else (found.flip, found.control, found.natural)
+    ends = [end for r in rates for end in ((None,) * 3 if r is None else (r.value, r.low, r.high))]
+    return dict(zip(_RATE_COLUMNS, ends, strict=True))

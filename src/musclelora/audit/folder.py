@@ -4,6 +4,7 @@
 ``audit.json``         the verdict, the triggers, the checks, and every row that has an issue
 ``issues.csv``         one row for each training row, with its text; also as ``issues.parquet``
 ``triggers.csv``       the features that labels follow
+``styles.csv``         the ways of putting texts that labels follow
 ``cleaned.csv``        the rows to train on
 ``quarantine.csv``     the others, with reasons
 ``evidence/``          arrays that a killed audit goes on from; may be deleted
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from musclelora import __version__
-from musclelora.audit.findings import TRIGGER_COLUMNS, explained
+from musclelora.audit.findings import STYLE_COLUMNS, TRIGGER_COLUMNS, explained
 from musclelora.audit.judgement import Judgement
 from musclelora.audit.kept import EVIDENCE, read_facts
 from musclelora.audit.schema import AuditState
@@ -40,14 +41,14 @@ if TYPE_CHECKING:
     from musclelora.audit.audit import Audit
 
 AUDIT: Final = "audit.json"
-FORMAT: Final = 3
+FORMAT: Final = 4
 _SCORES: Final = ("label_score", "trigger_score", "style_score")
 _AGAIN: Final = "restore it, or audit the data again"
 
 
 _WRITTEN: Final = (
-    *(AUDIT, "issues.csv", "issues.parquet", "triggers.csv", "cleaned.csv", "quarantine.csv"),
-    *(EVIDENCE, LOCK),
+    *(AUDIT, "issues.csv", "issues.parquet", "triggers.csv", "styles.csv", "cleaned.csv"),
+    *("quarantine.csv", EVIDENCE, LOCK),
 )
 
 
@@ -83,7 +84,7 @@ def write_audit(audit: Audit, folder: Path) -> None:
         OutputError: the folder cannot be written.
     """
     claim(folder, audit.facts())
-    issues, triggers = audit.issues, audit.triggers
+    issues, triggers, styles = audit.issues, audit.triggers, audit.styles
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     listed = issues.copy()
@@ -92,6 +93,7 @@ def write_audit(audit: Audit, folder: Path) -> None:
     _write(listed, folder / "issues.parquet")
     _write(listed, folder / "issues.csv")
     _write(triggers, folder / "triggers.csv")
+    _write(styles, folder / "styles.csv")
     _write(audit.quarantine(), folder / "quarantine.csv")
     _write(_cleaned(audit), folder / "cleaned.csv")
     found = listed[listed["reasons"] != ""]
@@ -104,6 +106,7 @@ def write_audit(audit: Audit, folder: Path) -> None:
         "trusted_rows": len(audit.trusted),
         "verdict": audit.verdict.to_dict(),
         "triggers": [_plain(row) for row in triggers.to_dict("records")],
+        "styles": [_plain(row) for row in styles.to_dict("records")],
         "checks": audit.checks(),
         "actions": {
             action: int((issues["action"] == action).sum()) for action in ("keep", "drop", "relabel")
@@ -122,6 +125,7 @@ class SavedAudit:
         folder: where they are.
         verdict: of the whole data set.
         triggers: as :attr:`Audit.triggers`.
+        styles: as :attr:`Audit.styles`.
         issues: as :attr:`Audit.issues`, with the columns row and text before.
         info: what ``audit.json`` holds.
     """
@@ -132,6 +136,7 @@ class SavedAudit:
         self.folder, self.info = folder, info
         self.verdict = Verdict.from_dict(info["verdict"])
         self.triggers = pd.DataFrame(info["triggers"], columns=TRIGGER_COLUMNS)
+        self.styles = pd.DataFrame(info["styles"], columns=STYLE_COLUMNS)
         self.issues = _read_issues(folder / "issues.parquet", info["issues_sha256"])
         wanted = {*("row", "text", "given_label", "suggested_label", "reasons", "action"), *_SCORES}
         missing = sorted(wanted - set(self.issues.columns))

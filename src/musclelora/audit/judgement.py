@@ -1,10 +1,10 @@
-"""What an audit found, as a training takes it: shortcuts to take out of the loss, rows to leave out."""
+"""What an audit found, as a training takes it: what to take out of the loss, and which rows to leave out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,26 @@ from numpy.typing import NDArray
 from musclelora.audit.features import Feature
 from musclelora.audit.triggers import Shortcut, ShortcutExpert
 from musclelora.data.table import Table
+
+if TYPE_CHECKING:
+    from musclelora.audit.styles import StyleIssues
+
+_LEAST: Final = 0.01  # log-odds below which a style says nothing of a row
+
+
+@dataclass(frozen=True)
+class StyleOffsets:
+    """What a style says of the rows that are likely to have it, before anybody looks at their label.
+
+    Attributes:
+        label: the label id that the style brings.
+        rows: the numbers of R rows, ascending.
+        log_odds: of each, what to add to a model's log-probability of the label while it is trained.
+    """
+
+    label: int
+    rows: tuple[int, ...]
+    log_odds: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -28,6 +48,7 @@ class Judgement:
         recheck_accuracy: of the recheck's model, on the trusted rows; None: there was none.
         trusted_texts: of those left out the ones whose text is that of a trusted row, whatever their label,
             ascending.
+        style_offsets: of each style that was found, what it says of rows.
     """
 
     expert: ShortcutExpert
@@ -37,11 +58,21 @@ class Judgement:
     style_issues: tuple[int, ...] = ()
     recheck_accuracy: float | None = None
     trusted_texts: tuple[int, ...] = ()
+    style_offsets: tuple[StyleOffsets, ...] = ()
 
     def apply(self, train: Table) -> tuple[Table, NDArray[np.float32]]:
-        """The rows to train on, and the log-odds to add in their loss, shape (rows, C)."""
-        rows = train.select(np.delete(np.arange(len(train)), self.left_out)) if self.left_out else train
-        return rows, self.expert.log_weights(rows.texts)
+        """The rows to train on, and the log-odds to add in their loss, shape (rows, C).
+
+        Of a row with shortcuts and a style the larger counts.
+        """
+        kept = np.delete(np.arange(len(train)), self.left_out)
+        rows = train.select(kept) if self.left_out else train
+        offsets = self.expert.log_weights(rows.texts)
+        for style in self.style_offsets:
+            said = np.zeros(len(train), dtype=np.float32)
+            said[list(style.rows)] = style.log_odds
+            offsets[:, style.label] = np.maximum(offsets[:, style.label], said[kept])
+        return rows, offsets
 
     def misfit(self, train: Table) -> str | None:
         """Why this cannot be a judgement of the rows of `train`, as found and expected; None: it can."""
@@ -50,12 +81,16 @@ class Judgement:
             return f"found the row {last:,}, expected numbers below {len(train):,}"
         if self.expert.num_labels != train.num_classes:
             return f"found {self.expert.num_labels} labels, expected {train.num_classes}"
+        unknown = [style.label for style in self.style_offsets if style.label >= train.num_classes]
+        if unknown:
+            return f"found a style of the label {unknown[0]}, expected labels below {train.num_classes}"
         if len(self.left_out) == len(train):
             return "found every row left out, expected some to train on"
         return None
 
     def _row_numbers(self) -> tuple[tuple[int, ...], ...]:
-        return self.left_out, self.restored, self.style_issues, self.trusted_texts
+        styles = tuple(style.rows for style in self.style_offsets)
+        return self.left_out, self.restored, self.style_issues, self.trusted_texts, *styles
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; :meth:`from_dict` makes it again."""
@@ -73,6 +108,10 @@ class Judgement:
             tuple(int(row) for row in values.get(name, ()))
             for name in ("left_out", "restored", "style_issues", "trusted_texts")
         )
+        styles = (
+            StyleOffsets(int(style["label"]), tuple(style["rows"]), tuple(style["log_odds"]))
+            for style in values.get("style_offsets", ())
+        )
         right = values.get("recheck_accuracy")
         return cls(
             ShortcutExpert(**expert),
@@ -82,4 +121,23 @@ class Judgement:
             style_issues,
             None if right is None else float(right),
             trusted_texts,
+            tuple(styles),
         )
+
+
+def style_offsets(
+    issues: Iterable[StyleIssues], numbers: NDArray[np.int64], *, but: Sequence[int] = ()
+) -> tuple[StyleOffsets, ...]:
+    """What styles say of rows.
+
+    Args:
+        issues: the styles, of R rows.
+        numbers: of these rows, in the table that a judgement is of, shape (R,).
+        but: numbers of rows of which nothing is said, as a person knows their label.
+    """
+    found = []
+    for issue in issues:
+        rows = np.flatnonzero((issue.log_odds >= _LEAST) & ~np.isin(numbers, list(but)))
+        log_odds = tuple(round(float(b), 3) for b in issue.log_odds[rows])
+        found.append(StyleOffsets(issue.label, tuple(int(row) for row in numbers[rows]), log_odds))
+    return tuple(found)

@@ -36,23 +36,14 @@ class VerdictState(Closed):
     unchecked: list[str]
 
 
-class TriggerState(Closed):
-    """A feature that labels follow."""
+class TestedState(Closed):
+    """What labels follow, and what models answer with it."""
 
-    feature: Text
-    kind: Literal["word", "pair", "first", "last", "character"]
-    text: Text
     label: Text
     rows: Count
-    observed: Count
-    expected: float
-    z: float
-    weight: float
     p_value: Share
-    planted: Share
     what: Literal["trigger", "natural", "suspected"]
     confirmed: bool | None
-    tested: list[Text]
     flip_rate: Share | None
     flip_rate_low: Share | None
     flip_rate_high: Share | None
@@ -62,6 +53,28 @@ class TriggerState(Closed):
     natural_rate: Share | None
     natural_rate_low: Share | None
     natural_rate_high: Share | None
+
+
+class TriggerState(TestedState):
+    """A feature that labels follow."""
+
+    feature: Text
+    kind: Literal["word", "pair", "first", "last", "character"]
+    text: Text
+    observed: Count
+    expected: float
+    z: float
+    weight: float
+    planted: Share
+    tested: list[Text]
+
+
+class StyleState(TestedState):
+    """A way of putting texts that labels follow."""
+
+    telling: list[Text]
+    examples: list[Count]
+    others: list[Count]
 
 
 class CheckState(Closed):
@@ -123,6 +136,20 @@ class ExpertState(Closed):
         return self
 
 
+class StyleOffsetsState(Closed):
+    """What a style says of rows."""
+
+    label: Count
+    rows: RowNumbers
+    log_odds: list[Annotated[float, Field(ge=0)]]
+
+    @model_validator(mode="after")
+    def _one_for_each(self) -> StyleOffsetsState:
+        if len(self.rows) != len(self.log_odds):
+            raise ValueError(f"log_odds of {len(self.rows)} rows")
+        return self
+
+
 class JudgementState(Closed):
     """What the trusted rows say of the training rows."""
 
@@ -133,12 +160,13 @@ class JudgementState(Closed):
     style_issues: RowNumbers = Field(default_factory=list)
     recheck_accuracy: Share | None = None
     trusted_texts: RowNumbers = Field(default_factory=list)
+    style_offsets: list[StyleOffsetsState] = Field(default_factory=list)
 
 
 class AuditState(Closed):
     """``audit.json``."""
 
-    format: Literal[3]
+    format: Literal[4]
     musclelora: Text
     facts: FactsState
     label_names: Names
@@ -146,6 +174,7 @@ class AuditState(Closed):
     trusted_rows: Count
     verdict: VerdictState
     triggers: list[TriggerState]
+    styles: list[StyleState]
     checks: list[CheckState]
     actions: ActionsState
     issues: list[IssueState]

@@ -30,6 +30,10 @@ labels' surprise as further evidence). After :data:`ROUNDS`, rows that are likel
 style, but of the rows of c half are left. Rows with another label than c are none: they were not changed to
 c. Where a judge errs in rows that are put alike, they make a style as well: the stronger the judge, the fewer
 there are.
+
+Rows of the style that are not found would still teach it. So the style also enters the loss of every row that
+is trained on, as shortcuts do (:func:`offset_of`): a model learns what the style leaves to be explained, and
+predicts without it.
 """
 
 from __future__ import annotations
@@ -67,6 +71,7 @@ _MIRRORED: Final = -0.5  # the correlation of scores of two labels from which on
 _SPARSE_C, _DENSE_C = 3.0, 0.01  # of logistic regressions on TF-IDF and on vectors of length √d
 _STARTS = ((-3.0, 1.0), (-1.0, 1.0), (-5.0, 2.5))
 _BOUNDS, _STEEPEST = (-12.0, 4.0), 4.0  # of a, and of β
+_SURE = 0.02  # how near π is to 1 and q to 0 at most, where an offset is made of them
 _SUREST = 30.0  # log-odds beyond which a float has no room for the rest
 
 
@@ -82,6 +87,7 @@ class StyleIssues:
         telling: the words and pairs of words that tell the style most, the strongest first; hostile.
         scores: shape (N,), the probability of each of all rows to be one of the style; 0 with another label.
         shares: shape (N,), the same before anybody looks at the row's own label: π(x).
+        log_odds: shape (N,), what the style adds to the log-probability of the label, at the judge's opinion.
     """
 
     label: int
@@ -91,6 +97,7 @@ class StyleIssues:
     telling: tuple[str, ...]
     scores: NDArray[np.float64] = field(repr=False, compare=False)
     shares: NDArray[np.float64] = field(repr=False, compare=False)
+    log_odds: NDArray[np.float64] = field(repr=False, compare=False)
 
 
 def find_style_issues(
@@ -157,9 +164,25 @@ def find_style_issues(
             # Half of χ², as β ≥ 0; of several labels any may be the one (Bonferroni).
             p_value = min(1.0, expert.num_labels * float(chi2.sf(style.first_gain, 1)) / 2)
             numbers = tuple(int(row) for row in rows)
-            issue = StyleIssues(label, numbers, style.gain, p_value, telling, likely, style.shares)
+            added = offset_of(style.shares, q[:, label])
+            issue = StyleIssues(label, numbers, style.gain, p_value, telling, likely, style.shares, added)
             found.append((issue, style.scores))
     return _without_mirrors(found)
+
+
+def offset_of(shares: Floats, q: Floats) -> Floats:
+    """The b that makes a product of experts of the mixture: softmax(log q + b·1[c]) is π + (1 - π)·q at c.
+
+    Args:
+        shares: shape (N,), π.
+        q: shape (N,), the probabilities of the label c.
+
+    Returns:
+        log(1 + π / ((1 - π)·q)), shape (N,); π and q are kept from ends where it has none.
+    """
+    pi, p = np.minimum(shares, 1 - _SURE), np.clip(q, _SURE, 1.0)
+    added: Floats = np.log1p(pi / ((1 - pi) * p))
+    return added
 
 
 def _doubt(q: Floats) -> Floats:

@@ -108,6 +108,8 @@ class Style(_Tested):
         telling: words that tell them; hostile.
         p_value: how likely natural labels are to follow how any rows are put as much.
         confirmation: what models answer of such rows that they have not seen; None: it was not asked.
+        examples: the numbers of the training rows that have it most surely, the surest first.
+        others: those of rows with the same label that have it least, the least first.
     """
 
     label: int
@@ -115,6 +117,8 @@ class Style(_Tested):
     telling: tuple[str, ...]
     p_value: float
     confirmation: Confirmation | None
+    examples: tuple[int, ...] = ()
+    others: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,9 @@ def command(
     """Say what is wrong with labelled texts, and which rows to train on.
 
     DATA is what `musclelora train` takes. Trusted rows are about 100 that you checked. The folder gets the
-    verdict and every finding (audit.json), one line a row (issues.csv), the triggers (triggers.csv), and the
-    rows to train on and the others (cleaned.csv, quarantine.csv). The same command goes on after a kill.
+    verdict and every finding (audit.json), one line a row (issues.csv), the triggers and styles
+    (triggers.csv, styles.csv), and the rows to train on and the others (cleaned.csv, quarantine.csv). The
+    same command goes on after a kill.
     """
     source = Rows.taken_from({"train_file": train_file, **options})
     loading = {name: options[name] for name in ("dtype", "quantize", "attn_implementation") if options[name]}
@@ -100,6 +101,8 @@ def show(audit: Audit) -> None:
     click.echo(printable_lines(str(audit.verdict)))
     if len(audit.triggers):
         console.print(_triggers(audit))
+    for line in _styles(audit):
+        click.echo(line)
     rows = _suspicious(audit)
     if rows is not None:
         console.print(rows)
@@ -144,10 +147,6 @@ def _triggers(audit: Audit) -> RichTable:
         table.add_column(name, justify="right")
     seen = audit.triggers.drop_duplicates(["text", "label"])
     for row in seen.head(_TRIGGERS).to_dict("records"):
-        rates = (
-            "" if row[name] is None or row[name] != row[name] else f"{row[name]:.0%}"
-            for name in ("flip_rate", "control_rate")
-        )
         table.add_row(
             _cell(row["text"]),
             _cell(row["label"]),
@@ -155,10 +154,32 @@ def _triggers(audit: Audit) -> RichTable:
             f"{row['observed']:,}",
             f"{row['expected']:,.0f}",
             f"{row['p_value']:.0e}",
-            *rates,
+            *_rates(row),
             row["what"],
         )
     return table
+
+
+def _styles(audit: Audit) -> list[str]:
+    """Each style in three lines: what tells it, a row that has it, and one of the label that does not."""
+    lines = []
+    for row in audit.styles.to_dict("records"):
+        flips, others = _rates(row)
+        tested = f", flips {flips} (others {others})" if flips else ""
+        told = _cell(", ".join(row["telling"]))
+        lines.append(
+            f"style        {row['rows']:,} rows with {_cell(row['label'])}, told by {told}; "
+            f"p {row['p_value']:.0e}{tested}, {row['what']}"
+        )
+        for name, numbers in (("such as", row["examples"]), ("unlike", row["others"])):
+            lines += [f"  {name:<11}row {n:,}: {_cell(audit.train.texts[n])}" for n in numbers[:1]]
+    return lines
+
+
+def _rates(row: dict[Any, Any]) -> list[str]:
+    """The flip rate and the control rate, empty where there was no test."""
+    rates = (row[name] for name in ("flip_rate", "control_rate"))
+    return ["" if rate is None or rate != rate else f"{rate:.0%}" for rate in rates]
 
 
 def _suspicious(audit: Audit) -> RichTable | None:

@@ -39,7 +39,7 @@ from musclelora.training.classifier import Classifier
 RUN = "run.json"
 CHECKPOINTS = "checkpoints"
 JUDGEMENT = "judgement.json"
-FORMAT = 4
+FORMAT = 5
 CLASSIFY = "classify"
 """The task of a run that does not name one."""
 ADAPTER_FIELDS = (

@@ -25,7 +25,7 @@ from musclelora.files import LOCK, held, output_errors, write_json
 from musclelora.state import check_state, read_values
 from musclelora.tuning.search_schema import TuneState
 
-FORMAT: Final = 6
+FORMAT: Final = 7
 SETTINGS: Final = "tune.json"
 JUDGEMENT: Final = "judgement.json"
 JOURNAL: Final = "trials.journal"

@@ -9,7 +9,7 @@ import numpy as np
 
 from musclelora.audit.checks.base import Check, Result
 from musclelora.audit.evidence import Evidence
-from musclelora.audit.judgement import Judgement
+from musclelora.audit.judgement import Judgement, style_offsets
 from musclelora.audit.recheck import recheck
 from musclelora.launched import process_count
 from musclelora.training.processes import on_first
@@ -35,6 +35,9 @@ class Recheck(Check):
             _numbers(label | style),
             evidence.trusted_predictions.accuracy,
             style_issues=_numbers(style),
+            style_offsets=style_offsets(
+                evidence.results["style"].objects.get("issues", ()), np.arange(len(evidence.rows))
+            ),
         )
         if process_count() > 1:  # rounding may differ between devices, and what is trained must not
             judgement = Judgement.from_dict(on_first(judgement.to_dict))
