@@ -8,6 +8,7 @@ from typing import Any, Final
 from musclelora.defenses.adapter import Adapter
 from musclelora.defenses.base import Defense
 from musclelora.defenses.bki import BKI
+from musclelora.defenses.contrastive import TrustedOnlyContrastive
 from musclelora.defenses.cube import CUBE
 from musclelora.defenses.lora import LoRA
 from musclelora.defenses.musclelora import (
@@ -30,7 +31,7 @@ from musclelora.errors import UsageError
 DEFENSES: Final[dict[str, type[Defense]]] = {
     defense.name: defense
     for defense in (
-        *(Vanilla, LoRA, Adapter, Prefix, TrustedOnly),
+        *(Vanilla, LoRA, Adapter, Prefix, TrustedOnly, TrustedOnlyContrastive),
         *(ONION, STRIP, RAP, BKI, CUBE),
         *(MultiScale, Alignment, LoRAMultiScale, LoRAAlignment, MultiScaleAlignment),
         MuScleLoRA,
