@@ -99,21 +99,23 @@ def layers_embedder(
             batch = tokenizer.pad(features, return_tensors="pt").to(model.device)
             with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
                 found = model(**batch, output_hidden_states=inner)
-            mask = batch["attention_mask"][..., None]
-            means = [
-                (_states(found, depth).float() * mask).sum(1) / mask.sum(1).clamp_min(1) for depth in depths
-            ]
-            vectors.append(torch.stack(means).cpu().numpy())
+            states = found.hidden_states if inner else (found.last_hidden_state,)
+            vectors.append(mean_states(states, batch["attention_mask"], depths).cpu().numpy())
         return np.concatenate(vectors, axis=1)[:, np.argsort(order)]
 
     return embed
 
 
-def _states(output: Any, depth: float) -> torch.Tensor:
-    """The hidden states at a depth, shape (N, tokens, d)."""
-    if depth == 1:
-        last: torch.Tensor = output.last_hidden_state
-        return last
-    layers = output.hidden_states
-    chosen: torch.Tensor = layers[round(depth * (len(layers) - 1))]
-    return chosen
+def mean_states(
+    states: Sequence[torch.Tensor], attention_mask: torch.Tensor, depths: Sequence[float]
+) -> torch.Tensor:
+    """Means of hidden states over the tokens of N texts, shape (depths, N, d).
+
+    Args:
+        states: of each layer, from the embeddings' on, shape (N, tokens, d).
+        attention_mask: shape (N, tokens).
+        depths: whose states, each in 0 … 1.
+    """
+    mask = attention_mask[..., None]
+    chosen = [states[round(depth * (len(states) - 1))].float() for depth in depths]
+    return torch.stack([(layer * mask).sum(1) / mask.sum(1).clamp_min(1) for layer in chosen])

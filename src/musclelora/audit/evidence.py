@@ -120,6 +120,7 @@ class Evidence:
                 "trusted row, and the others are of less than two classes; pass more training rows"
             )
         self._trusted_predictions: TrustedPredictions | None = None
+        self._vectors: NDArray[np.float32] | None = None
 
     @property
     def trusted_predictions(self) -> TrustedPredictions:
@@ -130,10 +131,14 @@ class Evidence:
 
     def vectors(self, depth: float = 1.0) -> NDArray[np.float32]:
         """Sentence vectors of `rows` by the judge, shape (rows, d), at one of :data:`DEPTHS`."""
-        shape = (len(DEPTHS), len(self.rows), None)
-        every = self.kept.get("vectors", shape, None, lambda: self.embed(self.rows.texts, DEPTHS))
-        found: NDArray[np.float32] = every[DEPTHS.index(depth)]
+        if self._vectors is None:
+            self._keep_vectors(lambda: self.embed(self.rows.texts, DEPTHS))
+        found: NDArray[np.float32] = self._vectors[DEPTHS.index(depth)]  # type: ignore[index]
         return found
+
+    def _keep_vectors(self, make: Callable[[], NDArray[np.float32]]) -> None:
+        shape = (len(DEPTHS), len(self.rows), None)
+        self._vectors = self.kept.get("vectors", shape, None, make)
 
     def embed(self, texts: Sequence[str], depths: Sequence[float]) -> NDArray[np.float32]:
         """Sentence vectors of any texts, shape (depths, N, d); the judge is held no longer than needed."""
@@ -172,7 +177,11 @@ class Evidence:
                 preset=self.settings.judge_preset,
                 arguments=self.settings.of_judge,
                 seed=self.settings.seed,
+                depths=DEPTHS,
             )
+            vectors = found.vectors
+            if vectors is not None:
+                self._keep_vectors(lambda: vectors)
             return np.concatenate([found.log_probabilities, found.held_out])
 
         shape = (asked + len(self.trusted), self.rows.num_classes)
