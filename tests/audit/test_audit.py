@@ -99,6 +99,13 @@ def test_the_verdict_says_what_was_looked_at(audit: Audit) -> None:
     assert str(verdict).splitlines()[0].endswith(verdict.why)
 
 
+def test_texts_that_the_judge_reads_in_part_are_told(tiny_model: Path) -> None:
+    rows, trusted = poisoned_table(), make_table(make_rows(24, seed=1))
+    short = ARGUMENTS | {"max_length": 6}
+    found = Audit(rows, trusted, model=str(tiny_model), arguments=short, confirm=False).find_issues()
+    assert any("the judge reads 6 tokens of each" in line for line in found.verdict.unchecked)
+
+
 def test_clean_rows_are_of_the_type_that_came_in(audit: Audit) -> None:
     clean = audit.clean()
     assert isinstance(clean, pd.DataFrame)

@@ -10,7 +10,7 @@ import pytest
 from musclelora import Audit
 from musclelora.adapter.embed import layers_embedder, sentence_embedder
 from musclelora.audit import judges
-from musclelora.audit.judges import AUTO, BACKBONE, STRONGEST, VARIABLE, judge_model, known_words
+from musclelora.audit.judges import AUTO, BACKBONE, STRONGEST, VARIABLE, cut_texts, judge_model, known_words
 from musclelora.data.table import Table
 from musclelora.errors import DataError, ModelError
 
@@ -105,3 +105,9 @@ def test_several_layers_are_embedded_in_one_pass(tiny_model: Path) -> None:
     assert every.shape[:2] == (3, 3)
     for depth, vectors in zip((0.0, 0.5, 1.0), every, strict=True):
         np.testing.assert_allclose(sentence_embedder(str(tiny_model), depth=depth)(texts), vectors, atol=1e-6)
+
+
+def test_texts_that_are_longer_than_the_judge_reads_are_counted() -> None:
+    assert cut_texts(MINILM, ["word " * 300, "short"], 128) == (1, 128)
+    assert cut_texts(MINILM, ["word " * 126, "short"], 128) == (0, 128)  # and the two special tokens
+    assert cut_texts(MINILM, ["word " * 9000], None)[0] == 1

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from musclelora.audit.evidence import Evidence
 from musclelora.audit.features import FeatureTable
 from musclelora.audit.judgement import Judgement, style_offsets
+from musclelora.audit.judges import cut_texts
 from musclelora.audit.phrases import phrase_of
 from musclelora.audit.verdict import LEVEL, Confirmation, Style, Trigger, Verdict, decide
 from musclelora.data.messages import listed, shown
@@ -202,6 +203,10 @@ def findings_of(evidence: Evidence, checks: Sequence[Check], *, confirms: bool) 
     unchecked = [f"{name} issues: {r.skipped}" for name, r in evidence.results.items() if r.skipped]
     triggers = _tested(evidence, table, unchecked, confirms=confirms)
     styles = _styles(evidence, unchecked, confirms=confirms)
+    settings = evidence.settings
+    cut, limit = cut_texts(settings.judges.model, evidence.rows.texts, settings.arguments.get("max_length"))
+    if cut:
+        unchecked.append(f"what the ends of {cut:,} texts mean: the judge reads {limit:,} tokens of each")
     tested = len({trigger.phrase for trigger in triggers if trigger.confirmation is not None})
     looked = {name for name, result in evidence.results.items() if not result.skipped}
     checked = [

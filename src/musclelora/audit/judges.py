@@ -90,6 +90,30 @@ def known_words(model: str, texts: Sequence[str]) -> float:
     return float(np.mean(known))
 
 
+def cut_texts(model: str, texts: Sequence[str], max_length: int | None) -> tuple[int, int]:
+    """How many texts are longer than a model reads, and how many tokens it reads.
+
+    Args:
+        model: an embedded model, a hub name or a folder.
+        texts: what it is asked about.
+        max_length: tokens per text that it is given; None: its limit.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    from musclelora.adapter.backbone import length_limit
+    from musclelora.adapter.tokens import tokenize
+
+    source = model_source(model)
+    with model_errors(model):
+        own = AutoConfig.from_pretrained(source.path, trust_remote_code=False, **source.files)
+        tokenizer: Any = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False, **source.files)
+    limit = length_limit(tokenizer, own, max_length)
+    return int(tokenize(texts, tokenizer, limit)["truncated"]), limit
+
+
 def preset_of(model: str) -> Preset:
     """The settings of a model, by its configuration.
 
