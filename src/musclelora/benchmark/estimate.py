@@ -20,6 +20,7 @@ from musclelora.benchmark.plan import ORACLE, Cell
 from musclelora.benchmark.tables import draw, read_tables
 from musclelora.data.table import Table
 from musclelora.defenses import DEFENSES
+from musclelora.defenses.contrastive import TrustedOnlyContrastive
 
 FORWARD: Final = 1 / 3
 """A row that is only predicted."""
@@ -174,6 +175,9 @@ def _training(cell: Cell, size: Sizes, config: Any) -> float:
     given = {**cell.training, **(cell.full if full else {}), **own}
     epochs = given.get("num_train_epochs") or (_EPOCHS_FULL if full else _preset_epochs(config))
     rows = size.train
+    if cell.defense is not None and cell.defense.name == TrustedOnlyContrastive.name:
+        # Both texts of a pair, and as many pairs of one label as of two.
+        return float(4 * own.get("pairs", 20) * (cell.trusted_size or 0) * own.get("num_train_epochs", 1))
     if method is not None and method.trusted_only:
         rows, epochs = cell.trusted_size or 0, own.get("num_train_epochs", 12)
     factor = (1.0 if full else LOW_RANK) * (ALIGNED if method is not None and method.alignment else 1.0)
@@ -184,8 +188,18 @@ def _training(cell: Cell, size: Sizes, config: Any) -> float:
         # Models of four folds of the trusted rows, what they say of every row, and trials of other settings.
         if method.chooses:
             rows_seen += REPEATS * (cell.trusted_size or 0) * epochs * factor
-        rows_seen += 3 * 12 * (cell.trusted_size or 0) + 4 * FORWARD * rows + AUTO_BUDGET * rows_seen
+        judged = 3 * 12 * (cell.trusted_size or 0) + 4 * FORWARD * rows
+        rows_seen += judged * _of_judge(cell, size, config) + AUTO_BUDGET * rows_seen
     return rows_seen
+
+
+def _of_judge(cell: Cell, size: Sizes, config: Any) -> float:
+    """How many times as large as the model the judge of ``purify`` is."""
+    from musclelora.audit.judges import AUTO, judge_model
+
+    own: Mapping[str, Any] = {} if cell.defense is None else cell.defense.parameters
+    judge, _ = judge_model(own.get("judge", AUTO), cell.model, size.rows.texts)
+    return 1.0 if judge == cell.model else _parameters(_config(judge)) / _parameters(config)
 
 
 def _config(model: str) -> Any:
