@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musclelora.audit.kept import Kept
-from musclelora.data.table import Table
+from musclelora import __version__
+from musclelora.audit.kept import Kept, plain
+from musclelora.data.embedded import ASSEMBLED_MODELS
+from musclelora.data.table import Table, fingerprint
 from musclelora.data.trusted import overlap
 from musclelora.errors import DataError
+from musclelora.hashes import digest_of_values
+from musclelora.launched import process_count
 
 if TYPE_CHECKING:
     from musclelora.adapter import MuScleLoraConfig
@@ -138,7 +143,27 @@ class Evidence:
 
     def _keep_vectors(self, make: Callable[[], NDArray[np.float32]]) -> None:
         shape = (len(DEPTHS), len(self.rows), None)
-        self._vectors = self.kept.get("vectors", shape, None, make)
+        self._vectors = self.kept.get("vectors", shape, None, make, shared=self._judged)
+
+    @cached_property
+    def _judged(self) -> dict[str, Any] | None:
+        """What decides what the judge says of the rows; None: nobody else is to take it up.
+
+        That is where it may be the trained model, whose folder may change, and where several processes, which
+        might not find the same, train together.
+        """
+        settings = self.settings
+        if settings.judge is None or settings.judge.model not in ASSEMBLED_MODELS or process_count() > 1:
+            return None
+        return {
+            "judge": ASSEMBLED_MODELS[settings.judge.model].sha256,
+            "texts": digest_of_values(self.rows.texts),
+            "trusted": fingerprint(self.trusted),
+            "arguments": plain(settings.of_judge),
+            "seed": settings.seed,
+            "depths": DEPTHS,
+            "musclelora": __version__,
+        }
 
     def embed(self, texts: Sequence[str], depths: Sequence[float]) -> NDArray[np.float32]:
         """Sentence vectors of any texts, shape (depths, N, d); the judge is held no longer than needed."""
@@ -185,5 +210,5 @@ class Evidence:
             return np.concatenate([found.log_probabilities, found.held_out])
 
         shape = (asked + len(self.trusted), self.rows.num_classes)
-        logs = self.kept.get("trusted-models", shape, None, make)
+        logs = self.kept.get("trusted-models", shape, None, make, shared=self._judged)
         return calibrated(logs[:asked], logs[asked:], self.trusted.labels)
