@@ -3,6 +3,9 @@
     python benchmarks/measure.py --output measured                                   # the embedded encoder
     python benchmarks/measure.py --output measured --backbone all-mpnet-base-v2      # BERT-base's size
     python benchmarks/measure.py --output measured --quick                           # one seed, 400 test rows
+    python benchmarks/measure.py --output rates --only purify,addsent,stylebkd --rates 0.01 0.05 0.2 0.4
+    python benchmarks/measure.py --output sizes --only purify,addsent,stylebkd --trusted 16 32 64 256
+    python benchmarks/measure.py --output clean --only purify,synbkd,stylebkd --label-mode clean
 
 It writes a grid and its results into the folder, cell by cell: the same command goes on where it was stopped.
 Rows are SST-2's, a tenth poisoned; the paraphrases are the published ones, the style in lower case as well,
@@ -36,6 +39,9 @@ def main() -> None:
     parser.add_argument("--backbone", nargs="+", default=["all-minilm-l6-v2"])
     parser.add_argument("--judge", default="auto", help="what judges for purify")
     parser.add_argument("--rows", type=int, default=2000, help="training rows")
+    parser.add_argument("--rates", type=float, nargs="+", default=[RATE], help="poisoned rows / rows")
+    parser.add_argument("--trusted", type=int, nargs="+", default=[TRUSTED], help="numbers of trusted rows")
+    parser.add_argument("--label-mode", choices=["clean", "mix"], help="of all attacks  [default: their own]")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to N-1")
     parser.add_argument(
         "--quick", action="store_true", help=f"one seed, {QUICK_ROWS} test rows, fewer methods"
@@ -68,7 +74,12 @@ def grid_of(options: argparse.Namespace) -> dict[str, Any]:
         rows["test_rows"] = QUICK_ROWS
     for table, file in (("train", "train-clean"), ("test", "test-clean"), ("trusted", "dev-clean")):
         rows[table] = str(data / "badnets" / f"{file}.csv")
-    attacks = [attack for attack in attacks_of(data) if not only & names_of(data) or attack["name"] in only]
+    mode = {"label_mode": options.label_mode} if options.label_mode else {}
+    attacks = [
+        {**attack, **mode}
+        for attack in attacks_of(data)
+        if not only & names_of(data) or attack["name"] in only
+    ]
     methods = QUICK if options.quick else METHODS
     if only & set(METHODS):
         methods = tuple(method for method in METHODS if method in only)
@@ -77,9 +88,9 @@ def grid_of(options: argparse.Namespace) -> dict[str, Any]:
         "data": [rows],
         "attacks": attacks,
         "label_mode": "mix",
-        "rates": [RATE],
+        "rates": options.rates,
         "models": options.backbone,
-        "trusted_sizes": [TRUSTED],
+        "trusted_sizes": options.trusted,
         "defenses": [
             {"name": method, "label": method, **({"judge": options.judge} if method == "purify" else {})}
             for method in methods

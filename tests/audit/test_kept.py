@@ -67,10 +67,24 @@ def test_nothing_is_kept_where_nothing_can_be_written(cache: Path) -> None:
 
 
 def test_what_was_not_used_for_longest_goes(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "MOST_SHARED", 3 * (128 + 400))
-    for number in range(3):
+    monkeypatch.setattr(kept, "MOST_SHARED", 4 * (128 + 400))
+    for number in range(4):
         shared_array(str(number), (100,), {}, counted(100)[1])
         os.utime(next(cache.glob(f"{number}-*")), (number, number))
     shared_array("0", (100,), {}, counted(100)[1])  # it is used again
-    shared_array("3", (100,), {}, counted(100)[1])
-    assert {file.name[0] for file in cache.iterdir()} == {"0", "2", "3"}
+    shared_array("4", (100,), {}, counted(100)[1])
+    assert {file.name[0] for file in cache.iterdir()} == {"0", "2", "3", "4"}
+    assert shared_array("large", (1000,), {}, counted(1000)[1]).shape == (1000,)
+    assert {file.name[0] for file in cache.iterdir()} == {"0", "2", "3", "4"}
+
+
+def test_what_another_user_keeps_is_read(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, make = counted()
+    shared_array("vectors", (3,), {}, make)
+
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", refused)
+    np.testing.assert_array_equal(shared_array("vectors", (3,), {}, make), [0, 1, 2])
+    assert calls == [3]

@@ -25,7 +25,9 @@ from musclelora.adapter.presets import is_decoder
 FROZEN: Final = 2 / 3
 """The share of an encoder's layers that is frozen."""
 _FEWEST = 12  # layers below which an encoder is cheap to train as a whole
-_REMEMBERED = 4096  # texts whose states are kept while a classifier is trained on them
+_REMEMBERED = 2**30  # bytes of states that are kept while classifiers are trained on their texts
+_PROBED = 31  # tokens of a row that a cut classifier is tried on: no round number, to which some pad
+_SAME = 1e-4  # by which its logits may differ
 
 
 class Trunk:
@@ -43,12 +45,17 @@ class Trunk:
     def __init__(self, backbone: Backbone, *, bf16: bool = False) -> None:
         self.model: Any = backbone.model.eval().requires_grad_(False)
         self._bf16 = bf16
-        aligned = backbone.tokenizer.padding_side == "right"  # a text's tokens begin where its states do
-        self._layers = _layers_of(self.model) if aligned else None
+        self._layers = _layers_of(backbone)
         self.depth = 0 if self._layers is None else round(FROZEN * len(_list(self.model, self._layers)))
         self._remembered: dict[bytes, Tensor] = {}
+        self._bytes = 0
         self._given: Tensor | None = None
         self._current: Tensor | None = None
+
+    @staticmethod
+    def possible(backbone: Backbone) -> bool:
+        """Whether an encoder is deep enough, and has one list of layers; :meth:`cut` tries the rest."""
+        return _layers_of(backbone) is not None
 
     def states(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         """The hidden states of every layer, from the embeddings' on, each of shape (N, tokens, d).
@@ -63,7 +70,7 @@ class Trunk:
     def cut(self, model: Any) -> bool:
         """Take the frozen layers out of another copy of the classifier, in place, and train what is left.
 
-        What is left gives the same logits: it is tried on two tokens.
+        What is left gives the same logits: it is tried on two rows of tokens, of which one is padded.
 
         Returns:
             False: it does not, and the model is of no use any more.
@@ -71,28 +78,42 @@ class Trunk:
         if self._layers is None:
             return False
         model.to(self.model.device)
-        ids = torch.tensor([[5, 6], [6, 5]], device=model.device)
-        batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        training = model.training
+        ids = (
+            torch.arange(1, 1 + 2 * _PROBED, device=model.device).reshape(2, _PROBED)
+            % model.config.vocab_size
+        )
+        mask = torch.ones_like(ids)
+        mask[1, _PROBED // 2 :] = 0
+        training, bf16 = model.training, self._bf16
         model.eval()
-        with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=self._bf16):
-            before = model(**batch).logits
-        parent, _, name = self._layers.rpartition(".")
-        upper = list(_list(model, self._layers))[self.depth :]
-        setattr(model.get_submodule(parent), name, nn.ModuleList(upper))
-        upper[0].register_forward_pre_hook(self._put_in, with_kwargs=True)
-        model.register_forward_pre_hook(self._look_up, with_kwargs=True)
+        self._bf16 = False
         try:
-            with torch.autocast(model.device.type, torch.bfloat16, enabled=self._bf16):
-                after = model(**batch).logits
-        except (RuntimeError, TypeError, IndexError, KeyError):  # it needs the layers that are gone
+            with torch.no_grad():
+                before = model(input_ids=ids, attention_mask=mask).logits
+            self._take_out(model)
+            with self.given(self._recalled(ids, mask)):
+                after = model(input_ids=ids, attention_mask=mask).logits
+            after.sum().backward()
+        except Exception:  # it needs the layers that are gone, or takes no such tokens
             return False
-        after.float().sum().backward()
-        model.train(training)
-        if not torch.allclose(before.float(), after.detach().float(), atol=1e-2 if self._bf16 else 1e-4):
+        finally:
+            self._bf16 = bf16
+            self.forget()
+            model.train(training)
+        same = torch.allclose(before, after.detach(), atol=_SAME)
+        upper = _list(model, self._layers)
+        if not same or any(p.requires_grad and p.grad is None for p in upper.parameters()):
             return False
         self._share_frozen(model)
         return True
+
+    def _take_out(self, model: Any) -> None:
+        """Leave the upper layers, and give the first of them the trunk's states."""
+        parent, _, name = str(self._layers).rpartition(".")
+        upper = list(_list(model, str(self._layers)))[self.depth :]
+        setattr(model.get_submodule(parent), name, nn.ModuleList(upper))
+        upper[0].register_forward_pre_hook(self._put_in, with_kwargs=True)
+        model.register_forward_pre_hook(self._look_up, with_kwargs=True)
 
     @contextlib.contextmanager
     def given(self, states: Tensor) -> Iterator[None]:
@@ -104,8 +125,9 @@ class Trunk:
             self._given = None
 
     def forget(self) -> None:
-        """Keep no states of texts any more."""
+        """Hold no states of texts any more."""
         self._remembered.clear()
+        self._bytes = 0
 
     def _share_frozen(self, model: nn.Module) -> None:
         """Freeze what has no part in the logits any more, and hold it once for all classifiers."""
@@ -116,7 +138,7 @@ class Trunk:
                 setattr(model.get_submodule(module), short, own[name])
             parameter.grad = None
 
-    def _look_up(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _look_up(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before a classifier is called: the states of its texts."""
         if self._given is not None:
             self._current = self._given
@@ -124,16 +146,24 @@ class Trunk:
         ids = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
         mask = kwargs.get("attention_mask")
         mask = torch.ones_like(ids) if mask is None else mask
+        if model.training:
+            self._current = self._recalled(ids, mask)
+        else:  # its texts are asked about once
+            self._current = self.states({"input_ids": ids, "attention_mask": mask})[self.depth]
+
+    def _recalled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The states of texts, shape (N, tokens, d), 0 where padding is; each text is looked at once."""
         keys = [row[keep].tobytes() for row, keep in zip(_array(ids), _array(mask) > 0, strict=True)]
-        if len(self._remembered) > _REMEMBERED:
+        if self._bytes > _REMEMBERED:
             self.forget()
         new = [row for row, key in enumerate(keys) if key not in self._remembered]
         if new:
             made = self.states({"input_ids": ids[new], "attention_mask": mask[new]})[self.depth]
             for row, states in zip(new, made, strict=True):
-                self._remembered[keys[row]] = states[mask[row] > 0]
-        states = nn.utils.rnn.pad_sequence([self._remembered[key] for key in keys], batch_first=True)
-        self._current = nn.functional.pad(states, (0, 0, 0, ids.shape[1] - states.shape[1]))
+                self._remembered[keys[row]] = kept = states[mask[row] > 0]
+                self._bytes += kept.nbytes
+        found = nn.utils.rnn.pad_sequence([self._remembered[key] for key in keys], batch_first=True)
+        return nn.functional.pad(found, (0, 0, 0, ids.shape[1] - found.shape[1]))
 
     def _put_in(
         self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -156,10 +186,12 @@ def _list(model: nn.Module, name: str) -> nn.ModuleList:
     return found
 
 
-def _layers_of(model: Any) -> str | None:
+def _layers_of(backbone: Backbone) -> str | None:
     """The name of the list of an encoder's layers; None: there is no one such list, or it is a decoder."""
+    model: Any = backbone.model
     config = model.config
-    if is_decoder(config) or config.is_encoder_decoder:
+    aligned = backbone.tokenizer.padding_side == "right"  # a text's tokens begin where its states do
+    if is_decoder(config) or config.is_encoder_decoder or not aligned:
         return None
     count = int(getattr(config, "num_hidden_layers", 0) or getattr(config, "n_layers", 0) or 0)
     if count < _FEWEST:

@@ -179,7 +179,7 @@ class Audit:
         }
         config = MuScleLoraConfig(**preset.adapter_fields())
         judge = None if self.judge == self.model else Backbones(self.judge)
-        return Settings(Backbones(self.model), preset, config, arguments, self.seed, judge)
+        return Settings(Backbones(self.model), preset, config, arguments, self.seed, judge, shares=True)
 
     # ---- what was found -------------------------------------------------------------------------------
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musclelora import __version__
 from musclelora.audit.kept import Kept, plain
 from musclelora.data.embedded import ASSEMBLED_MODELS
 from musclelora.data.table import Table, fingerprint
@@ -47,6 +47,7 @@ class Settings:
         seed: the same seed finds the same.
         judge: of the model whose sentence vectors and few-shot training say what a row means; None: the
             backbone judges itself.
+        shares: whether what a large judge says is kept for other audits on this machine, and taken from them.
     """
 
     backbones: Backbones
@@ -55,6 +56,7 @@ class Settings:
     arguments: Mapping[str, Any]
     seed: int
     judge: Backbones | None = None
+    shares: bool = False
 
     @property
     def judges(self) -> Backbones:
@@ -153,8 +155,12 @@ class Evidence:
         might not find the same, train together.
         """
         settings = self.settings
-        if settings.judge is None or settings.judge.model not in ASSEMBLED_MODELS or process_count() > 1:
+        known = settings.judge is not None and settings.judge.model in ASSEMBLED_MODELS
+        if settings.judge is None or not (known and settings.shares) or process_count() > 1:
             return None
+        from musclelora.adapter.trunk import FROZEN
+        from musclelora.audit.trusted_models import TRUSTED_ONLY
+
         return {
             "judge": ASSEMBLED_MODELS[settings.judge.model].sha256,
             "texts": digest_of_values(self.rows.texts),
@@ -162,7 +168,8 @@ class Evidence:
             "arguments": plain(settings.of_judge),
             "seed": settings.seed,
             "depths": DEPTHS,
-            "musclelora": __version__,
+            "how": {**TRUSTED_ONLY, "frozen": FROZEN},
+            "versions": {name: version(name) for name in ("musclelora", "torch", "transformers")},
         }
 
     def embed(self, texts: Sequence[str], depths: Sequence[float]) -> NDArray[np.float32]:

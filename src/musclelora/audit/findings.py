@@ -155,8 +155,8 @@ class Findings:
             f"triggers: {', '.join(shown_first) or 'none'}{more}; {int(self.planted.sum()):,} rows have one",
             f"issues: {counts['label']:,} label issues, of which {counts['restored']:,} were restored; "
             f"{counts['style']:,} style issues",
-            f"left out: {left:,} of {len(train):,} rows; what features say of labels is taken out of the "
-            "loss of the others",
+            f"left out: {left:,} of {len(train):,} rows; what features and styles say of labels is taken out "
+            "of the loss of the others",
         ]
 
     def result(self, name: str) -> Result:
@@ -202,7 +202,7 @@ def findings_of(evidence: Evidence, checks: Sequence[Check], *, confirms: bool) 
     table = FeatureTable(evidence.rows.texts)
     unchecked = [f"{name} issues: {r.skipped}" for name, r in evidence.results.items() if r.skipped]
     triggers = _tested(evidence, table, unchecked, confirms=confirms)
-    styles = _styles(evidence, unchecked, confirms=confirms)
+    styles = _styles(evidence, triggers, unchecked, confirms=confirms)
     settings = evidence.settings
     cut, limit = cut_texts(settings.judges.model, evidence.rows.texts, settings.arguments.get("max_length"))
     if cut:
@@ -276,29 +276,41 @@ def _tested(
     ]
 
 
-def _styles(evidence: Evidence, unchecked: list[str], *, confirms: bool) -> list[Style]:
-    """The styles that were found, put to the test; what was not is added to `unchecked`."""
-    issues: Sequence[StyleIssues] = evidence.results["style"].objects.get("issues", ())
-    answers: list[Confirmation | None] = [None] * len(issues)
-    beyond = [number for number, issue in enumerate(issues) if issue.p_value <= LEVEL]
+def _styles(
+    evidence: Evidence, triggers: Sequence[Trigger], unchecked: list[str], *, confirms: bool
+) -> list[Style]:
+    """The styles that no trigger explains, put to the test; what was not is added to `unchecked`."""
+    found = _without_triggers(evidence, triggers)
+    answers: list[Confirmation | None] = [None] * len(found)
+    beyond = [number for number, (issue, _) in enumerate(found) if issue.p_value <= LEVEL]
     if beyond and not confirms:
         unchecked.append("whether models obey how rows are put: it was not asked for")
     elif beyond:
         from musclelora.audit.confirmation import confirm_styles
 
         try:
-            found = confirm_styles(evidence, [issues[number] for number in beyond])
+            said = confirm_styles(evidence, [found[number][0] for number in beyond])
         except TrainingError as error:
             unchecked.append(f"whether models obey how rows are put: {error}")
         else:
-            for number, answer in zip(beyond, found, strict=True):
+            for number, answer in zip(beyond, said, strict=True):
                 answers[number] = answer
     return [
-        Style(
-            issue.label, len(issue.rows), issue.telling, issue.p_value, answer, *_shown_rows(evidence, issue)
-        )
-        for issue, answer in zip(issues, answers, strict=True)
+        Style(issue.label, rows, issue.telling, issue.p_value, answer, *_shown_rows(evidence, issue))
+        for (issue, rows), answer in zip(found, answers, strict=True)
     ]
+
+
+def _without_triggers(evidence: Evidence, triggers: Sequence[Trigger]) -> list[tuple[StyleIssues, int]]:
+    """The styles of which most rows have no trigger that models obey, and how many such rows each has.
+
+    Rows with an inserted trigger are put alike as well, and need no second explanation.
+    """
+    holders = evidence.results["trigger"].objects["expert"].holders(evidence.rows.texts)
+    obeyed = [rows for rows, trigger in zip(holders, triggers, strict=True) if trigger.kind == "trigger"]
+    issues: Sequence[StyleIssues] = evidence.results["style"].objects.get("issues", ())
+    left = [len(np.setdiff1d(issue.rows, np.concatenate([*obeyed, []]))) for issue in issues]
+    return [(issue, rows) for issue, rows in zip(issues, left, strict=True) if 2 * rows > len(issue.rows)]
 
 
 def _shown_rows(evidence: Evidence, issue: StyleIssues) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -108,7 +108,8 @@ def shared_array(
 ) -> NDArray[Any]:
     """An array in the cache of this machine (:func:`~musclelora.data.assembled.cache_folder`), or made now.
 
-    It is a cache: a file that is damaged is made again, and where none can be written none is.
+    It is a cache: a file that is damaged is made again, and where none can be written none is. An array of
+    more than a quarter of :data:`MOST_SHARED` is not kept.
 
     Args:
         name: of the array.
@@ -120,10 +121,13 @@ def shared_array(
     with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile):
         found: Any = np.load(file, mmap_mode="r", allow_pickle=False)
         if _fits(found, shape):
-            os.utime(file)
+            with contextlib.suppress(OSError):  # it is another user's, or the disk is read-only
+                os.utime(file)
             kept: NDArray[Any] = found
             return kept
     made = np.asarray(make())
+    if made.nbytes > MOST_SHARED // 4:  # it would leave no room for others
+        return made
     with contextlib.suppress(OSError, OutputError):
         with atomic_file(file) as temporary, temporary.open("wb") as stream:
             np.save(stream, made, allow_pickle=False)

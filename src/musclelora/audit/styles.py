@@ -1,16 +1,16 @@
 r"""Rows that are put alike and have a label that their meaning does not give them: a style, or a syntax.
 
-Of a style or a syntax a few words are frequent enough to be shortcuts (:mod:`musclelora.audit.triggers`), or
-none is. But two kinds of rows S show what the others look like: those with a shortcut to a label c, and those
-that were given c and are predicted to mean something else, with the membership clip(4·(½ - q(c|x)), 0, 1). A
-classifier tells S from the rest by how the texts are put, with the shortcuts' own words taken out of them:
-words and pairs of words, parts of words (with their case), and the hidden states of the judge's lower layers,
-which know more of syntax than of meaning. Each row's score s is the mean of their standardised log-odds, by
-classifiers that were not fitted on it. S may have more rows of one meaning than of others, and then its
-classifiers know that meaning too: what a cubic of the log-odds of q(c|x) explains of the scores is taken out.
+Of a style or a syntax no word need be frequent enough to be a shortcut (:mod:`musclelora.audit.triggers`).
+But rows that were given a label c and are predicted to mean something else show how the others look: they
+form a group S, with the membership clip(4·(½ - q(c|x)), 0, 1). A classifier tells S from the rest by how the
+texts are put: words and pairs of words, parts of words (with their case), and the hidden states of the
+judge's lower layers, which know more of syntax than of meaning. Each row's score s is the mean of their
+standardised log-odds, by classifiers that were not fitted on it. S may have more rows of one meaning than of
+others, and then its classifiers know that meaning too: what a cubic of the log-odds of q(c|x) explains of the
+scores is taken out.
 
 No row's own label has a part in its score. Whether rows like those of S have the label c more often than what
-they mean explains is asked of all rows without any shortcut::
+they mean explains is asked of all rows::
 
     P(c|x) = π(x) + (1 - π(x)) · q(c|x),        π(x) = σ(a + β s(x)),    β ≥ 0
 
@@ -29,7 +29,7 @@ and unlabelled rows; Elkan and Noto, "Learning Classifiers from Only Positive an
 labels' surprise as further evidence). After :data:`ROUNDS`, rows that are likelier in than out have the
 style, but of the rows of c half are left. Rows with another label than c are none: they were not changed to
 c. Where a judge errs in rows that are put alike, they make a style as well: the stronger the judge, the fewer
-there are.
+there are. Rows with an inserted trigger and changed labels are put alike too, and are found again here.
 
 Rows of the style that are not found would still teach it. So the style also enters the loss of every row that
 is trained on, as shortcuts do (:func:`offset_of`): a model learns what the style leaves to be explained, and
@@ -38,8 +38,7 @@ predicts without it.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -55,11 +54,10 @@ from sklearn.linear_model import LogisticRegression
 
 from musclelora.audit.features import TOKEN, FeatureTable
 from musclelora.audit.labels import FOLDS, LARGEST_SHARE, label_issues, scaled
-from musclelora.audit.triggers import ShortcutExpert, natural_spread
+from musclelora.audit.triggers import natural_spread
 from musclelora.errors import DataError, UsageError
 
 Floats = NDArray[np.float64]
-Embed = Callable[[Sequence[str]], NDArray[Any]]
 
 ROUNDS: Final = 4
 FEWEST: Final = 8
@@ -81,8 +79,8 @@ class StyleIssues:
 
     Attributes:
         label: the label id.
-        rows: their numbers, from 0, ascending; they have the label and no shortcut to it.
-        gain: twice the log-likelihood that the style explains of the labels of rows without any shortcut.
+        rows: their numbers, from 0, ascending; they have the label.
+        gain: twice the log-likelihood that the style explains of the labels.
         p_value: how likely natural labels are to give as much gain in the first round, for any label.
         telling: the words and pairs of words that tell the style most, the strongest first; hostile.
         scores: shape (N,), the probability of each of all rows to be one of the style; 0 with another label.
@@ -103,10 +101,9 @@ class StyleIssues:
 def find_style_issues(
     texts: Sequence[str],
     labels: NDArray[Any],
-    expert: ShortcutExpert,
     pred_probs: NDArray[Any],
     *,
-    embed: Embed | None = None,
+    states: NDArray[Any] | None = None,
     seed: int,
 ) -> tuple[StyleIssues, ...]:
     """The rows that are put alike, and have a label that their meaning does not give them.
@@ -114,10 +111,8 @@ def find_style_issues(
     Args:
         texts: N texts.
         labels: shape (N,), their given labels, in 0 … C - 1.
-        expert: their shortcuts.
         pred_probs: shape (N, C), the class probabilities of :func:`~musclelora.audit.cross_fit_pred_probs`.
-        embed: from N texts to vectors of shape (layers, N, d) that tell how they are put; None: words alone
-            tell.
+        states: shape (layers, N, d), vectors that tell how the texts are put; None: words alone tell.
         seed: of the folds.
 
     Returns:
@@ -128,42 +123,37 @@ def find_style_issues(
         DataError: some of pred_probs are not finite.
     """
     given, q = np.asarray(labels, dtype=np.int64), np.asarray(pred_probs, dtype=np.float64)
-    if q.shape != (len(texts), expert.num_labels) or given.shape != (len(texts),):
+    if q.ndim != 2 or len(q) != len(texts) or given.shape != (len(texts),):
         raise UsageError(
             f"find_style_issues: found {len(texts)} texts, labels of shape {given.shape} and pred_probs of "
-            f"shape {q.shape}; expected N, (N,) and (N, {expert.num_labels})"
+            f"shape {q.shape}; expected N, (N,) and (N, C)"
         )
     if not np.isfinite(q).all():
         raise DataError("find_style_issues: some of pred_probs are not finite; expected class probabilities")
-    having = expert.log_weights(texts) > 0
-    rest = np.asarray(~having.any(axis=1))
-    if rest.sum() < FEWEST:
+    doubts = [np.where(given == label, _doubt(q[:, label]), 0.0) for label in range(q.shape[1])]
+    if all(doubt.sum() < FEWEST for doubt in doubts):
         return ()
-    spread = natural_spread(FeatureTable(texts), np.eye(expert.num_labels)[given], q)
+    spread = natural_spread(FeatureTable(texts), np.eye(q.shape[1])[given], q)
     folds = np.random.default_rng(seed).permutation(len(texts)) % FOLDS
     doubtful = label_issues(q, given)
+    views = _views(texts, states)
     found = []
-    for label in range(expert.num_labels):
-        has, hit = having[:, label], given == label
-        members = np.where(has, 1.0, np.where(hit, _doubt(q[:, label]), 0.0))
-        if members.sum() < FEWEST or (members < 1).sum() < FEWEST:
-            continue
-        views = _views(_without(texts, expert, label), embed)
-        style = _style(views, members, has, rest, hit, natural=(q[:, label], spread), folds=folds)
+    for label, members in enumerate(doubts):
+        hit = given == label
+        style = _style(views, members, hit, natural=(q[:, label], spread), folds=folds)
         if style is None:
             continue
         likely = style.likely
-        rows = np.flatnonzero((likely > 0.5) & ~has)
+        rows = np.flatnonzero(likely > 0.5)
         # With the rows that have a label issue, half of the label's rows may go.
         most = max(int(LARGEST_SHARE * hit.sum()) - int((doubtful & hit).sum()), 0)
         further = rows[~doubtful[rows]]
         likeliest = further[np.argsort(-likely[further], kind="stable")[:most]]
         rows = np.union1d(likeliest, rows[doubtful[rows]])
         if len(rows):
-            telling = _telling(views, np.where(has, 1.0, likely))
             # Half of χ², as β ≥ 0; of several labels any may be the one (Bonferroni).
-            p_value = min(1.0, expert.num_labels * float(chi2.sf(style.first_gain, 1)) / 2)
-            numbers = tuple(int(row) for row in rows)
+            p_value = min(1.0, q.shape[1] * float(chi2.sf(style.first_gain, 1)) / 2)
+            numbers, telling = tuple(int(row) for row in rows), _telling(views, likely)
             added = offset_of(style.shares, q[:, label])
             issue = StyleIssues(label, numbers, style.gain, p_value, telling, likely, style.shares, added)
             found.append((issue, style.scores))
@@ -205,8 +195,6 @@ class _Style:
 def _style(
     views: Sequence[_View],
     members: Floats,
-    has: NDArray[np.bool_],
-    rest: NDArray[np.bool_],
     hit: NDArray[np.bool_],
     *,
     natural: tuple[Floats, float],
@@ -217,8 +205,6 @@ def _style(
     Args:
         views: of the texts.
         members: shape (N,), how far each row is in S at first.
-        has: shape (N,), the rows with a shortcut, which stay in S.
-        rest: shape (N,), the rows without any.
         hit: shape (N,), the rows with the label.
         natural: shape (N,), the probability of the label by what a row means; the spread of natural weights.
         folds: shape (N,), of the rows.
@@ -230,17 +216,17 @@ def _style(
     for _ in range(ROUNDS if views else 0):
         if members.sum() < FEWEST:
             return None
-        told = [_beyond(_scores(view.rows, view.c, members, folds), meaning, rest) for view in views]
-        scores = _beyond(np.mean(told, axis=0), meaning, rest)
-        top = max(float(np.quantile(scores[rest], 0.99)), 1e-9)
+        told = [_beyond(_scores(view.rows, view.c, members, folds), meaning) for view in views]
+        scores = _beyond(np.mean(told, axis=0), meaning)
+        top = max(float(np.quantile(scores, 0.99)), 1e-9)
         by_nature = expit(odds + spread * np.clip(scores / top, 0, 1))
-        start, slope, gain = _mixture(scores[rest], hit[rest], by_nature[rest])
+        start, slope, gain = _mixture(scores, hit, by_nature)
         if not gain > chi2.isf(_CHANCE, 1):
             return None
         gains.append(gain)
         shares = expit(start + slope * scores)
         likely = np.where(hit, shares / (shares + (1 - shares) * by_nature), 0.0)
-        members = np.where(has, 1.0, likely)
+        members = likely
     return _Style(scores, shares, likely, gains[0], gains[-1]) if gains else None
 
 
@@ -304,7 +290,7 @@ class _View:
     names: tuple[str, ...] = ()
 
 
-def _views(texts: Sequence[str], embed: Embed | None) -> list[_View]:
+def _views(texts: Sequence[str], states: NDArray[Any] | None) -> list[_View]:
     words = TfidfVectorizer(
         analyzer="word", token_pattern=TOKEN.pattern, ngram_range=(1, 2), min_df=2, sublinear_tf=True,
         lowercase=False,
@@ -320,9 +306,8 @@ def _views(texts: Sequence[str], embed: Embed | None) -> list[_View]:
             continue
         names = tuple(vectorizer.get_feature_names_out()) if vectorizer is words else ()
         found.append(_View(rows, _SPARSE_C, names))
-    if embed is not None:
-        vectors = np.asarray(embed(texts), dtype=np.float64)
-        found += [_View(scaled(layer), _DENSE_C) for layer in vectors]
+    for layer in () if states is None else states:
+        found.append(_View(scaled(np.asarray(layer, dtype=np.float64)), _DENSE_C))
     return found
 
 
@@ -338,27 +323,9 @@ def _telling(views: Sequence[_View], members: Floats) -> tuple[str, ...]:
     return ()
 
 
-def _without(texts: Sequence[str], expert: ShortcutExpert, label: int) -> list[str]:
-    """Texts without the shortcuts to a label: their odd characters, and words of more than one letter."""
-    features = [shortcut.feature for shortcut in expert.shortcuts if shortcut.label == label]
-    if not features:
-        return list(texts)
-    odd = {ord(feature.text): None for feature in features if feature.kind == "character"}
-    words = {
-        word
-        for feature in features
-        if feature.kind != "character"
-        for word in feature.text.split()
-        if len(word) > 1 and re.fullmatch(r"\w+", word)
-    }
-    return [
-        " ".join(word for word in TOKEN.findall(text.translate(odd)) if word not in words) for text in texts
-    ]
-
-
-def _beyond(values: Floats, explained_by: Floats, among: NDArray[np.bool_]) -> Floats:
-    """Values less what a linear model of `explained_by` says of them, in standard deviations among some."""
-    weights, *_ = np.linalg.lstsq(explained_by[among], values[among], rcond=None)
+def _beyond(values: Floats, explained_by: Floats) -> Floats:
+    """Values less what a linear model of `explained_by` says of them, in standard deviations."""
+    weights, *_ = np.linalg.lstsq(explained_by, values, rcond=None)
     left = values - explained_by @ weights
-    standard: Floats = left / max(float(left[among].std()), 1e-12)
+    standard: Floats = left / max(float(left.std()), 1e-12)
     return standard

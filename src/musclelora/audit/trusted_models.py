@@ -116,6 +116,7 @@ def trusted_predictions(
         else:
             together.append(model)
     if models.trunk is not None:
+        models.trunk.forget()
         judged, vectors = _in_one_pass(models.trunk, together, texts, depths)
     return replace(calibrated(judged, held_out, trusted.labels), vectors=vectors)
 
@@ -224,7 +225,9 @@ class _FoldModels:
             names = self._trusted.label_names
             attention = self._arguments.get("attn_implementation")
             how = {} if attention == "flash_attention_2" else {"attn_implementation": attention}
-            self.trunk = Trunk(self._backbones.fresh(names, **how), bf16=bool(self._arguments.get("bf16")))
+            if Trunk.possible(self._backbones.kept(names, **how)):
+                whole = self._backbones.fresh(names, **how)
+                self.trunk = Trunk(whole, bf16=bool(self._arguments.get("bf16")))
         for fold in range(self.count):
             with tempfile.TemporaryDirectory() as folder:
                 trainer = self._trainer(fold, folder)

@@ -1,0 +1,51 @@
+"""The script that measures everything writes a grid that can be run, of what was asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_runs import make_rows, write_csv
+
+from musclelora.benchmark.grid import load_grid
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "measure.py"
+PARAPHRASED = ("synbkd", "stylebkd")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder in OpenBackdoor's layout, with tiny tables."""
+    folder = tmp_path / "data"
+    for seed, table in enumerate(("train-clean", "test-clean", "dev-clean", "train-poison", "test-poison")):
+        for attack in ("badnets", *PARAPHRASED):
+            (folder / attack).mkdir(parents=True, exist_ok=True)
+            write_csv(folder / attack / f"{table}.csv", make_rows(200, seed))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ([], (5, 6, 3)),
+        (["--quick"], (5, 2, 1)),
+        (["--only", "purify,lora,stylebkd-lower", "--seeds", "2"], (1, 2, 2)),
+    ],
+)
+def test_the_grid_is_what_was_asked_for(
+    asked: list[str], expected: tuple[int, int, int], data: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    more = ["--backbone", tiny_model, "--rows", "40", "--data", data, "--dry-run"]
+    command = [sys.executable, SCRIPT, "--output", tmp_path / "out", *more, *asked]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    file = tmp_path / "out" / "grid.yaml"
+    raw = yaml.safe_load(file.read_text())
+    assert (len(raw["attacks"]), len(raw["defenses"])) == expected[:2]
+    grid = load_grid(file)
+    assert len(grid.seeds) == expected[2]
+    assert grid.models == (str(tiny_model),)
+    assert "oracle" in done.stdout
