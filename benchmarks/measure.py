@@ -68,7 +68,10 @@ def main() -> None:
 def grid_of(options: argparse.Namespace) -> dict[str, Any]:
     """What is measured, as a grid; paths are those from the grid's folder."""
     data = Path(os.path.relpath(options.data.resolve(), options.output.resolve()))
-    only = set(filter(None, options.only.split(",")))
+    only = {name.strip() for name in options.only.split(",") if name.strip()}
+    known = {*METHODS, *names_of(data)}
+    if only - known:
+        raise SystemExit(f"--only: found {min(only - known)!r}, expected some of {', '.join(sorted(known))}")
     rows: dict[str, Any] = {"name": "sst-2", "train_rows": options.rows, "target": 1}
     if options.quick:
         rows["test_rows"] = QUICK_ROWS

@@ -23,7 +23,7 @@ def data(tmp_path: Path) -> Path:
     for seed, table in enumerate(("train-clean", "test-clean", "dev-clean", "train-poison", "test-poison")):
         for attack in ("badnets", *PARAPHRASED):
             (folder / attack).mkdir(parents=True, exist_ok=True)
-            write_csv(folder / attack / f"{table}.csv", make_rows(200, seed))
+            write_csv(folder / attack / f"{table}.csv", make_rows(500, seed))
     return folder
 
 
@@ -47,5 +47,21 @@ def test_the_grid_is_what_was_asked_for(
     assert (len(raw["attacks"]), len(raw["defenses"])) == expected[:2]
     grid = load_grid(file)
     assert len(grid.seeds) == expected[2]
-    assert grid.models == (str(tiny_model),)
+    assert list(grid.models) == [str(tiny_model)]
     assert "oracle" in done.stdout
+
+
+def test_a_name_that_is_not_known_is_refused(data: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        SCRIPT,
+        "--output",
+        tmp_path / "out",
+        "--data",
+        data,
+        "--only",
+        "purfy, badnets",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "--only: found 'purfy', expected some of" in done.stderr

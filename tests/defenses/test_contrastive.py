@@ -46,6 +46,16 @@ def test_tuning_draws_the_labels_apart(tiny_model: Path) -> None:
     assert apart(pairs=8, learning_rate=3e-3) > little + 0.2
 
 
+def test_long_texts_are_cut_and_bf16_needs_no_accelerator(tiny_model: Path) -> None:
+    rows, trusted = make_table(make_rows(40, seed=0)), make_table(make_rows(12, seed=1))
+    arguments = {"bf16": True, "max_length": 4096}
+    setting = Setting(rows, trusted, model=str(tiny_model), arguments=arguments)
+    defense = get_defense("trusted-only-contrastive", pairs=1).fit(setting)
+    assert len(defense.predict(["word1 " * 5000, ""]).labels) == 2
+    assert len(defense.predict([]).labels) == 0
+    assert defense.rows_seen(12) == 4 * 12
+
+
 @pytest.mark.parametrize("parameters", [{"pairs": 0}, {"learning_rate": 0}, {"num_train_epochs": -1}])
 def test_values_out_of_range_are_refused(parameters: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=f"trusted-only-contrastive {next(iter(parameters))}"):

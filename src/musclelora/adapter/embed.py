@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from musclelora.adapter.backbone import length_limit
 from musclelora.adapter.loading import check_loading, check_weights, weight_options
@@ -67,17 +68,9 @@ def layers_embedder(
     for depth in depths:
         if not 0 <= depth <= 1:
             raise UsageError(f"depth: found {depth}, expected a number in 0 … 1")
-    check_loading(attn_implementation=attn_implementation, dtype=dtype, quantize=quantize)
-    source = model_source(name)
-    check_weights(name, source, quantize)
-    with model_errors(name):
-        check_config(name, source)
-        config = AutoConfig.from_pretrained(source.path, trust_remote_code=False, **source.files)
-        tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False, **source.files)
-        how = weight_options(config, attn_implementation=attn_implementation, dtype=dtype, quantize=quantize)
-        model = load_pretrained(name, source, AutoModel, config, **how).model.eval()
-    fit_tokenizer(name, tokenizer, model)
-    length = length_limit(tokenizer, model.config, max_length)
+    model, tokenizer, length = load_without_head(
+        name, max_length=max_length, attn_implementation=attn_implementation, dtype=dtype, quantize=quantize
+    )
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
     accelerator = torch.accelerator.current_accelerator()
@@ -104,6 +97,39 @@ def layers_embedder(
         return np.concatenate(vectors, axis=1)[:, np.argsort(order)]
 
     return embed
+
+
+def load_without_head(
+    name: str,
+    *,
+    max_length: int | None = None,
+    attn_implementation: str | None = None,
+    dtype: str | None = None,
+    quantize: str | None = None,
+) -> tuple[Any, Tokenizer, int]:
+    """A pretrained model without an output layer, its tokenizer, and how many tokens of a text it is given.
+
+    Args:
+        name: an embedded model, a hub name or a folder.
+        max_length: tokens per text; None, or more than that: the model's limit.
+        attn_implementation: as :func:`~musclelora.adapter.load_backbone` takes it.
+        dtype: likewise.
+        quantize: likewise.
+
+    Raises:
+        ModelError, UsageError: as :func:`~musclelora.adapter.load_backbone` does.
+    """
+    check_loading(attn_implementation=attn_implementation, dtype=dtype, quantize=quantize)
+    source = model_source(name)
+    check_weights(name, source, quantize)
+    with model_errors(name):
+        check_config(name, source)
+        config = AutoConfig.from_pretrained(source.path, trust_remote_code=False, **source.files)
+        tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False, **source.files)
+        how = weight_options(config, attn_implementation=attn_implementation, dtype=dtype, quantize=quantize)
+        model = load_pretrained(name, source, AutoModel, config, **how).model.eval()
+    fit_tokenizer(name, tokenizer, model)
+    return model, tokenizer, length_limit(tokenizer, model.config, max_length)
 
 
 def mean_states(

@@ -19,8 +19,8 @@ import numpy as np
 from musclelora.benchmark.plan import ORACLE, Cell
 from musclelora.benchmark.tables import draw, read_tables
 from musclelora.data.table import Table
-from musclelora.defenses import DEFENSES
-from musclelora.defenses.contrastive import TrustedOnlyContrastive
+from musclelora.defenses import DEFENSES, get_defense
+from musclelora.errors import MuScleLoraError
 
 FORWARD: Final = 1 / 3
 """A row that is only predicted."""
@@ -175,9 +175,10 @@ def _training(cell: Cell, size: Sizes, config: Any) -> float:
     given = {**cell.training, **(cell.full if full else {}), **own}
     epochs = given.get("num_train_epochs") or (_EPOCHS_FULL if full else _preset_epochs(config))
     rows = size.train
-    if cell.defense is not None and cell.defense.name == TrustedOnlyContrastive.name:
-        # Both texts of a pair, and as many pairs of one label as of two.
-        return float(4 * own.get("pairs", 20) * (cell.trusted_size or 0) * own.get("num_train_epochs", 1))
+    if method is None and cell.defense is not None:
+        own_way = get_defense(cell.defense.name, **own).rows_seen(cell.trusted_size or 0)
+        if own_way is not None:
+            return own_way
     if method is not None and method.trusted_only:
         rows, epochs = cell.trusted_size or 0, own.get("num_train_epochs", 12)
     factor = (1.0 if full else LOW_RANK) * (ALIGNED if method is not None and method.alignment else 1.0)
@@ -198,7 +199,10 @@ def _of_judge(cell: Cell, size: Sizes, config: Any) -> float:
     from musclelora.audit.judges import AUTO, judge_model
 
     own: Mapping[str, Any] = {} if cell.defense is None else cell.defense.parameters
-    judge, _ = judge_model(own.get("judge", AUTO), cell.model, size.rows.texts)
+    try:
+        judge, _ = judge_model(own.get("judge", AUTO), cell.model, size.rows.texts)
+    except MuScleLoraError:  # the cell says so itself
+        return 1.0
     return 1.0 if judge == cell.model else _parameters(_config(judge)) / _parameters(config)
 
 

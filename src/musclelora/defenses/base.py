@@ -55,6 +55,14 @@ class Defense(ABC):
         """The names of the constructor's parameters."""
         return tuple(inspect.signature(cls).parameters)
 
+    def rows_seen(self, trusted: int) -> float | None:  # noqa: ARG002 - of those that have their own way
+        """How many rows it trains on, every time it sees one, for a forecast; None: as many as training does.
+
+        Args:
+            trusted: how many trusted rows there are.
+        """
+        return None
+
     @abstractmethod
     def fit(self, setting: Setting) -> Self:
         """Learn from what a defender has.

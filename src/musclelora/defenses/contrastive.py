@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
+import torch
 from sklearn.linear_model import LogisticRegression
 
-from musclelora.data.model_source import model_errors, model_source
+from musclelora.adapter.embed import load_without_head
 from musclelora.data.table import Table
 from musclelora.data.trusted import check_trusted
 from musclelora.defenses.base import Answers, Defense
@@ -68,6 +69,10 @@ class TrustedOnlyContrastive(Defense):
         self._encoder: SentenceTransformer
         self._head: LogisticRegression
 
+    def rows_seen(self, trusted: int) -> float:
+        """Both texts of as many pairs of one label as of two, each time they are trained on."""
+        return 4.0 * self.pairs * trusted * float(self.arguments["num_train_epochs"])
+
     def fit(self, setting: Setting) -> Self:
         """Tune the encoder on pairs of trusted rows, and fit the head."""
         check_trusted(setting.train, setting.trusted)
@@ -79,6 +84,8 @@ class TrustedOnlyContrastive(Defense):
 
     def predict(self, texts: Sequence[str]) -> Answers:
         """The head's labels of the texts' vectors."""
+        if not texts:
+            return Answers(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_))
         labels = self._head.predict(self._encoder.encode(list(texts), show_progress_bar=False))
         return Answers(labels.astype(np.int64), np.zeros(len(labels), dtype=np.bool_))
 
@@ -93,7 +100,7 @@ class TrustedOnlyContrastive(Defense):
                 output_dir=folder,
                 seed=setting.seed,
                 bf16=bool(given.get("bf16", False)),
-                use_cpu=bool(given.get("use_cpu", False)),
+                use_cpu=_on_cpu(setting),
                 warmup_steps=0.1,
                 save_strategy="no",
                 report_to="none",
@@ -145,14 +152,16 @@ def _encoder(setting: Setting) -> SentenceTransformer:
         raise UsageError(
             f"{TrustedOnlyContrastive.name}: the package sentence-transformers is missing; run {_INSTALL}"
         ) from error
-    source = model_source(setting.model)
-    with model_errors(setting.model):
-        words = Transformer(
-            str(source.path),
-            max_seq_length=int(setting.arguments.get("max_length") or _LENGTH),
-            model_kwargs={"trust_remote_code": False, **source.files},
-        )
-        pooled = Pooling(words.get_embedding_dimension(), pooling_mode="mean")
-        return SentenceTransformer(
-            modules=[words, pooled], device="cpu" if setting.arguments.get("use_cpu") else None
-        )
+    wanted = int(setting.arguments.get("max_length") or _LENGTH)
+    model, tokenizer, length = load_without_head(setting.model, max_length=wanted)
+    with tempfile.TemporaryDirectory(prefix="musclelora-") as folder:
+        # What this package has checked is what the other one reads.
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        words = Transformer(folder, max_seq_length=length)
+    pooled = Pooling(words.get_embedding_dimension(), pooling_mode="mean")
+    return SentenceTransformer(modules=[words, pooled], device="cpu" if _on_cpu(setting) else None)
+
+
+def _on_cpu(setting: Setting) -> bool:
+    return bool(setting.arguments.get("use_cpu")) or not torch.accelerator.is_available()
