@@ -34,8 +34,15 @@ _REFUSALS = {
 
 
 @contextlib.contextmanager
-def output_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn the operating system's refusals to write `path` into one-line :class:`OutputError` messages."""
+def output_errors(
+    path: str | os.PathLike[str], remedy: str = "free some space or name another output"
+) -> Iterator[None]:
+    """Turn the operating system's refusals to write `path` into one-line :class:`OutputError` messages.
+
+    Args:
+        path: what is written.
+        remedy: what to do about it.
+    """
     try:
         yield
     except OutputError:
@@ -44,9 +51,7 @@ def output_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         if error.errno not in _REFUSALS:
             raise
         place = error.filename or os.fspath(path)
-        raise OutputError(
-            f"cannot write {place}: {error.strerror or error}; free some space or name another output"
-        ) from error
+        raise OutputError(f"cannot write {place}: {error.strerror or error}; {remedy}") from error
 
 
 LOCK = ".lock"

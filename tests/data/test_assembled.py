@@ -139,6 +139,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(cache: Path, tmp_path: Path)
     with pytest.raises(OutputError) as error:
         assembled_model("tiny", MODEL)
     assert "\n" not in str(error.value)
+    assert "name another folder in the variable MUSCLELORA_CACHE" in str(error.value)
     assert cache.read_text() == "a file where the folder would be"
 
 

@@ -76,7 +76,8 @@ def assembled_model(name: str, model: AssembledModel) -> Path:
     if is_assembled(name, model):
         return place
     parts = [_part(name, package, model) for package in model.parts]
-    with output_errors(place):
+    remedy = f"free some space, or name another folder in the variable {CACHE}"
+    with output_errors(place, f"{name} is put together there once; {remedy}"):
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_name(f".{place.name}.lock")):
             if not (place / "model.safetensors").is_file():
