@@ -221,6 +221,22 @@ def test_the_balance_on_bbc_news_is_what_was_measured() -> None:
         assert f"| {name} | {' | '.join(shares)} |" in page
 
 
+def test_the_quality_of_the_audit_by_the_large_judge_is_what_was_measured() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "audit-quality-mpnet.json").read_text())
+    page = (ROOT / "docs" / "audit.md").read_text()
+    names = {
+        "unpoisoned": "unpoisoned",
+        "addsent": "AddSent",
+        "synbkd": "HiddenKiller",
+        "stylebkd": "StyleBkd",
+    }
+    for cell in results["cells"]:
+        auroc, planted = cell["auroc"], cell["dropped_planted"]
+        told = "| | |" if auroc is None else f"| {auroc:.3f} | {planted} of 200 |"
+        line = f"| {names[cell['case']]} | {cell['verdict']} {told} {cell['dropped'] - planted} |"
+        assert line in page
+
+
 def test_the_quality_of_the_audit_is_what_was_measured() -> None:
     results = json.loads((ROOT / "benchmarks" / "results" / "audit-quality.json").read_text())
     page = (ROOT / "docs" / "audit.md").read_text()
