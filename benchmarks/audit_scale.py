@@ -2,8 +2,9 @@
 
 Rows are texts of SST-2 (or BBC news, cut to 40 words), repeated with changes: each repetition loses a word in
 eight and has two others swapped, so that no two are the same. A tenth carry a sentence and the label 1. Each
-size is audited by `musclelora audit` in a process of its own, one after the other; peak memory is that of the
-process. `slope` is that of a line through log(seconds) and log(bytes) over log(rows): 1 is linear.
+size is audited by `musclelora audit` in a process of its own, one after the other; peak memory and processor
+seconds (which other work on the machine changes less) are that process's. `slope` is that of a line through
+their logarithms over log(rows): 1 is linear.
 
     python benchmarks/audit_scale.py --rows 5000 20000 --json benchmarks/results/audit-scale.json
 
@@ -95,7 +96,13 @@ def audited(data: Path, count: int, model: str, place: Path) -> dict[str, Any]:
         raise SystemExit(f"{count} rows: the audit ended with {os.waitstatus_to_exitcode(status)}")
     verdict = next(line for line in out.splitlines() if line.startswith(("poisoned", "no sign", "cannot")))
     peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"rows": count, "seconds": round(seconds, 1), "peak_bytes": peak, "verdict": verdict[:200]}
+    return {
+        "rows": count,
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "peak_bytes": peak,
+        "verdict": verdict[:200],
+    }
 
 
 def tables(data: Path, count: int) -> tuple[Table, Table]:
@@ -145,14 +152,12 @@ def random_model(folder: Path, width: int) -> str:
 
 
 def slopes(rows: list[dict[str, Any]]) -> dict[str, float | None]:
-    """Of log(seconds) and log(bytes) over log(rows); None of a single size."""
+    """Of the logarithms of what was measured over log(rows); None of a single size."""
+    names = ("seconds", "cpu_seconds", "peak_bytes")
     if len(rows) < 2:
-        return {"seconds": None, "peak_bytes": None}
+        return dict.fromkeys(names)
     x = np.log([row["rows"] for row in rows])
-    return {
-        name: round(float(np.polyfit(x, np.log([row[name] for row in rows]), 1)[0]), 3)
-        for name in ("seconds", "peak_bytes")
-    }
+    return {name: round(float(np.polyfit(x, np.log([row[name] for row in rows]), 1)[0]), 3) for name in names}
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from tiny_runs import Fit, contents, make_rows, make_table, write_model
 
 from musclelora.errors import ModelError, OutputError
 from musclelora.purification import load_run
+from musclelora.purification.run import FORMAT
 
 HOSTILE = ("[red]x[/red]", "\x1b[31mred\x1b[0m", "<script>alert(1)</script>", "שלום 😀\x00")
 
@@ -35,7 +36,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "half of run.json": lambda run: os.truncate(run / "run.json", 100),
     "bytes in run.json": lambda run: (run / "run.json").write_bytes(b"\xff\xfe\x00"),
     "a list in run.json": lambda run: (run / "run.json").write_text("[1]"),
-    "a later format": lambda run: edit(run, lambda info: info.update(format=5)),
+    "a later format": lambda run: edit(run, lambda info: info.update(format=FORMAT + 1)),
     "no settings": lambda run: edit(run, lambda info: info.pop("settings")),
     "no label names": lambda run: edit(run, lambda info: info.pop("label_names")),
     "a preset of unknown fields": lambda run: edit(run, lambda info: info["preset"].update(colour="red")),
