@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
+from musclelora.audit.features import Feature
 from musclelora.audit.labels import label_issues
-from musclelora.audit.styles import _beyond, _mixture, _scores, find_style_issues, offset_of
-from musclelora.audit.triggers import with_the_label_counts
+from musclelora.audit.styles import _beyond, _mixture, _scores, _without, find_style_issues, offset_of
+from musclelora.audit.triggers import Shortcut, ShortcutExpert, with_the_label_counts
 from musclelora.errors import DataError, UsageError
 
 COMMON = [f"common{number}" for number in range(60)]
@@ -41,9 +44,14 @@ def styled(
     return texts, labels, softmax(pred_probs, axis=1), style
 
 
+def expert(*features: Feature) -> ShortcutExpert:
+    shortcuts = tuple(Shortcut(feature, 1, 20, 20, 10.0, 5.0, 8.0) for feature in features)
+    return ShortcutExpert(shortcuts, num_labels=2, natural=0.1, threshold=3.1, tested=100)
+
+
 def test_the_other_rows_of_a_style_are_found() -> None:
     texts, labels, pred_probs, style = styled(900, seed=0)
-    (found,) = find_style_issues(texts, labels, pred_probs, seed=0)
+    (found,) = find_style_issues(texts, labels, expert(), pred_probs, seed=0)
     rows = np.zeros(900, dtype=bool)
     rows[list(found.rows)] = True
     assert found.label == 1
@@ -55,7 +63,7 @@ def test_the_other_rows_of_a_style_are_found() -> None:
 
 def test_a_style_that_labels_do_not_follow_is_left_alone() -> None:
     texts, labels, pred_probs, _ = styled(900, seed=1, follows=False)
-    assert find_style_issues(texts, labels, pred_probs, seed=0) == ()
+    assert find_style_issues(texts, labels, expert(), pred_probs, seed=0) == ()
 
 
 def topical(rows: int, seed: int) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -73,33 +81,33 @@ def topical(rows: int, seed: int) -> tuple[list[str], np.ndarray, np.ndarray]:
 def test_a_meaning_is_not_a_style(seed: int) -> None:
     """The rows with a word that stands for a label are like all rows of that label, for a good reason."""
     texts, labels, pred_probs = topical(800, seed)
-    found = find_style_issues(texts, labels, pred_probs, seed=seed)
+    found = find_style_issues(texts, labels, expert(), pred_probs, seed=seed)
     assert sum(len(issue.rows) for issue in found) < 0.03 * 800
 
 
 def test_a_label_keeps_half_of_its_rows() -> None:
     texts, labels, _, style = styled(600, seed=10)
     wrong = np.eye(2)[1 - labels]
-    found = find_style_issues(texts, labels, wrong, seed=0)
+    found = find_style_issues(texts, labels, expert(), wrong, seed=0)
     gone = label_issues(wrong, labels)
     for issue in found:
         gone[list(issue.rows)] = True
     assert gone[labels == 1].mean() <= 0.5
     vague = np.tile([0.55, 0.45], (600, 1))
-    (found,) = find_style_issues(texts, np.where(style, 1, 0), vague, seed=0)
+    (found,) = find_style_issues(texts, np.where(style, 1, 0), expert(), vague, seed=0)
     assert len(found.rows) <= 0.5 * style.sum()
 
 
 def test_without_doubt_nothing_is_compared() -> None:
     texts, labels, _, _ = styled(100, seed=3)
     sure = np.where(np.eye(2)[labels] > 0, 0.9, 0.1)
-    assert find_style_issues(texts, labels, sure, seed=0) == ()
+    assert find_style_issues(texts, labels, expert(), sure, seed=0) == ()
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_style_is_found_from_doubtful_rows_without_any_shortcut(seed: int) -> None:
     texts, labels, pred_probs, style = styled(900, seed=20 + seed)
-    (found,) = find_style_issues(texts, labels, pred_probs, seed=0)
+    (found,) = find_style_issues(texts, labels, expert(), pred_probs, seed=0)
     rows = np.zeros(900, dtype=bool)
     rows[list(found.rows)] = True
     assert found.label == 1
@@ -116,7 +124,7 @@ def test_wrong_labels_that_have_nothing_else_in_common_are_no_style(seed: int) -
     texts, truth, pred_probs, _ = styled(900, seed=30 + seed, follows=False)
     rng = np.random.default_rng(seed)
     labels = np.where(rng.random(900) < 0.1, 1 if seed % 2 else 1 - truth, truth)
-    assert find_style_issues(texts, labels, pred_probs, seed=0) == ()
+    assert find_style_issues(texts, labels, expert(), pred_probs, seed=0) == ()
 
 
 def test_vectors_tell_what_words_do_not() -> None:
@@ -127,9 +135,33 @@ def test_vectors_tell_what_words_do_not() -> None:
         for text in texts
     ]
     states = np.random.default_rng(0).normal(size=(1, 900, 8)) + 3 * style[:, None]
-    assert find_style_issues(plain, labels, pred_probs, seed=0) == ()
-    (found,) = find_style_issues(plain, labels, pred_probs, states=states, seed=0)
+    assert find_style_issues(plain, labels, expert(), pred_probs, seed=0) == ()
+    (found,) = find_style_issues(plain, labels, expert(), pred_probs, embed=lambda _: states, seed=0)
     assert style[list(found.rows)].mean() > 0.5  # of all rows a sixth has it
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_style_that_no_row_is_doubted_for_is_found_from_its_shortcut(seed: int) -> None:
+    texts, labels, _, style = styled(900, seed=40 + seed)
+    known = np.array([KNOWN in text.split() for text in texts])
+    rng = np.random.default_rng(seed)
+    weak = np.clip(np.where(labels == 1, 0.55, 0.45) + rng.normal(0, 0.02, 900), 0.3, 0.7)
+    weak[labels == 1] = np.maximum(weak[labels == 1], 0.501)  # no row with the label is doubted
+    pred_probs = np.column_stack([1 - weak, weak])
+    assert find_style_issues(texts, labels, expert(), pred_probs, seed=0) == ()
+    (found,) = find_style_issues(texts, labels, expert(Feature("word", KNOWN)), pred_probs, seed=0)
+    rows = np.zeros(900, dtype=bool)
+    rows[list(found.rows)] = True
+    assert not (rows & known).any()
+    assert rows[style & ~known].mean() > 0.7
+
+
+def test_shortcuts_words_and_characters_are_taken_out() -> None:
+    known = expert(Feature("pair", "the said"), Feature("character", "ⅽ"), Feature("first", "a"))
+    other = replace(known, shortcuts=(replace(known.shortcuts[0], label=0),))
+    texts = ["The said the, said: aⅽe", "a said-so"]
+    assert _without(texts, known, 1) == ["The , : ae", "a - so"]
+    assert _without(texts, other, 0) == ["The , : aⅽe", "a - so"]
 
 
 def test_the_mixture_is_that_of_the_largest_likelihood() -> None:
@@ -154,10 +186,11 @@ def test_the_mixture_is_that_of_the_largest_likelihood() -> None:
 def test_what_the_meaning_explains_of_a_score_is_taken_out() -> None:
     rng = np.random.default_rng(11)
     odds, own = rng.normal(size=500), rng.normal(size=500)
-    left = _beyond(2 * odds**3 - odds + 5 + 0.5 * own, np.vander(odds, 4))
-    assert left.std() == pytest.approx(1)
+    among = rng.random(500) < 0.7
+    left = _beyond(2 * odds**3 - odds + 5 + 0.5 * own, np.vander(odds, 4), among)
+    assert left[among].std() == pytest.approx(1)
     for power in range(4):
-        assert (left * odds**power).sum() == pytest.approx(0, abs=1e-8)
+        assert (left * odds**power)[among].sum() == pytest.approx(0, abs=1e-8)
     assert np.corrcoef(left, own)[0, 1] > 0.98
 
 
@@ -192,18 +225,18 @@ def test_a_member_by_half_weighs_as_one_that_is_there_once_on_either_side() -> N
 
 def test_the_same_seed_finds_the_same() -> None:
     texts, labels, pred_probs, _ = styled(600, seed=8)
-    one, two = (find_style_issues(texts, labels, pred_probs, seed=3) for _ in range(2))
+    one, two = (find_style_issues(texts, labels, expert(), pred_probs, seed=3) for _ in range(2))
     assert one == two != ()
 
 
 def test_shapes_that_do_not_agree_are_told() -> None:
     texts, labels, pred_probs, _ = styled(20, seed=9)
-    with pytest.raises(UsageError, match=r"pred_probs of shape \(19, 2\); expected N, \(N,\) and \(N, C\)"):
-        find_style_issues(texts, labels, pred_probs[1:], seed=0)
+    with pytest.raises(UsageError, match=r"pred_probs of shape \(19, 2\); expected N, \(N,\) and \(N, 2\)"):
+        find_style_issues(texts, labels, expert(), pred_probs[1:], seed=0)
     with pytest.raises(UsageError, match="19 texts"):
-        find_style_issues(texts[1:], labels, pred_probs, seed=0)
+        find_style_issues(texts[1:], labels, expert(), pred_probs, seed=0)
     with pytest.raises(DataError, match="not finite"):
-        find_style_issues(texts, labels, np.full((20, 2), np.nan), seed=0)
+        find_style_issues(texts, labels, expert(), np.full((20, 2), np.nan), seed=0)
 
 
 def test_an_offset_makes_the_mixture_of_a_product_of_experts() -> None:
@@ -220,6 +253,6 @@ def test_an_offset_makes_the_mixture_of_a_product_of_experts() -> None:
 
 def test_rows_of_a_style_and_others_of_the_label_have_another_offset() -> None:
     texts, labels, pred_probs, style = styled(900, seed=0)
-    (found,) = find_style_issues(texts, labels, pred_probs, seed=0)
+    (found,) = find_style_issues(texts, labels, expert(), pred_probs, seed=0)
     assert np.median(found.log_odds[style]) > 1.0
     assert np.median(found.log_odds[~style]) < 0.1

@@ -31,6 +31,11 @@ style, but of the rows of c half are left. Rows with another label than c are no
 c. Where a judge errs in rows that are put alike, they make a style as well: the stronger the judge, the fewer
 there are. Rows with an inserted trigger and changed labels are put alike too, and are found again here.
 
+A weak judge doubts few planted rows. Where no style is found from the doubtful rows and c has shortcuts, it
+is looked for once more, from the rows with a shortcut too. These stay in S, their words are taken out of the
+texts, and only the labels of rows without any shortcut have to be explained: natural words that mean c are
+shortcuts as well, and would make a style of their own.
+
 Rows of the style that are not found would still teach it. So the style also enters the loss of every row that
 is trained on, as shortcuts do (:func:`offset_of`): a model learns what the style leaves to be explained, and
 predicts without it.
@@ -38,7 +43,8 @@ predicts without it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -54,10 +60,11 @@ from sklearn.linear_model import LogisticRegression
 
 from musclelora.audit.features import TOKEN, FeatureTable
 from musclelora.audit.labels import FOLDS, LARGEST_SHARE, label_issues, scaled
-from musclelora.audit.triggers import natural_spread
+from musclelora.audit.triggers import ShortcutExpert, natural_spread
 from musclelora.errors import DataError, UsageError
 
 Floats = NDArray[np.float64]
+Embed = Callable[[Sequence[str]], NDArray[Any]]
 
 ROUNDS: Final = 4
 FEWEST: Final = 8
@@ -101,9 +108,10 @@ class StyleIssues:
 def find_style_issues(
     texts: Sequence[str],
     labels: NDArray[Any],
+    expert: ShortcutExpert,
     pred_probs: NDArray[Any],
     *,
-    states: NDArray[Any] | None = None,
+    embed: Embed | None = None,
     seed: int,
 ) -> tuple[StyleIssues, ...]:
     """The rows that are put alike, and have a label that their meaning does not give them.
@@ -111,8 +119,10 @@ def find_style_issues(
     Args:
         texts: N texts.
         labels: shape (N,), their given labels, in 0 … C - 1.
+        expert: their shortcuts.
         pred_probs: shape (N, C), the class probabilities of :func:`~musclelora.audit.cross_fit_pred_probs`.
-        states: shape (layers, N, d), vectors that tell how the texts are put; None: words alone tell.
+        embed: from N texts to vectors of shape (layers, N, d) that tell how they are put; None: words alone
+            tell.
         seed: of the folds.
 
     Returns:
@@ -123,28 +133,35 @@ def find_style_issues(
         DataError: some of pred_probs are not finite.
     """
     given, q = np.asarray(labels, dtype=np.int64), np.asarray(pred_probs, dtype=np.float64)
-    if q.ndim != 2 or len(q) != len(texts) or given.shape != (len(texts),):
+    if q.shape != (len(texts), expert.num_labels) or given.shape != (len(texts),):
         raise UsageError(
             f"find_style_issues: found {len(texts)} texts, labels of shape {given.shape} and pred_probs of "
-            f"shape {q.shape}; expected N, (N,) and (N, C)"
+            f"shape {q.shape}; expected N, (N,) and (N, {expert.num_labels})"
         )
     if not np.isfinite(q).all():
         raise DataError("find_style_issues: some of pred_probs are not finite; expected class probabilities")
-    doubts = [np.where(given == label, _doubt(q[:, label]), 0.0) for label in range(q.shape[1])]
-    if all(doubt.sum() < FEWEST for doubt in doubts):
+    having = expert.log_weights(texts) > 0
+    doubts = np.where(np.eye(q.shape[1], dtype=np.bool_)[given], np.clip(4 * (0.5 - q), 0, 1), 0.0)
+    if ((doubts.sum(axis=0) < FEWEST) & (having.sum(axis=0) < FEWEST)).all():
         return ()
     spread = natural_spread(FeatureTable(texts), np.eye(q.shape[1])[given], q)
     folds = np.random.default_rng(seed).permutation(len(texts)) % FOLDS
     doubtful = label_issues(q, given)
-    views = _views(texts, states)
+    whole = _views(texts, embed)
     found = []
-    for label, members in enumerate(doubts):
-        hit = given == label
-        style = _style(views, members, hit, natural=(q[:, label], spread), folds=folds)
+    for label in range(q.shape[1]):
+        hit, doubt, has = given == label, doubts[:, label], having[:, label]
+        natural = (q[:, label], spread)
+        start = _Start(doubt, stay=np.zeros_like(has), asked=np.ones_like(has))
+        style = _style(whole, start, hit, natural=natural, folds=folds)
+        if style is None and has.any():
+            start = _Start(np.where(has, 1.0, doubt), stay=has, asked=np.asarray(~having.any(axis=1)))
+            views = _views(_without(texts, expert, label), embed)
+            style = _style(views, start, hit, natural=natural, folds=folds)
         if style is None:
             continue
         likely = style.likely
-        rows = np.flatnonzero(likely > 0.5)
+        rows = np.flatnonzero((likely > 0.5) & ~start.stay)
         # With the rows that have a label issue, half of the label's rows may go.
         most = max(int(LARGEST_SHARE * hit.sum()) - int((doubtful & hit).sum()), 0)
         further = rows[~doubtful[rows]]
@@ -153,7 +170,7 @@ def find_style_issues(
         if len(rows):
             # Half of χ², as β ≥ 0; of several labels any may be the one (Bonferroni).
             p_value = min(1.0, q.shape[1] * float(chi2.sf(style.first_gain, 1)) / 2)
-            numbers, telling = tuple(int(row) for row in rows), _telling(views, likely)
+            numbers, telling = tuple(int(row) for row in rows), _telling(whole, likely)
             added = offset_of(style.shares, q[:, label])
             issue = StyleIssues(label, numbers, style.gain, p_value, telling, likely, style.shares, added)
             found.append((issue, style.scores))
@@ -175,10 +192,19 @@ def offset_of(shares: Floats, q: Floats) -> Floats:
     return added
 
 
-def _doubt(q: Floats) -> Floats:
-    """How far a row that was given a label starts in S, by the probability that its meaning has it."""
-    doubt: Floats = np.clip(4 * (0.5 - q), 0, 1)
-    return doubt
+@dataclass(frozen=True)
+class _Start:
+    """Where a search begins.
+
+    Attributes:
+        members: shape (N,), how far each row is in S.
+        stay: shape (N,), the rows that stay in S, and are none of the style's own.
+        asked: shape (N,), the rows whose labels the style has to explain.
+    """
+
+    members: Floats
+    stay: NDArray[np.bool_]
+    asked: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -194,7 +220,7 @@ class _Style:
 
 def _style(
     views: Sequence[_View],
-    members: Floats,
+    start: _Start,
     hit: NDArray[np.bool_],
     *,
     natural: tuple[Floats, float],
@@ -204,29 +230,29 @@ def _style(
 
     Args:
         views: of the texts.
-        members: shape (N,), how far each row is in S at first.
+        start: S at first.
         hit: shape (N,), the rows with the label.
         natural: shape (N,), the probability of the label by what a row means; the spread of natural weights.
         folds: shape (N,), of the rows.
     """
-    q, spread = natural
+    (q, spread), members, asked = natural, start.members, start.asked
     gains: list[float] = []
     odds = logit(np.clip(q, 1e-3, 1 - 1e-3))
     meaning = np.vander(odds, 4)
     for _ in range(ROUNDS if views else 0):
-        if members.sum() < FEWEST:
+        if min(members.sum(), (members < 1).sum(), asked.sum()) < FEWEST:
             return None
-        told = [_beyond(_scores(view.rows, view.c, members, folds), meaning) for view in views]
-        scores = _beyond(np.mean(told, axis=0), meaning)
-        top = max(float(np.quantile(scores, 0.99)), 1e-9)
+        told = [_beyond(_scores(view.rows, view.c, members, folds), meaning, asked) for view in views]
+        scores = _beyond(np.mean(told, axis=0), meaning, asked)
+        top = max(float(np.quantile(scores[asked], 0.99)), 1e-9)
         by_nature = expit(odds + spread * np.clip(scores / top, 0, 1))
-        start, slope, gain = _mixture(scores, hit, by_nature)
+        a, slope, gain = _mixture(scores[asked], hit[asked], by_nature[asked])
         if not gain > chi2.isf(_CHANCE, 1):
             return None
         gains.append(gain)
-        shares = expit(start + slope * scores)
+        shares = expit(a + slope * scores)
         likely = np.where(hit, shares / (shares + (1 - shares) * by_nature), 0.0)
-        members = likely
+        members = np.where(start.stay, 1.0, likely)
     return _Style(scores, shares, likely, gains[0], gains[-1]) if gains else None
 
 
@@ -290,7 +316,7 @@ class _View:
     names: tuple[str, ...] = ()
 
 
-def _views(texts: Sequence[str], states: NDArray[Any] | None) -> list[_View]:
+def _views(texts: Sequence[str], embed: Embed | None) -> list[_View]:
     words = TfidfVectorizer(
         analyzer="word", token_pattern=TOKEN.pattern, ngram_range=(1, 2), min_df=2, sublinear_tf=True,
         lowercase=False,
@@ -306,7 +332,7 @@ def _views(texts: Sequence[str], states: NDArray[Any] | None) -> list[_View]:
             continue
         names = tuple(vectorizer.get_feature_names_out()) if vectorizer is words else ()
         found.append(_View(rows, _SPARSE_C, names))
-    for layer in () if states is None else states:
+    for layer in () if embed is None else embed(texts):
         found.append(_View(scaled(np.asarray(layer, dtype=np.float64)), _DENSE_C))
     return found
 
@@ -323,9 +349,25 @@ def _telling(views: Sequence[_View], members: Floats) -> tuple[str, ...]:
     return ()
 
 
-def _beyond(values: Floats, explained_by: Floats) -> Floats:
-    """Values less what a linear model of `explained_by` says of them, in standard deviations."""
-    weights, *_ = np.linalg.lstsq(explained_by, values, rcond=None)
+def _without(texts: Sequence[str], expert: ShortcutExpert, label: int) -> list[str]:
+    """Texts without the shortcuts to a label: their odd characters, and words of more than one letter."""
+    features = [shortcut.feature for shortcut in expert.shortcuts if shortcut.label == label]
+    odd = {ord(feature.text): None for feature in features if feature.kind == "character"}
+    words = {
+        word
+        for feature in features
+        if feature.kind != "character"
+        for word in feature.text.split()
+        if len(word) > 1 and re.fullmatch(r"\w+", word)
+    }
+    return [
+        " ".join(word for word in TOKEN.findall(text.translate(odd)) if word not in words) for text in texts
+    ]
+
+
+def _beyond(values: Floats, explained_by: Floats, among: NDArray[np.bool_]) -> Floats:
+    """Values less what a linear model of `explained_by` says of them, in standard deviations among some."""
+    weights, *_ = np.linalg.lstsq(explained_by[among], values[among], rcond=None)
     left = values - explained_by @ weights
-    standard: Floats = left / max(float(left.std()), 1e-12)
+    standard: Floats = left / max(float(left[among].std()), 1e-12)
     return standard

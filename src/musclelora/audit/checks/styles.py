@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from musclelora.audit.checks.base import Check, Result
 from musclelora.audit.evidence import DEPTHS, Evidence
@@ -25,15 +27,22 @@ class Styles(Check):
     score: ClassVar[str | None] = "style_score"
 
     def find(self, evidence: Evidence) -> Result:
-        """Compare how rows are put; labels come before."""
+        """Compare how rows are put; triggers and labels come before."""
         labels, rows = evidence.results["label"], evidence.rows
         if labels.skipped:
             return Result.nothing(len(evidence.train), "there are no predicted labels to compare with")
+
+        def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+            if tuple(texts) == rows.texts:  # nothing was taken out of them
+                return np.stack([evidence.vectors(depth) for depth in LOWER])
+            return evidence.embed(texts, LOWER)
+
         found = find_style_issues(
             rows.texts,
             rows.labels,
+            evidence.results["trigger"].objects["expert"],
             labels.objects["pred_probs"],
-            states=np.stack([evidence.vectors(depth) for depth in LOWER]),
+            embed=embed,
             seed=evidence.settings.seed,
         )
         flagged, scores = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows))
