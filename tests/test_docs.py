@@ -237,6 +237,17 @@ def test_the_quality_of_the_audit_by_the_large_judge_is_what_was_measured() -> N
         assert line in page
 
 
+def test_the_scale_of_the_audit_is_what_was_measured() -> None:
+    page = (ROOT / "docs" / "audit.md").read_text()
+    for file in (ROOT / "benchmarks" / "results").glob("audit-scale*.json"):
+        results = json.loads(file.read_text())
+        for row in results["rows"]:
+            line = f"| {row['rows']:,} | {row['cpu_seconds']:.0f} | {row['peak_bytes'] / 1e9:.2f} |"
+            assert line in page
+        seconds, memory = (results["slope"][name] for name in ("cpu_seconds", "peak_bytes"))
+        assert f"log(seconds) over log(rows) is {seconds:.2f}, that of memory {memory:.2f}" in page
+
+
 def test_the_quality_of_the_audit_is_what_was_measured() -> None:
     results = json.loads((ROOT / "benchmarks" / "results" / "audit-quality.json").read_text())
     page = (ROOT / "docs" / "audit.md").read_text()
