@@ -156,6 +156,14 @@ def test_a_style_that_no_row_is_doubted_for_is_found_from_its_shortcut(seed: int
     assert rows[style & ~known].mean() > 0.7
 
 
+def test_the_p_value_counts_both_ways_where_there_are_two() -> None:
+    texts, labels, pred_probs, _ = styled(900, seed=0)
+    (one,) = find_style_issues(texts, labels, expert(), pred_probs, seed=0)
+    (two,) = find_style_issues(texts, labels, expert(Feature("word", KNOWN)), pred_probs, seed=0)
+    assert one.rows == two.rows
+    assert two.p_value == pytest.approx(2 * one.p_value)
+
+
 def test_shortcuts_words_and_characters_are_taken_out() -> None:
     known = expert(Feature("pair", "the said"), Feature("character", "ⅽ"), Feature("first", "a"))
     other = replace(known, shortcuts=(replace(known.shortcuts[0], label=0),))

@@ -88,7 +88,8 @@ class StyleIssues:
         label: the label id.
         rows: their numbers, from 0, ascending; they have the label.
         gain: twice the log-likelihood that the style explains of the labels.
-        p_value: how likely natural labels are to give as much gain in the first round, for any label.
+        p_value: how likely natural labels are to give as much gain in the first round, for any label and by
+            either of the ways in which a style is looked for.
         telling: the words and pairs of words that tell the style most, the strongest first; hostile.
         scores: shape (N,), the probability of each of all rows to be one of the style; 0 with another label.
         shares: shape (N,), the same before anybody looks at the row's own label: π(x).
@@ -148,6 +149,7 @@ def find_style_issues(
     folds = np.random.default_rng(seed).permutation(len(texts)) % FOLDS
     doubtful = label_issues(q, given)
     whole = _views(texts, embed)
+    tests = q.shape[1] * (2 if having.any() else 1)
     found = []
     for label in range(q.shape[1]):
         hit, doubt, has = given == label, doubts[:, label], having[:, label]
@@ -168,8 +170,8 @@ def find_style_issues(
         likeliest = further[np.argsort(-likely[further], kind="stable")[:most]]
         rows = np.union1d(likeliest, rows[doubtful[rows]])
         if len(rows):
-            # Half of χ², as β ≥ 0; of several labels any may be the one (Bonferroni).
-            p_value = min(1.0, q.shape[1] * float(chi2.sf(style.first_gain, 1)) / 2)
+            # Half of χ², as β ≥ 0; any of the labels may be the one, by either way (Bonferroni).
+            p_value = min(1.0, tests * float(chi2.sf(style.first_gain, 1)) / 2)
             numbers, telling = tuple(int(row) for row in rows), _telling(whole, likely)
             added = offset_of(style.shares, q[:, label])
             issue = StyleIssues(label, numbers, style.gain, p_value, telling, likely, style.shares, added)
