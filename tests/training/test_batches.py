@@ -59,6 +59,8 @@ def test_batches_of_like_lengths_hold_every_row_once(lengths: list[int], size: i
     assert len(sampler) == len(lengths)
     again = LikeLengths(lengths, size, seed)
     assert [list(again) for _ in range(3)] == passes
+    again.set_epoch(1)  # as a resumed run does
+    assert list(again) == passes[1]
 
 
 def test_batches_of_like_lengths_have_little_padding_and_are_never_the_same() -> None:

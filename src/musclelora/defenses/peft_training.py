@@ -69,6 +69,7 @@ class Efficient(Defense):
             args = MuScleTrainingArguments(
                 **{
                     "save_strategy": "no",
+                    "train_sampling_strategy": "random",
                     "dataloader_pin_memory": False,
                     "logging_strategy": "no",
                     **setting.arguments,

@@ -118,6 +118,11 @@ class TokenizedPairs(torch.utils.data.Dataset[Features]):
             self.truncated += len(ids) > max_length
             self._rows.append((ids[:max_length], len(asked)))
 
+    @property
+    def lengths(self) -> list[int]:
+        """The tokens of each row."""
+        return [len(ids) for ids, _ in self._rows]
+
     def __len__(self) -> int:
         return len(self._rows)
 

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from accelerate.data_loader import SeedableRandomSampler
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader, RandomSampler, Sampler
 from transformers import ProgressCallback
 from transformers.trainer_pt_utils import nested_truncate
 
 from musclelora.alignment import NotSeparableError, TwoGradients, align_gradients, raw_ratio_at
 from musclelora.errors import UsageError
 from musclelora.training.arguments import MuScleTrainingArguments
-from musclelora.training.batches import TrustedBatches, join
+from musclelora.training.batches import LikeLengths, TrustedBatches, join
 from musclelora.training.checkpoints import CheckpointTrainer, check_checkpoint, last_checkpoint
 from musclelora.training.sharding import shard_frozen
 from musclelora.training.shards import IGNORED, FilledRows, ShardedBatches, TokenizedRows, average
@@ -136,6 +136,16 @@ class AlignedTrainer(CheckpointTrainer):
     def _defer_fsdp_gradient_reduction(self) -> contextlib.AbstractContextManager[None]:
         """Nothing is reduced before the last batch of an accumulated step."""
         return contextlib.nullcontext()
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
+        """As in ``Trainer``, but for ``"group_by_length"``, which is ours: it orders nothing by length."""
+        if self.args.train_sampling_strategy != "group_by_length":
+            sampler: Sampler[int] | None = super()._get_train_sampler(train_dataset)
+            return sampler
+        # A step's rows are the same however many parts it is taken in.
+        size = self._train_batch_size * self._processes * self.args.gradient_accumulation_steps
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return LikeLengths(self.train_dataset.lengths, size, seed)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """As in ``Trainer``; of several processes each takes its part of the batches of a single one."""

@@ -47,6 +47,8 @@ class MuScleTrainingArguments(TrainingArguments):
     ``per_device_train_batch_size``. Nothing is reported to a tracker unless ``report_to`` names it.
 
     Args:
+        train_sampling_strategy: ``"group_by_length"``, in batches of rows of like length
+            (:class:`~musclelora.training.batches.LikeLengths`), or as in ``TrainingArguments``.
         alignment: project every update on the direction that the trusted set asks for.
         alignment_rule: ``"project"`` or ``"pcgrad"``: see :mod:`musclelora.alignment.align`.
         max_raw_ratio: the ρ that the schedule climbs to: the share of the unaligned gradient, in [0, 1].
@@ -72,6 +74,10 @@ class MuScleTrainingArguments(TrainingArguments):
     per_device_train_batch_size: int | None = field(default=None, metadata={"help": "None: the preset's"})  # type: ignore[assignment]
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows per evaluation step"})
     report_to: str | list[str] | None = field(default="none", metadata={"help": "Trackers to report to"})
+    train_sampling_strategy: str = field(
+        default="group_by_length",
+        metadata={"help": "group_by_length: batches of rows of like length; random: of any rows"},
+    )
     alignment: bool = field(default=True, metadata={"help": "Align gradients to the trusted set"})
     alignment_rule: str = field(default="project", metadata={"help": "project or pcgrad"})
     max_raw_ratio: float | None = field(default=None, metadata={"help": "The ρ that the schedule climbs to"})

@@ -64,8 +64,8 @@ class LikeLengths(torch.utils.data.Sampler[int]):
 
     Args:
         lengths: of N rows, in tokens.
-        batch_size: rows per batch.
-        seed: the same seed gives the same order in each pass.
+        batch_size: rows per batch, of all processes.
+        seed: with the number of the pass it decides the order, so that a resumed run goes on in it.
     """
 
     SPREAD: ClassVar[float] = 1.2
@@ -73,6 +73,10 @@ class LikeLengths(torch.utils.data.Sampler[int]):
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
         self._lengths, self._size, self._seed = np.asarray(lengths, dtype=np.float64), batch_size, seed
         self._passes = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next pass is number `epoch`, from 0; the Trainer says so before each."""
+        self._passes = epoch
 
     def __len__(self) -> int:
         return len(self._lengths)

@@ -16,7 +16,6 @@ from musclelora.adapter.presets import Preset
 from musclelora.data.table import Table
 from musclelora.launched import process_count
 from musclelora.training.arguments import MuScleTrainingArguments
-from musclelora.training.batches import LikeLengths
 from musclelora.training.calibration import calibrated_losses
 from musclelora.training.classifier import Classifier
 from musclelora.training.processes import rows_per_process
@@ -35,18 +34,6 @@ _QUIET: Final[Mapping[str, Any]] = {
     "dataloader_pin_memory": False,
     "disable_tqdm": True,
 }
-
-
-class ScratchTrainer(MuScleTrainer):
-    """A trainer that prints and keeps nothing; the rows of a batch are of like length."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.remove_callback(PrinterCallback)  # which stands in for the bar
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> LikeLengths:  # noqa: ARG002 - the Trainer's
-        size = self._train_batch_size * process_count()
-        return LikeLengths(self.train_dataset.lengths, size, self.args.seed)
 
 
 def scratch_trainer(
@@ -70,9 +57,7 @@ def scratch_trainer(
         "per_device_train_batch_size": rows_per_process(rows_per_step),
     }
     set_seed(int(arguments["seed"]))  # the new output layer is drawn before the Trainer seeds
-    # With judges it must end as a training does that is kept, whose batches are any rows.
-    make = ScratchTrainer if judges is None else MuScleTrainer
-    trainer = make(
+    trainer = MuScleTrainer(
         backbones.fresh(rows.label_names, **loading_options(arguments)),
         MuScleTrainingArguments(**quiet),
         train_dataset=rows,
@@ -81,7 +66,7 @@ def scratch_trainer(
         peft_config=config,
         preset=preset,
     )
-    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(PrinterCallback)  # which stands in for the bar
     return trainer
 
 
