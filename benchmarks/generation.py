@@ -30,9 +30,9 @@ from musclelora.attacks import get_trigger
 from musclelora.attacks.responses import ResponseAttack, poison_pairs, trigger_test_prompts
 from musclelora.data.pairs import Pairs
 from musclelora.files import write_json
-from musclelora.generation import Generator, train_generator
+from musclelora.generation import Generator
 from musclelora.generation.evaluate import evaluate_answers
-from musclelora.purification import METHODS
+from musclelora.purification import METHODS, train_generator
 from questions import question_answers
 from record import argument_parser, earlier, machine
 

@@ -1,9 +1,9 @@
 """Where the settings for an encoder of BERT-base's size under `purify` come from.
 
-`purify` trains on rows that were judged, without alignment, and so does this: it trains on clean rows with one
-learning rate, one list of scale factors and the output layer trained or frozen, and records the accuracy on
-held-out rows of the same table after each epoch. Neither a poison flag nor a test row is read. The published
-settings (BERT-base's) are the first of the grid.
+`purify` trains on rows that were judged, without alignment, and so does this: it trains on clean rows with
+one learning rate, one list of scale factors and the output layer trained or frozen, and records the accuracy
+on held-out rows of the same table after each epoch. Neither a poison flag nor a test row is read. The
+published settings (BERT-base's) are the first of the grid.
 
     python benchmarks/studies/base_encoder.py --json benchmarks/results/base-encoder.json
 """

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from tiny_chats import make_pairs, write_decoder
 
-from musclelora.generation import GenerationRun, train_generator
-from musclelora.purification import METHODS
+from musclelora.purification import METHODS, GenerationRun, train_generator
 
 
 @pytest.fixture(scope="session")

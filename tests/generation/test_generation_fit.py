@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 
 from musclelora.adapter import load_causal_backbone
 from musclelora.errors import DataError, ModelError, UsageError
-from musclelora.generation import GenerationRun, Generator, load_generation_run
-from musclelora.purification import load_run
+from musclelora.generation import Generator
+from musclelora.purification import GenerationRun, load_generation_run, load_run
 
 WEIGHTS = "musclelora.safetensors"
 PROMPTS = make_pairs(5, seed=9).prompts
@@ -46,7 +46,7 @@ def test_the_loss_falls_under_every_method(method: str, fit_tiny: Fit) -> None:
 
 
 def test_the_published_settings_are_the_default(fit_tiny: Fit, decoder: Path, tmp_path: Path) -> None:
-    from musclelora.generation import train_generator
+    from musclelora.purification import train_generator
 
     run = train_generator(
         tmp_path / "run",

@@ -13,9 +13,8 @@ from tiny_runs import make_rows, make_table
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
-from musclelora.generation import train_generator
 from musclelora.launched import process_count, process_rank
-from musclelora.purification import METHODS, train_classifier
+from musclelora.purification import METHODS, train_classifier, train_generator
 from musclelora.training.processes import meet, on_first
 
 SETTINGS: dict[str, dict[str, Any]] = {

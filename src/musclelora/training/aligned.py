@@ -137,10 +137,10 @@ class AlignedTrainer(CheckpointTrainer):
         """Nothing is reduced before the last batch of an accumulated step."""
         return contextlib.nullcontext()
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         """As in ``Trainer``, but for ``"group_by_length"``, which is ours: it orders nothing by length."""
         if self.args.train_sampling_strategy != "group_by_length":
-            sampler: Sampler[int] | None = super()._get_train_sampler(train_dataset)
+            sampler: Sampler[int] = super()._get_train_sampler(train_dataset)
             return sampler
         # A step's rows are the same however many parts it is taken in.
         size = self._train_batch_size * self._processes * self.args.gradient_accumulation_steps

@@ -108,7 +108,7 @@ def run(
         show_pairs("trusted rows", trusted)
         warn_of_shared(shared_prompts(train, trusted), "prompt")
 
-    from musclelora.generation.train import train_generator
+    from musclelora.purification.generation_train import train_generator
     from musclelora.purification.methods import get_method
 
     flush_denormals()

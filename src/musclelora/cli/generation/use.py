@@ -51,7 +51,7 @@ def evaluate_generator(
         )
 
     from musclelora.generation.evaluate import evaluate_answers
-    from musclelora.generation.run import load_generation_run
+    from musclelora.purification.generation_run import load_generation_run
 
     generator = load_generation_run(run).generator
     with progress_bar("answering", len(pairs or ()) + len(prompts or ())) as progress:
@@ -99,7 +99,7 @@ def answer_prompts(
     else:
         prompts = tuple((Message("user", text),) for text in texts)
 
-    from musclelora.generation.run import load_generation_run
+    from musclelora.purification.generation_run import load_generation_run
 
     generator = load_generation_run(run).generator
     with progress_bar("answering", len(prompts)) as progress:
@@ -115,6 +115,6 @@ def answer_prompts(
 
 def export_generator(*, run: str, **options: Any) -> None:
     """Write a language model."""
-    from musclelora.generation.run import load_generation_run
+    from musclelora.purification.generation_run import load_generation_run
 
     write_export(load_generation_run(run), **options)

@@ -15,9 +15,9 @@ from musclelora.adapter.loading import loading_options
 from musclelora.data.model_source import from_anywhere
 from musclelora.data.pairs import Pairs
 from musclelora.errors import DataError, UsageError
-from musclelora.generation.run import GENERATE, GenerationRun, load_generation_run
 from musclelora.generation.trainer import INSTRUCTION, GenerationTrainer
 from musclelora.outputs import check_output, read_from
+from musclelora.purification.generation_run import GENERATE, GenerationRun, load_generation_run
 from musclelora.purification.methods import LEVERS, METHODS, Method
 from musclelora.purification.run import CHECKPOINTS, adapter_settings, check_backbone, preset_values
 from musclelora.purification.run_folder import RunFolder, open_run_folder
