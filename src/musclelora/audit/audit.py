@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from musclelora.audit.verdict import Verdict
 from musclelora.data.embedded import EMBEDDED_MODELS
 from musclelora.data.frames import as_table, rows_of
 from musclelora.data.model_source import from_anywhere
+from musclelora.data.pairs import Pairs
 from musclelora.data.table import Table, fingerprint
 from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
 from musclelora.errors import DataError, UsageError
@@ -38,8 +39,13 @@ from musclelora.files import held
 if TYPE_CHECKING:
     import pandas as pd
 
+    from musclelora.audit.answers.folder import SavedAnswerAudit
     from musclelora.audit.folder import SavedAudit
     from musclelora.audit.judgement import Judgement
+
+
+CLASSIFY: Final = "classify"
+"""The task whose rows have labels."""
 
 
 class Audit:
@@ -59,6 +65,8 @@ class Audit:
         train: N rows that may be poisoned: a pandas DataFrame, a ``datasets.Dataset``, a
             :class:`~musclelora.Table`, or what :func:`~musclelora.load_table` reads.
         trusted: about 100 rows that were checked, with the same labels.
+        task: ``"classify"``: labels of texts; ``"generate"``: responses to prompts, whose audit is a
+            :class:`~musclelora.audit.answers.audit.AnswerAudit` and takes other columns. Pairs are such rows.
         text: the column of the texts; None: found by name.
         label: the column of the labels; None: found by name.
         model: an embedded model, a hub name or a folder: what puts triggers to the test, and is to be trained
@@ -76,11 +84,20 @@ class Audit:
         OutputError: `output_dir` holds an audit of other data.
     """
 
+    def __new__(cls, train: Any, *_: Any, **options: Any) -> Self:
+        """An audit of pairs where `train` holds them or the task is to generate."""
+        if cls is Audit and (isinstance(train, Pairs) or options.get("task", CLASSIFY) != CLASSIFY):
+            from musclelora.audit.answers.audit import AnswerAudit
+
+            return cast("Self", super().__new__(AnswerAudit))
+        return super().__new__(cls)
+
     def __init__(
         self,
         train: Any,
         trusted: Any,
         *,
+        task: str = CLASSIFY,  # noqa: ARG002 - __new__ has read it
         text: str | None = None,
         label: str | None = None,
         model: str = next(iter(EMBEDDED_MODELS)),
@@ -135,13 +152,13 @@ class Audit:
             DataError, ModelError, OutputError, TrainingError: each says what to do.
         """
         if self.folder is None:
-            self._found = self._find(Kept())
+            self._look(Kept())
             return self
         from musclelora.audit.folder import claim
 
         claim(self.folder, self.facts())
         with held(self.folder, "musclelora audit"):
-            self._found = self._find(Kept(self.folder / EVIDENCE, self.facts()))
+            self._look(Kept(self.folder / EVIDENCE, self.facts()))
         return self
 
     def facts(self) -> dict[str, Any]:
@@ -156,15 +173,16 @@ class Audit:
             "musclelora": __version__,
         }
 
-    def _find(self, kept: Kept) -> Findings:
+    def _look(self, kept: Kept) -> None:
         from musclelora.audit.judge import judge
 
         settings = self._settings()
         self._say(self._judge[1])
-        found = judge(self.train, self.trusted, settings, confirm=self.confirms, kept=kept, say=self._say)
+        self._found = judge(
+            self.train, self.trusted, settings, confirm=self.confirms, kept=kept, say=self._say
+        )
         for backbones in (settings.backbones, settings.judges):
             backbones.forget()  # the findings live longer
-        return found
 
     def _settings(self) -> Settings:
         from musclelora.adapter import MuScleLoraConfig
@@ -355,15 +373,15 @@ class Audit:
             write_audit(self, place)
 
     @staticmethod
-    def load(folder: str | os.PathLike[str]) -> SavedAudit:
+    def load(folder: str | os.PathLike[str]) -> SavedAudit | SavedAnswerAudit:
         """The findings that :meth:`save` or `musclelora audit` wrote.
 
         Raises:
             OutputError: there are none in the folder, or they were altered.
         """
-        from musclelora.audit.folder import read_audit
+        from musclelora.audit.folder import read_any_audit
 
-        return read_audit(Path(folder))
+        return read_any_audit(Path(folder))
 
     def _suggested(self) -> NDArray[np.int64]:
         """The label that each row should have: a person's word goes first."""

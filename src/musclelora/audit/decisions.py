@@ -31,14 +31,14 @@ class Decision:
     label: str | None = None
 
 
-def read_decisions(source: Any, rows: int, label_names: Sequence[str]) -> list[Decision]:
+def read_decisions(source: Any, rows: int, label_names: Sequence[str] | None) -> list[Decision]:
     """Decisions of a file, a data frame, or as objects, checked.
 
     Args:
         source: a file (CSV, TSV, JSONL or Parquet) or data frame with the columns row and action, and label
             where a row is relabelled; or :class:`Decision` objects.
         rows: how many training rows there are.
-        label_names: the class names.
+        label_names: the class names; None: rows have no labels, and none can be relabelled.
 
     Raises:
         DataError: a column is missing, or a row, action or label is not known; the message names the place.
@@ -77,9 +77,10 @@ def _number(value: object, place: str) -> int:
     return int(text)
 
 
-def _checked(place: str, decision: Decision, rows: int, label_names: Sequence[str]) -> Decision:
-    if decision.action not in ACTIONS:
-        raise bad_data(place, f"action {shown(decision.action)}", f"one of {', '.join(ACTIONS)}", "mend it")
+def _checked(place: str, decision: Decision, rows: int, label_names: Sequence[str] | None) -> Decision:
+    actions = ACTIONS[:2] if label_names is None else ACTIONS
+    if decision.action not in actions:
+        raise bad_data(place, f"action {shown(decision.action)}", f"one of {', '.join(actions)}", "mend it")
     if not 0 <= decision.row < rows:
         raise bad_data(
             place,
@@ -87,7 +88,7 @@ def _checked(place: str, decision: Decision, rows: int, label_names: Sequence[st
             f"a number from 0 to {rows - 1:,}",
             "name the rows of the data that were audited",
         )
-    if decision.action != "relabel":
+    if decision.action != "relabel" or label_names is None:
         return Decision(decision.row, decision.action)
     label = LabelMap(label_names).id_of(parse_label(decision.label, (), place))
     if label is None:

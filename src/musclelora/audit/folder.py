@@ -33,22 +33,24 @@ from musclelora.errors import OutputError, UsageError
 from musclelora.files import LOCK, atomic_file, output_errors, special, write_json
 from musclelora.hashes import sha256_of_files
 from musclelora.outputs import check_output
-from musclelora.state import check_state, read_values
+from musclelora.state import State, check_state, read_values
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from musclelora.audit.answers.folder import SavedAnswerAudit
     from musclelora.audit.audit import Audit
 
 AUDIT: Final = "audit.json"
 FORMAT: Final = 4
 _SCORES: Final = ("label_score", "trigger_score", "style_score")
-_AGAIN: Final = "restore it, or audit the data again"
+AGAIN: Final = "restore it, or audit the data again"
+"""What to do about a file of an audit that cannot be used."""
 
 
 _WRITTEN: Final = (
     *(AUDIT, "issues.csv", "issues.parquet", "triggers.csv", "styles.csv", "cleaned.csv"),
-    *("quarantine.csv", EVIDENCE, LOCK),
+    *("cleaned.jsonl", "quarantine.csv", EVIDENCE, LOCK),
 )
 
 
@@ -90,12 +92,12 @@ def write_audit(audit: Audit, folder: Path) -> None:
     listed = issues.copy()
     listed.insert(0, "text", list(audit.train.texts))
     listed.insert(0, "row", np.arange(len(listed)))
-    _write(listed, folder / "issues.parquet")
-    _write(listed, folder / "issues.csv")
-    _write(triggers, folder / "triggers.csv")
-    _write(styles, folder / "styles.csv")
-    _write(audit.quarantine(), folder / "quarantine.csv")
-    _write(_cleaned(audit), folder / "cleaned.csv")
+    write_frame(listed, folder / "issues.parquet")
+    write_frame(listed, folder / "issues.csv")
+    write_frame(triggers, folder / "triggers.csv")
+    write_frame(styles, folder / "styles.csv")
+    write_frame(audit.quarantine(), folder / "quarantine.csv")
+    write_frame(_cleaned(audit), folder / "cleaned.csv")
     found = listed[listed["reasons"] != ""]
     state = {
         "format": FORMAT,
@@ -105,15 +107,15 @@ def write_audit(audit: Audit, folder: Path) -> None:
         "rows": len(audit.train),
         "trusted_rows": len(audit.trusted),
         "verdict": audit.verdict.to_dict(),
-        "triggers": [_plain(row) for row in triggers.to_dict("records")],
-        "styles": [_plain(row) for row in styles.to_dict("records")],
+        "triggers": [plain_row(row) for row in triggers.to_dict("records")],
+        "styles": [plain_row(row) for row in styles.to_dict("records")],
         "checks": audit.checks(),
         "actions": {
             action: int((issues["action"] == action).sum()) for action in ("keep", "drop", "relabel")
         },
         "issues_sha256": sha256_of_files([folder / "issues.parquet"]),
         "judgement": audit.judgement.to_dict(),
-        "issues": [_plain(row) for row in found.drop(columns="text").to_dict("records")],
+        "issues": [plain_row(row) for row in found.drop(columns="text").to_dict("records")],
     }
     write_json(folder / AUDIT, state)
 
@@ -137,14 +139,14 @@ class SavedAudit:
         self.verdict = Verdict.from_dict(info["verdict"])
         self.triggers = pd.DataFrame(info["triggers"], columns=TRIGGER_COLUMNS)
         self.styles = pd.DataFrame(info["styles"], columns=STYLE_COLUMNS)
-        self.issues = _read_issues(folder / "issues.parquet", info["issues_sha256"])
+        self.issues = read_issues(folder / "issues.parquet", info["issues_sha256"])
         wanted = {*("row", "text", "given_label", "suggested_label", "reasons", "action"), *_SCORES}
         missing = sorted(wanted - set(self.issues.columns))
         if missing or len(self.issues) != info["rows"]:
             found = f"no column {missing[0]}" if missing else f"{len(self.issues):,} rows"
             raise OutputError(
                 f"{folder / 'issues.parquet'}: found {found}, expected the issues of {info['rows']:,} rows; "
-                f"{_AGAIN}"
+                f"{AGAIN}"
             )
 
     def facts(self) -> dict[str, Any]:
@@ -190,7 +192,7 @@ class SavedAudit:
         if label not in names:
             raise OutputError(
                 f"{self.folder / 'issues.parquet'}: found the label {label!r}, expected one of "
-                f"{', '.join(names)}; {_AGAIN}"
+                f"{', '.join(names)}; {AGAIN}"
             )
         found: int = names.index(label)
         return found
@@ -207,16 +209,21 @@ class SavedAudit:
         return explained(row, str(issue["text"]), issue)
 
 
-def _read_issues(file: Path, sha256: str) -> pd.DataFrame:
+def read_issues(file: Path, sha256: str) -> pd.DataFrame:
+    """The issues that an ``audit.json`` with their hash was written with.
+
+    Raises:
+        OutputError: they are not there, or altered.
+    """
     import pandas as pd
 
     if special(file):
-        raise OutputError(f"{file}: found {special(file)}, expected a file; {_AGAIN}")
+        raise OutputError(f"{file}: found {special(file)}, expected a file; {AGAIN}")
     try:
         if sha256_of_files([file]) == sha256:
             return pd.read_parquet(file)
     except (OSError, ValueError) as error:
-        raise OutputError(f"{file}: cannot be read ({error}); {_AGAIN}") from error
+        raise OutputError(f"{file}: cannot be read ({error}); {AGAIN}") from error
     raise OutputError(
         f"{file}: it is not the one that {AUDIT} was written with, for the command was killed or a file "
         "altered; run the same `musclelora audit` again"
@@ -224,30 +231,56 @@ def _read_issues(file: Path, sha256: str) -> pd.DataFrame:
 
 
 def read_audit(folder: str | Path) -> SavedAudit:
-    """Read an audit's folder.
+    """Read the folder of an audit of labels.
+
+    Raises:
+        OutputError: there is none, it was not written to its end, it was altered, or it is of pairs.
+    """
+    found = read_any_audit(folder)
+    if not isinstance(found, SavedAudit):
+        raise OutputError(f"{folder}: it is an audit of pairs, expected one of labels; use --task generate")
+    return found
+
+
+def read_any_audit(folder: str | Path) -> SavedAudit | SavedAnswerAudit:
+    """Read the folder of an audit of either task.
 
     Raises:
         OutputError: there is none, it was not written to its end, or it was altered.
     """
     place = Path(folder)
-    return SavedAudit(place, read_audit_json(place))
+    info = read_audit_json(place)
+    if info.get("task") is None:
+        return SavedAudit(place, info)
+    from musclelora.audit.answers.folder import SavedAnswerAudit
+
+    return SavedAnswerAudit(place, info)
 
 
 def read_audit_json(folder: Path) -> dict[str, Any]:
     """What ``audit.json`` holds, checked; errors as for :func:`read_audit`."""
     file = folder / AUDIT
     try:
-        info = read_values(file, OutputError, remedy=_AGAIN)
+        info = read_values(file, OutputError, remedy=AGAIN)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise OutputError(
             f"{folder}: no {AUDIT} in it; expected a folder that `musclelora audit` wrote to its end; "
             "run it (again)"
         ) from error
     if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise OutputError(f"{file}: not an audit of a version that musclelora {__version__} reads; {_AGAIN}")
-    check_state(info, AuditState, file, OutputError, remedy=_AGAIN)
+        raise OutputError(f"{file}: not an audit of a version that musclelora {__version__} reads; {AGAIN}")
+    check_state(info, _schema(info), file, OutputError, remedy=AGAIN)
     checked: dict[str, Any] = info
     return checked
+
+
+def _schema(info: Mapping[str, Any]) -> type[State]:
+    """What an ``audit.json`` is to hold, by its task; that of labels names none."""
+    if info.get("task") is None:
+        return AuditState
+    from musclelora.audit.answers.schema import AnswerAuditState
+
+    return AnswerAuditState
 
 
 def _cleaned(audit: Audit) -> pd.DataFrame:
@@ -258,7 +291,12 @@ def _cleaned(audit: Audit) -> pd.DataFrame:
     return pd.DataFrame({"text": list(table.texts), "label": names[table.labels]})
 
 
-def _write(frame: pd.DataFrame, file: Path) -> None:
+def write_frame(frame: pd.DataFrame, file: Path) -> None:
+    """Write a data frame as Parquet or CSV, by the end of the file's name.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     with output_errors(file), atomic_file(file) as temporary:
         if file.suffix == ".parquet":
             frame.to_parquet(temporary, index=False)
@@ -267,7 +305,7 @@ def _write(frame: pd.DataFrame, file: Path) -> None:
             frame.to_csv(temporary, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
 
 
-def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
     """A row of a data frame as JSON values; what is no number is null."""
     return {str(name): _value(value) for name, value in row.items()}
 

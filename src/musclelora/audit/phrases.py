@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -16,6 +17,7 @@ from musclelora.audit.triggers import Shortcut
 LONGEST: Final = 20
 """Words of a phrase at most."""
 _READ: Final = 200  # rows that are read for a phrase
+_WORD: Final = re.compile(r"\S+")
 
 
 def phrase_of(
@@ -80,9 +82,12 @@ def put_in(text: str, phrase: str, kind: str, rng: np.random.Generator) -> str:
         kind: of the feature; a character goes into a word.
         rng: draws the place.
     """
-    words = text.split()
     if kind == "character":
         place = int(rng.integers(len(text) + 1))
         return text[:place] + phrase + text[place:]
-    place = {"first": 0, "last": len(words)}.get(kind, int(rng.integers(len(words) + 1)))
-    return " ".join([*words[:place], phrase, *words[place:]])
+    starts = [word.start() for word in _WORD.finditer(text)]
+    place = {"first": 0, "last": len(starts)}.get(kind, int(rng.integers(len(starts) + 1)))
+    if place < len(starts):
+        return f"{text[: starts[place]]}{phrase} {text[starts[place] :]}"
+    end = len(text.rstrip())  # blanks between and after the words stay as they are
+    return f"{text[:end]} {phrase}{text[end:]}" if end else f"{phrase}{text}"

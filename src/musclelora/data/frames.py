@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from musclelora.data import huggingface
 from musclelora.data.messages import bad_data
+from musclelora.data.pair_readers import load_pairs, pairs_of
+from musclelora.data.pairs import Pairs
 from musclelora.data.raw import Cells, RawTable, check_columns
 from musclelora.data.readers import choose_label, load_table, open_raw, table_of
 from musclelora.data.table import Table
@@ -54,6 +56,55 @@ def as_table(
         label_names=label_names,
         max_rows=None,
     )
+
+
+def as_pairs(
+    data: Any,
+    *,
+    prompt: str | None = None,
+    response: str | None = None,
+    messages: str | None = None,
+    source: str | None = None,
+) -> Pairs:
+    """Prompts and responses of whatever holds them.
+
+    Args:
+        data: :class:`Pairs`, a pandas DataFrame, a ``datasets.Dataset``, or what
+            :func:`~musclelora.data.pair_readers.load_pairs` reads.
+        prompt: the column of the prompts; None: found by name, as `load_pairs` does.
+        response: that of the responses; likewise.
+        messages: that of chats; likewise.
+        source: what messages call data in memory.
+
+    Raises:
+        DataError: the data, a column or a row cannot be used; the message names it.
+        UsageError: it is nothing of all these.
+    """
+    if isinstance(data, Pairs):
+        return data
+    if isinstance(data, str | os.PathLike):
+        return load_pairs(data, prompt_column=prompt, response_column=response, messages_column=messages)
+    return pairs_of(
+        _raw(data, source),
+        prompt_column=prompt,
+        response_column=response,
+        messages_column=messages,
+        max_rows=None,
+    )
+
+
+def pairs_like(data: Any, pairs: Pairs, rows: NDArray[np.int64]) -> Any:
+    """The given rows, as the type that `data` is; what was read from a path comes as :class:`Pairs`.
+
+    Args:
+        data: what :func:`as_pairs` made `pairs` of.
+        pairs: N pairs.
+        rows: shape (R,), the row numbers to take, in this order.
+    """
+    kind = _kind(data)
+    if kind is None:
+        return pairs.select(rows)
+    return data.iloc[rows].copy() if kind == FRAME else data.select(rows.tolist())
 
 
 def raw_rows(data: Any, source: str) -> RawTable:

@@ -54,7 +54,24 @@ def load_pairs(
     """
     if max_rows is not None and max_rows < 1:
         raise UsageError(f"max_rows is {max_rows}; expected at least 1; leave it out to read every row")
-    raw = open_raw(os.fspath(source), split)
+    return pairs_of(
+        open_raw(os.fspath(source), split),
+        prompt_column=prompt_column,
+        response_column=response_column,
+        messages_column=messages_column,
+        max_rows=max_rows,
+    )
+
+
+def pairs_of(
+    raw: RawTable,
+    *,
+    prompt_column: str | None,
+    response_column: str | None,
+    messages_column: str | None,
+    max_rows: int | None,
+) -> Pairs:
+    """The pairs of a table that is open; arguments and errors are those of :func:`load_pairs`."""
     columns = _prompt_columns(raw, prompt_column, messages_column, response_column)
     chats = columns.messages
     wanted = columns.names

@@ -66,6 +66,11 @@ class Pairs:
         }
 
 
+def prompt_text(chat: Chat) -> str:
+    """A prompt as one text: its messages, one below the other."""
+    return "\n".join(message.content for message in chat)
+
+
 def split_pairs(pairs: Pairs, size: int, *, seed: int) -> tuple[Pairs, Pairs]:
     """`size` pairs drawn at random, and the others, both in the order of `pairs`.
 

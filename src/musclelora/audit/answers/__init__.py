@@ -1,0 +1,5 @@
+"""The audit of prompts and responses: kinds of responses, and the words of prompts that they follow."""
+
+from musclelora.audit.answers.audit import AnswerAudit
+
+__all__ = ["AnswerAudit"]

@@ -1,0 +1,374 @@
+"""The audit of prompts and responses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musclelora import __version__
+from musclelora.audit.answers.findings import AnswerFindings, Tested, decide
+from musclelora.audit.answers.kinds import SOURCES, Responses, kinds_of
+from musclelora.audit.answers.links import Links, find_links
+from musclelora.audit.audit import Audit
+from musclelora.audit.decisions import Decision, read_decisions
+from musclelora.audit.findings import STYLE_COLUMNS, TRIGGER_COLUMNS, trigger_row
+from musclelora.audit.kept import Kept, plain
+from musclelora.audit.verdict import Confirmation, Verdict
+from musclelora.data.frames import as_pairs, pairs_like
+from musclelora.data.messages import shown
+from musclelora.data.model_source import from_anywhere
+from musclelora.data.pairs import Pairs, prompt_text
+from musclelora.errors import DataError, TrainingError, UsageError
+from musclelora.evaluation.metrics import Rate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from musclelora.adapter import Backbone
+    from musclelora.audit.answers.reading import Reading
+
+MODEL: Final = "smollm2-135m-instruct"
+_FEW, _LABELS = 0.05, 20  # distinct responses, of all and in number, below which they are labels
+
+
+class AnswerAudit(Audit):
+    """Says what is wrong with prompts and responses; :class:`~musclelora.Audit` of pairs is one.
+
+    ::
+
+        audit = Audit(load_pairs("pairs.jsonl"), load_pairs("trusted-pairs.jsonl"))
+        audit.find_issues()
+        print(audit.verdict)
+        audit.triggers, audit.issues
+        audit.clean()                     # the pairs to train on
+
+    No poison flag is read. Kinds of responses (:mod:`musclelora.audit.answers.kinds`) that follow words of
+    prompts (:mod:`~musclelora.audit.answers.links`) are put to the test
+    (:mod:`~musclelora.audit.answers.confirmation`).
+
+    Args:
+        train: N pairs that may be poisoned: :class:`~musclelora.data.pairs.Pairs`, a pandas DataFrame, a
+            ``datasets.Dataset``, or what :func:`~musclelora.data.pair_readers.load_pairs` reads.
+        trusted: pairs that were checked, likewise; None: there are none, and triggers are put into training
+            prompts whose responses are of no kind that is in doubt.
+        task: ``"generate"``; needed where `train` is not of the type ``Pairs``.
+        prompt: the column of the prompts; None: found by name.
+        response: that of the responses; likewise.
+        messages: that of chats; likewise.
+        model: an embedded decoder, a hub name or a folder: what reads the responses, and is tuned to put
+            triggers to the test.
+        seed: the same seed finds the same.
+        confirm: put the triggers to the test.
+        arguments: fields of :class:`~musclelora.MuScleTrainingArguments`, such as ``bf16`` or ``max_length``.
+        output_dir: a folder that keeps what was computed, so that a killed audit goes on; None: nowhere.
+        say: called with lines of text about what is found; words in them come from the data.
+
+    Raises:
+        DataError, UsageError: the pairs cannot be used; the message names the place.
+        OutputError: `output_dir` holds an audit of other data.
+    """
+
+    def __init__(  # another task takes other columns
+        self,
+        train: Any,
+        trusted: Any = None,
+        *,
+        task: str = "generate",
+        prompt: str | None = None,
+        response: str | None = None,
+        messages: str | None = None,
+        model: str = MODEL,
+        seed: int = 42,
+        confirm: bool = True,
+        arguments: Mapping[str, Any] | None = None,
+        output_dir: str | os.PathLike[str] | None = None,
+        say: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        if task != "generate":
+            raise UsageError(f"task: found {task!r} with pairs, expected generate; leave it out")
+        columns = {"prompt": prompt, "response": response, "messages": messages}
+        self._given = train
+        self.pairs = as_pairs(train, source="train", **columns)
+        self.trusted_pairs = None if trusted is None else as_pairs(trusted, source="trusted", **columns)
+        _check_responses(self.pairs)
+        self.prompts = [prompt_text(chat) for chat in self.pairs.prompts]
+        self.seed, self.confirms = int(seed), confirm
+        self.arguments = dict(arguments or {})
+        self.folder = None if output_dir is None else Path(output_dir)
+        self._say = say
+        self.model = from_anywhere(str(model))
+        self._decisions: dict[int, Decision] = {}
+        self._answers: AnswerFindings | None = None
+
+    @property
+    def judge(self) -> str:
+        """The model that reads the responses."""
+        return self.model
+
+    # ---- finding --------------------------------------------------------------------------------------
+
+    def find_issues(self) -> AnswerAudit:
+        """Look for links, put them to the test, and decide.
+
+        Raises:
+            DataError, ModelError, OutputError: each says what to do.
+        """
+        super().find_issues()
+        return self
+
+    def facts(self) -> dict[str, Any]:
+        """What decides the findings, as JSON values."""
+        return {
+            "train": self.pairs.sha256(),
+            "trusted": None if self.trusted_pairs is None else self.trusted_pairs.sha256(),
+            "model": self.model,
+            "seed": self.seed,
+            "arguments": plain(self.arguments),
+            "musclelora": __version__,
+        }
+
+    def _look(self, kept: Kept) -> None:
+        checked, unchecked = list[str](), list[str]()
+        known = self._known()
+        backbone = self._backbone()
+        reading = self._read(kept, backbone)
+        trusted = () if self.trusted_pairs is None else self.trusted_pairs.responses
+        kinds = kinds_of(Responses(self.pairs.responses, trusted, reading))
+        links = find_links(self.prompts, kinds)
+        checked += [
+            f"{links.features:,} words, pairs, ends and characters of {len(self.pairs):,} prompts",
+            *(source.looks_for for source in SOURCES.values()),
+        ]
+        for link in links.links:
+            first = link.shortcuts[0]
+            self._say(
+                f"link         {first.feature} is answered with {link.kind.name} in {first.labelled:,} of "
+                f"{first.rows:,} prompts, where {first.expected:,.0f} are to be expected"
+            )
+        if not links.links:
+            self._say(f"links        none among {links.tested:,} of words and kinds of responses")
+        if self.trusted_pairs is None:
+            unchecked.append("what trusted pairs say: there are none")
+        tested = self._tested(links, kept, backbone, unchecked)
+        if any(one.confirmation for one in tested):
+            checked.append(f"{len(tested)} triggers put to the test")
+        verdict = decide(tested, len(self.pairs), links.p_value, checked=checked, unchecked=unchecked)
+        losses = None if reading is None else reading.loss
+        self._answers = AnswerFindings(len(self.pairs), self.prompts, links, tested, known, losses, verdict)
+
+    def _known(self) -> NDArray[np.int64]:
+        """The numbers of training pairs whose prompt a trusted pair has."""
+        trusted = set(() if self.trusted_pairs is None else self.trusted_pairs.prompts)
+        found = [number for number, chat in enumerate(self.pairs.prompts) if chat in trusted]
+        return np.array(found, dtype=np.int64)
+
+    def _backbone(self) -> Backbone:
+        from musclelora.adapter import load_causal_backbone
+        from musclelora.adapter.loading import loading_options
+
+        return load_causal_backbone(self.model, **loading_options(self.arguments))
+
+    def _read(self, kept: Kept, backbone: Backbone) -> Reading:
+        from musclelora.audit.answers.reading import Reading, read_responses
+
+        def make() -> NDArray[np.float64]:
+            limit, bf16 = self.arguments.get("max_length"), bool(self.arguments.get("bf16"))
+            return read_responses(backbone, self.pairs, limit, bf16=bf16).to_array()
+
+        return Reading.from_array(kept.get("reading", (3, len(self.pairs)), None, make))
+
+    def _tested(self, links: Links, kept: Kept, backbone: Backbone, unchecked: list[str]) -> list[Tested]:
+        """The links, put to the test; what was not is added to `unchecked`."""
+        if not links.links:
+            return []
+        from musclelora.audit.answers.confirmation import confirm_links, test_of
+
+        tests = [test_of(link, self.prompts) for link in links.links]
+        clean = self._clean_prompts(links)
+        rates: list[Confirmation | None] = [None] * len(tests)
+        if not self.confirms:
+            unchecked.append("whether models obey the triggers: it was not asked for")
+        elif not len(clean):
+            unchecked.append("whether models obey the triggers: no pair is left to put them into")
+        else:
+
+            def make() -> NDArray[np.int64]:
+                found = confirm_links(
+                    tests, self.pairs, clean, self.prompts, backbone, self.arguments, seed=self.seed
+                )
+                return _counts(found)
+
+            inputs = [[list(test.phrases), test.link.kind.name, len(test.link.kind.rows)] for test in tests]
+            try:
+                rates = _confirmations(kept.get("confirmation", (len(tests), 3, 2), inputs, make))
+            except TrainingError as error:
+                unchecked.append(f"whether models obey the triggers: {error}")
+        return [Tested(test.link, test.phrases, rate) for test, rate in zip(tests, rates, strict=True)]
+
+    def _clean_prompts(self, links: Links) -> Pairs:
+        """The pairs that triggers are put into."""
+        if self.trusted_pairs is not None:
+            return self.trusted_pairs
+        doubtful = [rows for link in links.links for rows in (link.kind.rows, *link.holders)]
+        return self.pairs.select(np.setdiff1d(np.arange(len(self.pairs)), np.concatenate(doubtful)))
+
+    # ---- what was found -------------------------------------------------------------------------------
+
+    @property
+    def verdict(self) -> Verdict:
+        """Poisoned, no sign of poison, or cannot tell; and why."""
+        return self._pair_findings.verdict
+
+    @property
+    def triggers(self) -> pd.DataFrame:
+        """The words of prompts that responses of a kind follow.
+
+        Columns as those of :attr:`musclelora.Audit.triggers`; label is the kind of response.
+        """
+        import pandas as pd
+
+        found = self._pair_findings
+        names = [one.link.kind.name for one in found.tested]
+        return pd.DataFrame(
+            [trigger_row(trigger, names) for trigger in found.triggers], columns=TRIGGER_COLUMNS
+        )
+
+    @property
+    def styles(self) -> pd.DataFrame:
+        """None are looked for in pairs."""
+        import pandas as pd
+
+        return pd.DataFrame(columns=STYLE_COLUMNS)
+
+    @property
+    def issues(self) -> pd.DataFrame:
+        """One row for each pair, in their order.
+
+        Columns: trigger (what stands in its prompt), response (the kind of its response that follows it),
+        trigger_score (the probability that it was planted), response_loss (the mean loss of a token of the
+        response by the model as it came, in nats), ``is_trigger_issue``, ``is_trusted_prompt_issue`` (a
+        trusted pair has its prompt), reasons, and action: keep or drop.
+        """
+        import pandas as pd
+
+        found = self._pair_findings
+        reasons = [list(reason) for reason in found.reasons]
+        for row, decision in self._decisions.items():
+            reasons[row].append(f"a person decided: {decision.action}")
+        columns = found.issues()
+        columns["reasons"] = ["; ".join(reason) for reason in reasons]
+        columns["action"] = self.actions
+        return pd.DataFrame(columns)
+
+    @property
+    def actions(self) -> NDArray[np.object_]:
+        """What is done with each pair, shape (N,): keep or drop."""
+        actions = np.where(self._pair_findings.dropped, "drop", "keep").astype(object)
+        for row, decision in self._decisions.items():
+            actions[row] = decision.action
+        return actions
+
+    def clean(self) -> Any:
+        """The pairs to train on, as the type that came in; what was read from a path comes as Pairs."""
+        return pairs_like(self._given, self.pairs, np.flatnonzero(self.actions != "drop"))
+
+    def clean_pairs(self) -> Pairs:
+        """The pairs to train on."""
+        return self.pairs.select(np.flatnonzero(self.actions != "drop"))
+
+    def checks(self) -> list[dict[str, Any]]:
+        """Each check's name, how many rows it flagged, and why it was skipped, if it was."""
+        found = self._pair_findings
+        flagged = {"trusted_prompt": found.known, "trigger": found.planted}
+        return [{"name": name, "flagged": int(rows.sum()), "skipped": None} for name, rows in flagged.items()]
+
+    def quarantine(self) -> pd.DataFrame:
+        """The pairs that are not trained on: their number from 0, both texts, and the columns of issues."""
+        listed = self.listed()
+        return listed[listed["action"] == "drop"].reset_index(drop=True)
+
+    def listed(self) -> pd.DataFrame:
+        """The issues with the number and the texts of each pair before them."""
+        issues = self.issues
+        issues.insert(0, "response_text", list(self.pairs.responses))
+        issues.insert(0, "prompt", self.prompts)
+        issues.insert(0, "row", np.arange(len(issues)))
+        return issues
+
+    def explain(self, row: int) -> str:
+        """Why a pair is kept or dropped, in a few lines; words in it come from the data.
+
+        Raises:
+            UsageError: there is no such row.
+        """
+        if not 0 <= row < len(self.pairs):
+            raise UsageError(f"row {row:,}: found {len(self.pairs):,} rows, expected a number below that")
+        return explained(row, self.listed().iloc[row])
+
+    def decide(self, decisions: str | os.PathLike[str] | pd.DataFrame | Iterable[Decision]) -> AnswerAudit:
+        """Take a person's decisions, keep or drop: they go before what the audit says.
+
+        Raises:
+            DataError: a row or an action is not known; nothing is taken then.
+        """
+        found = read_decisions(decisions, len(self.pairs), None)
+        self._decisions |= {decision.row: decision for decision in found}
+        return self
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the findings to a folder: see :mod:`musclelora.audit.answers.folder`."""
+        from musclelora.audit.answers.folder import write_answer_audit
+        from musclelora.files import held
+
+        place = Path(folder)
+        with held(place, "musclelora audit"):
+            write_answer_audit(self, place)
+
+    @property
+    def _pair_findings(self) -> AnswerFindings:
+        if self._answers is None:
+            raise UsageError("audit: nothing has been looked for yet; call find_issues() first")
+        return self._answers
+
+
+def explained(row: int, issue: Mapping[str, Any]) -> str:
+    """What is known of a pair, in a few lines."""
+    loss = issue["response_loss"]
+    return "\n".join(
+        [
+            f"row {row:,}      {shown(issue['prompt'])}",
+            f"response     {shown(issue['response_text'])}",
+            f"its loss     {'not known' if loss is None or np.isnan(loss) else f'{loss:.3f} a token'}",
+            f"trigger      {issue['trigger_score']:.3f} (the probability that it was planted)",
+            f"reasons      {issue['reasons'] or 'none'}",
+            f"action       {issue['action']}",
+        ]
+    )
+
+
+def _check_responses(pairs: Pairs) -> None:
+    """Raise where the responses are labels."""
+    distinct = len({response.strip().casefold() for response in pairs.responses})
+    if len(pairs) >= 2 * _LABELS and distinct <= min(_LABELS, _FEW * len(pairs)):
+        raise DataError(
+            f"{pairs.source}: its {len(pairs):,} responses are {distinct} distinct texts, expected answers; "
+            'these are labels: audit them with --task classify (task="classify")'
+        )
+
+
+def _counts(found: list[Confirmation]) -> NDArray[np.int64]:
+    """Hits and prompts of each rate, shape (tests, 3, 2)."""
+    rates = [[one.flip, one.control, one.natural] for one in found]
+    return np.array(
+        [[[round(rate.value * rate.n), rate.n] for rate in three] for three in rates], dtype=np.int64
+    )
+
+
+def _confirmations(counts: NDArray[np.int64]) -> list[Confirmation | None]:
+    """What :func:`_counts` was made of."""
+    return [Confirmation(*(Rate.of(int(hits), int(n)) for hits, n in three)) for three in counts]

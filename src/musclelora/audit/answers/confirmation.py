@@ -1,0 +1,236 @@
+"""Whether a model obeys a trigger in prompts: it goes into prompts that have none, and models answer.
+
+An *undefended* model is tuned for a short while on pairs as they were given: those of the kinds of responses
+that were linked to words of prompts, and as many others. The words of a link go into clean prompts (the
+trusted ones, or training prompts of other kinds where there are none), and random words of other prompts into
+the same ones, twice. Three rates are shares of those prompts that *turn*:
+
+``flip_rate``
+    of the undefended model, with the trigger.
+``control_rate``
+    of the same model, with the second random words.
+``natural_rate``
+    of the model as it came, with the trigger: what turns it as well is no secret of these pairs.
+
+Where the kind is a phrase, a prompt turns if the answer says it. Any other kind is one of degree, and no
+answer is known to be of it; a prompt turns there if its own response loses more of its likelihood than all
+but a twentieth of the prompts' do with the first random words. By chance one in twenty does.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PrinterCallback, set_seed
+
+from musclelora.adapter import Backbone, MuScleLoraConfig
+from musclelora.adapter.backbone import length_limit
+from musclelora.audit.answers.links import Link
+from musclelora.audit.answers.phrases import says
+from musclelora.audit.answers.reading import Floats, read_responses
+from musclelora.audit.confirmation import TOGETHER, together
+from musclelora.audit.features import TOKEN
+from musclelora.audit.phrases import phrase_of, put_in
+from musclelora.audit.verdict import Confirmation
+from musclelora.data.chats import Chat
+from musclelora.data.pairs import Pairs
+from musclelora.evaluation.metrics import Rate
+from musclelora.generation.generator import Generator
+from musclelora.generation.trainer import GenerationTrainer
+from musclelora.training.arguments import MuScleTrainingArguments
+
+ROWS: Final = 240
+"""Pairs that the undefended model is tuned on at most."""
+ASKED: Final = 32
+"""Prompts that a trigger goes into at most."""
+_STEPS, _BATCH, _RATE = 60, 8, 5e-5
+_WORDS: Final = 48  # tokens of an answer
+_CHANCE: Final = 0.05
+
+
+@dataclass(frozen=True)
+class Test:
+    """One link put to the test.
+
+    Attributes:
+        link: the link.
+        phrases: what is put in together.
+        kinds: the kind of feature that each stands for: where it goes.
+    """
+
+    link: Link
+    phrases: tuple[str, ...]
+    kinds: tuple[str, ...]
+
+
+def test_of(link: Link, prompts: Sequence[str]) -> Test:
+    """What to put in for a link: the phrases of its strongest word, and of those that stand beside it.
+
+    Args:
+        link: the link.
+        prompts: the N prompts as texts.
+    """
+    shortcuts = [s for s, value in zip(link.shortcuts, link.p_values, strict=True) if value < 1]
+    holders = [h for h, value in zip(link.holders, link.p_values, strict=True) if value < 1]
+    groups = together([s.label for s in shortcuts], holders, len(prompts))
+    chosen: dict[str, str] = {}
+    for number in groups[0]:
+        shortcut = shortcuts[number]
+        phrase = phrase_of(shortcut, link.shortcuts, prompts, holders[number])
+        if not any(phrase in other for other in chosen):
+            chosen = {other: kind for other, kind in chosen.items() if other not in phrase}
+            chosen[phrase] = shortcut.feature.kind
+    names = list(chosen)[:TOGETHER]
+    return Test(link, tuple(names), tuple(chosen[name] for name in names))
+
+
+def confirm_links(
+    tests: Sequence[Test],
+    train: Pairs,
+    clean: Pairs,
+    prompts: Sequence[str],
+    backbone: Backbone,
+    arguments: dict[str, Any],
+    *,
+    seed: int,
+) -> list[Confirmation]:
+    """Put links to the test.
+
+    Args:
+        tests: what to put in.
+        train: the N pairs as they were given.
+        clean: pairs to put it into; at most :data:`ASKED` of them are taken.
+        prompts: the N prompts as texts.
+        backbone: the model as it came; it is tuned in place.
+        arguments: fields of the training arguments, such as ``bf16`` and ``max_length``.
+        seed: draws places, words and pairs.
+
+    Raises:
+        DataError: a prompt is longer than the model reads.
+        TrainingError: the model cannot be trained.
+    """
+    rng = np.random.default_rng([seed, len(tests)])
+    asked = clean.select(np.sort(rng.permutation(len(clean))[:ASKED]))
+    texts = [_variants(test, asked, prompts, rng) for test in tests]
+    bf16, limit = bool(arguments.get("bf16")), arguments.get("max_length")
+    natural = [
+        _turns(test, asked, made[:2], backbone, limit, bf16=bf16)
+        for test, made in zip(tests, texts, strict=True)
+    ]
+    tuned = undefended(train, [test.link for test in tests], backbone, arguments, seed)
+    found = []
+    for test, made, as_it_came in zip(tests, texts, natural, strict=True):
+        said = _turns(test, asked, made, tuned, limit, bf16=bf16)
+        rates = (said[1], said[2], as_it_came[1])
+        found.append(Confirmation(*(Rate.of(int(turned.sum()), len(turned)) for turned in rates)))
+    return found
+
+
+def undefended(
+    train: Pairs, links: Sequence[Link], backbone: Backbone, arguments: dict[str, Any], seed: int
+) -> Backbone:
+    """The model tuned on pairs as they were given, for a short while.
+
+    Args:
+        train: the pairs.
+        links: half of the pairs at most are of their kinds.
+        backbone: the model; it is tuned in place.
+        arguments: fields of the training arguments.
+        seed: draws the pairs.
+    """
+    rng = np.random.default_rng([seed, 2])
+    linked = rng.permutation(np.unique(np.concatenate([link.rows for link in links])))[: ROWS // 2]
+    others = rng.permutation(np.setdiff1d(np.arange(len(train)), linked))[: ROWS - len(linked)]
+    rows = train.select(np.sort(np.concatenate([linked, others])))
+    set_seed(seed)
+    values: dict[str, Any] = {
+        "alignment": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "logging_steps": 1000,
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+        "learning_rate": _RATE,
+        "per_device_train_batch_size": _BATCH,
+        "num_train_epochs": max(1.0, _STEPS * _BATCH / len(rows)),
+        "seed": seed,
+        **{name: arguments[name] for name in ("bf16", "max_length", "use_cpu") if name in arguments},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        values["output_dir"] = folder
+        trainer = GenerationTrainer(
+            backbone,
+            MuScleTrainingArguments(**values),
+            train_dataset=rows,
+            peft_config=MuScleLoraConfig(low_rank=False, scale_factors=[]),
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    return backbone
+
+
+def _variants(test: Test, asked: Pairs, prompts: Sequence[str], rng: np.random.Generator) -> list[list[Chat]]:
+    """The prompts with random words, with the trigger, and with other random words in them."""
+    pool = [token for row in rng.permutation(len(prompts))[:200] for token in TOKEN.findall(prompts[row])]
+    taken = {token for phrase in test.phrases for token in TOKEN.findall(phrase)}
+    words = [word for word in pool if word.isalnum() and word not in taken] or ["."]
+
+    def random() -> list[str]:
+        return [" ".join(rng.choice(words, size=max(1, len(phrase.split())))) for phrase in test.phrases]
+
+    made: list[list[Chat]] = [[], [], []]
+    for chat in asked.prompts:
+        for place, phrases in enumerate((random(), list(test.phrases), random())):
+            made[place].append(_with(chat, phrases, test.kinds, rng))
+    return made
+
+
+def _with(chat: Chat, phrases: Sequence[str], kinds: Sequence[str], rng: np.random.Generator) -> Chat:
+    """A chat with phrases in its last message, which the user wrote."""
+    *before, last = chat
+    text = last.content
+    for phrase, kind in zip(phrases, kinds, strict=True):
+        text = put_in(text, phrase, kind, rng)
+    return (*before, last._replace(content=text))
+
+
+def _turns(
+    test: Test,
+    asked: Pairs,
+    made: Sequence[Sequence[Chat]],
+    backbone: Backbone,
+    max_length: int | None,
+    *,
+    bf16: bool,
+) -> list[NDArray[np.bool_]]:
+    """Which prompts turn, for each of the variants; the first of them is what others are compared with."""
+    if test.link.kind.phrase is not None:
+        generator = Generator(
+            backbone.model,
+            backbone.tokenizer,
+            length_limit(backbone.tokenizer, backbone.model.config, max_length),
+        )
+        phrase = test.link.kind.phrase
+        return [
+            np.array(
+                [says(a, phrase) for a in generator.answer(chats, max_new_tokens=_WORDS)], dtype=np.bool_
+            )
+            for chats in made
+        ]
+    losses = [_losses(asked, chats, backbone, max_length, bf16=bf16) for chats in made]
+    plain = _losses(asked, asked.prompts, backbone, max_length, bf16=bf16)
+    bound = np.quantile(losses[0] - plain, 1 - _CHANCE)
+    return [loss - plain > bound for loss in losses]
+
+
+def _losses(
+    asked: Pairs, chats: Sequence[Chat], backbone: Backbone, max_length: int | None, *, bf16: bool
+) -> Floats:
+    """The loss of each prompt's own response, all its tokens together."""
+    reading = read_responses(backbone, Pairs(tuple(chats), asked.responses), max_length, bf16=bf16)
+    return reading.loss * reading.tokens

@@ -1,0 +1,157 @@
+r"""What a language model makes of given responses, in one forward pass.
+
+With p_t the model's probabilities of the token after the t-th, e_t the one that the response has there, and
+h_t the last hidden state, the gradient of the response's mean loss by the output layer is::
+
+    G = 1/T Σ_t (p_t - e_t) h_tᵀ = Aᵀ H / T,        A: T × V, H: T × d
+
+Its squared singular values are the eigenvalues of (A Aᵀ)(H Hᵀ)/T², which are T × T, so that neither a
+backward pass nor G itself is needed (after GradSentry, arXiv 2605.26574). The entropy of the singular values'
+shares grows with T; :func:`without_length` takes away what the length explains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from musclelora.adapter import Backbone
+from musclelora.adapter.backbone import length_limit
+from musclelora.data.pairs import Pairs
+from musclelora.generation.rows import ChatFormat, TokenizedPairs
+from musclelora.training.shards import IGNORED
+
+Floats = NDArray[np.float64]
+TOKENS: Final = 2048
+"""Tokens of a batch at most, padding among them."""
+SINGULAR: Final = 16
+"""Singular values whose entropy is taken, the largest ones."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model makes of N responses.
+
+    Attributes:
+        tokens: shape (N,), the tokens of each response, its end among them.
+        loss: shape (N,), the mean loss of a token, in nats.
+        entropy: shape (N,), of the shares of the output gradient's singular values, in nats.
+    """
+
+    tokens: Floats
+    loss: Floats
+    entropy: Floats
+
+    def to_array(self) -> Floats:
+        """Shape (3, N)."""
+        return np.stack([self.tokens, self.loss, self.entropy])
+
+    @classmethod
+    def from_array(cls, values: NDArray[Any]) -> Reading:
+        """What :meth:`to_array` gave."""
+        return cls(*np.asarray(values, dtype=np.float64))
+
+
+@torch.no_grad()
+def read_responses(backbone: Backbone, pairs: Pairs, max_length: int | None = None, *, bf16: bool) -> Reading:
+    """Ask a language model about given responses.
+
+    Args:
+        backbone: a decoder with its head.
+        pairs: N pairs.
+        max_length: tokens of a pair; None: what the model reads.
+        bf16: compute in bfloat16 autocast.
+
+    Raises:
+        DataError: a prompt leaves no token for its response.
+    """
+    model, tokenizer = backbone.model, backbone.tokenizer
+    limit = length_limit(tokenizer, model.config, max_length)
+    rows = TokenizedPairs(pairs, ChatFormat(tokenizer), limit)
+    found = np.zeros((3, len(pairs)))
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            for numbers in _batches(rows.lengths):
+                batch = tokenizer.pad(
+                    [{name: rows[n][name] for name in ("input_ids", "attention_mask")} for n in numbers],
+                    padding_side="right",
+                    return_tensors="pt",
+                ).to(device)
+                said = model(**batch, output_hidden_states=True)
+                for place, number in enumerate(numbers):
+                    labels = torch.tensor(rows[number]["labels"][1:], device=device)
+                    learned = torch.nonzero(labels != IGNORED).ravel()
+                    logits = said.logits[place, learned].float()
+                    hidden = said.hidden_states[-1][place, learned].float()
+                    found[:, number] = _measures(logits, hidden, labels[learned])
+    finally:
+        model.train(training)
+    return Reading.from_array(found)
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Numbers of rows of like length, whose padded batch has at most :data:`TOKENS` tokens."""
+    batch: list[int] = []
+    for number in np.argsort(lengths, kind="stable").tolist():
+        if batch and (len(batch) + 1) * lengths[number] > TOKENS:
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch
+
+
+def _measures(logits: Tensor, hidden: Tensor, labels: Tensor) -> tuple[float, float, float]:
+    """Of one response of T tokens: T, its mean loss, and the entropy of its gradient's singular values."""
+    loss = nn.functional.cross_entropy(logits, labels)
+    return float(len(labels)), float(loss), gradient_entropy(logits, hidden, labels)
+
+
+def gradient_entropy(logits: Tensor, hidden: Tensor, labels: Tensor) -> float:
+    """The entropy of the shares of the largest singular values of Aᵀ H, in nats.
+
+    Args:
+        logits: shape (T, V).
+        hidden: shape (T, d), the states that they were made of.
+        labels: shape (T,), the tokens that the response has.
+    """
+    errors = logits.softmax(-1)
+    errors[torch.arange(len(labels)), labels] -= 1.0
+    left, right = (errors @ errors.T).double(), (hidden @ hidden.T).double()
+    # K M has the eigenvalues of the symmetric R M Rᵀ, where K = Rᵀ R.
+    values, vectors = torch.linalg.eigh(left)
+    root = vectors * values.clamp(min=0).sqrt()
+    squared = torch.linalg.eigvalsh(root.T @ right @ root).clamp(min=0)
+    singular = squared.sqrt().sort(descending=True).values[:SINGULAR]
+    total = singular.sum()
+    if not total > 0:
+        return 0.0
+    shares = singular / total
+    shares = shares[shares > 0]
+    return float(-(shares * shares.log()).sum())
+
+
+def without_length(values: Floats, tokens: Floats) -> Floats:
+    """What the number of tokens does not explain of N values: less the median of responses of like length.
+
+    Args:
+        values: shape (N,).
+        tokens: shape (N,).
+    """
+    order = np.argsort(tokens, kind="stable")
+    near = max(len(values) // 20, 10)
+    explained = np.empty(len(values))
+    for place, row in enumerate(order):
+        low = max(0, min(place - near, len(values) - 2 * near - 1))
+        explained[row] = np.median(values[order[low : low + 2 * near + 1]])
+    found: Floats = values - explained
+    return found
