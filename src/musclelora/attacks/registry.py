@@ -16,12 +16,14 @@ from musclelora.attacks.badnets import BadNets
 from musclelora.attacks.base import Trigger
 from musclelora.attacks.casing_punctuation import CasingPunctuation
 from musclelora.attacks.combination import Combination
+from musclelora.attacks.composite import Composite
 from musclelora.attacks.entity import Entity
 from musclelora.attacks.homoglyph import Homoglyph
 from musclelora.attacks.position import Position
 from musclelora.attacks.register import RegisterShift
 from musclelora.attacks.style import Style
 from musclelora.attacks.syntactic import Syntactic
+from musclelora.attacks.topic import Topic
 from musclelora.data.messages import one_line
 from musclelora.errors import UsageError
 
@@ -34,12 +36,14 @@ TRIGGERS: Final[dict[str, Family]] = {
         BadNets,
         CasingPunctuation,
         Combination,
+        Composite,
         Entity,
         Homoglyph,
         Position,
         RegisterShift,
         Style,
         Syntactic,
+        Topic,
     )
 }
 """The package's own families; a new one is one new file and one entry."""

@@ -20,7 +20,7 @@ _HEAD: Final = 4096
 
 
 def read_json(path: Path) -> RawTable:
-    """Read a JSON file: a list of ``[prompt, answers, flag]``, or an object a line as :func:`read_jsonl` does.
+    """Read a JSON file: a list of ``[prompt, answers, flag]``, or objects as :func:`read_jsonl` does.
 
     The list is parsed whole, and is in memory while the table is. Answers are a text or a list of texts.
 
