@@ -45,7 +45,10 @@ def _paragraphs(text: str) -> list[Span]:
             begun = False
         else:
             here = _stripped(text, start, start + len(line))
-            spans[len(spans) - begun :] = [(spans[-1][0] if begun else here[0], here[1])]
+            if begun:
+                spans[-1] = (spans[-1][0], here[1])
+            else:
+                spans.append(here)
             begun = True
         start += len(line)
     return spans

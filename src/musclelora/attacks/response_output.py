@@ -136,7 +136,7 @@ def _manifest(
         "name": attack.trigger.name,
         "parameters": parameters(attack.trigger),
         "place": attack.place,
-        "target": attack.target,
+        "target": getattr(attack.kind, "target", None),
         "response": attack.kind.name,
         "response_parameters": parameters(attack.kind),
         "success": attack.kind.success,
