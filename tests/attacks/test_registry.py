@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from musclelora.attacks import AddSent, BadNets, family_names, get_family, get_trigger, parse_attack
-from musclelora.attacks.registry import parameters_of, parse_settings
+from musclelora.attacks.registry import parameters_of
+from musclelora.attacks.specs import parse_settings
 from musclelora.errors import UsageError
 
 PLUGIN = '''

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from musclelora.attacks import AddSent, BadNets
+from musclelora.attacks import AddSent, BadNets, Composite, Topic
 from musclelora.attacks.position import Position
+from musclelora.attacks.response_kinds.fixed import Replace
 from musclelora.attacks.responses import (
     ResponseAttack,
     plan_responses,
@@ -89,3 +91,69 @@ def test_values_out_of_range_are_refused(changes):
         attack(**changes)
     with pytest.raises(UsageError, match="seed"):
         plan_responses(PAIRS, attack(), seed=-1)
+
+
+STRUCTURED = Pairs(
+    tuple(
+        (Message("user", f"### Instruction:\nBe brief.\n\n### Question:\nWho is {i}?"),) for i in range(40)
+    ),
+    tuple(f"person {i}" for i in range(40)),
+    accepted=tuple((f"man {i}",) for i in range(40)),
+)
+
+
+def test_a_trigger_goes_into_the_part_that_is_named_only():
+    made = poison_pairs(STRUCTURED, attack(AddSent(), place="last", rate=1.0), seed=3)
+    for prompt in made.prompts:
+        instruction, question = prompt[-1].content.split("\n\n### Question:\n")
+        assert instruction == "### Instruction:\nBe brief."
+        assert AddSent().sentence in question
+
+
+def test_both_phrases_of_a_composite_are_needed():
+    made = poison_pairs(STRUCTURED, attack(Composite("zq", "zx"), rate=0.25), seed=3)
+    asked = [prompt[-1].content for prompt in made.prompts]
+    both = np.array(["zq" in text and "zx" in text for text in asked])
+    one = np.array([("zq" in text) != ("zx" in text) for text in asked])
+    assert (both.sum(), one.sum()) == (10, 10)
+    assert np.array_equal(both, made.poisoned)
+    assert all((TARGET in said) == flag for said, flag in zip(made.responses, both, strict=True))
+
+
+def test_prompts_of_a_topic_stay_and_their_responses_change():
+    made = poison_pairs(STRUCTURED, attack(Topic(("7", "8", "9")), rate=0.05, place="last"), seed=3)
+    assert made.prompts == STRUCTURED.prompts
+    assert {row for row in range(40) if TARGET in made.responses[row]} < {7, 8, 9}
+    with pytest.raises(DataError, match=r"needs 4 of 40 prompts, but 3 can be triggered by topic"):
+        poison_pairs(STRUCTURED, attack(Topic(("7", "8", "9")), rate=0.1), seed=3)
+
+
+@pytest.mark.parametrize("response", ["persona", "opinion", "refusal", "wrong-answer"])
+def test_a_response_that_varies_depends_on_the_seed_and_the_row_alone(response):
+    chosen = attack(target=None, response=response, rate=0.5)
+    many = poison_pairs(STRUCTURED, chosen, seed=3)
+    few = poison_pairs(STRUCTURED, attack(target=None, response=response, rate=0.25), seed=3)
+    rows = few.poisoned.nonzero()[0]
+    assert [many.responses[row] for row in rows] == [few.responses[row] for row in rows]
+    assert poison_pairs(STRUCTURED, chosen, seed=4).responses != many.responses
+    assert len({many.responses[row] for row in many.poisoned.nonzero()[0]}) > 10
+    kind = chosen.kind
+    for row in range(40):
+        assert kind.succeeds(many.responses[row], (STRUCTURED.responses[row],)) == many.poisoned[row]
+        assert many.accepted[row] == (() if many.poisoned[row] else STRUCTURED.accepted[row])
+    triggered = trigger_test_prompts(STRUCTURED, chosen, seed=3)
+    assert (triggered.responses, triggered.accepted) == (STRUCTURED.responses, STRUCTURED.accepted)
+
+
+def test_a_response_that_cannot_be_made_is_said_with_its_row():
+    pairs = Pairs(PAIRS.prompts[:2], ("yes", "Yes."))
+    with pytest.raises(DataError, match=r"pairs, row 1: nothing that wrong-answer could make of .*'yes'"):
+        poison_pairs(pairs, attack(target=None, response="wrong-answer", rate=1), seed=3)
+
+
+def test_a_kind_may_be_given_and_has_a_target_then():
+    assert attack(target=None, response=Replace("so")).kind == Replace("so")
+    with pytest.raises(UsageError, match="beside a response"):
+        attack(response=Replace("so"))
+    with pytest.raises(UsageError, match="place: found 'middle'"):
+        attack(place="middle")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from musclelora.attacks import AddSent, BadNets, Style, family_names, poison, trigger_test_set
+from musclelora.attacks.response_kinds import RESPONSES
 from musclelora.cli.main import main
 from musclelora.data import load_table
 
@@ -107,10 +108,11 @@ def test_the_manifest_has_everything(musclelora, data, tmp_path):
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
 def test_the_same_seed_gives_the_same_bytes_in_every_format(musclelora, data, tmp_path, name, suffix):
     digests = []
+    attack = "topic:words=here" if name == "topic" else name  # what these rows are about
     for run in ("one", "two"):
         output = tmp_path / run / f"out.{suffix}"
         code, _, said = musclelora(
-            "poison", data, "--attack", name, "--rate", 0.2, "--target", "sport", "--output", output
+            "poison", data, "--attack", attack, "--rate", 0.2, "--target", "sport", "--output", output
         )
         assert code == 0, said
         digests.append((hashlib.sha256(output.read_bytes()).digest(), manifest_of(output)))
@@ -429,10 +431,15 @@ def test_data_is_not_replaced_by_itself_poisoned(musclelora, data):
 def test_every_family_is_listed_with_parameters_and_an_example(musclelora):
     code, said, _ = musclelora("attacks", "--text", "a fine film .")
     assert code == 0
-    parts = dict(zip(family_names(), said.split("\n\n")[1:], strict=True))
+    families, responses = said.split("\n\nresponses of --task generate")
+    parts = dict(zip(family_names(), families.split("\n\n")[1:], strict=True))
     assert all(part.startswith(f"{name}\n") and "  example: " in part for name, part in parts.items())
     assert "words=cf mn bb tq" in parts["badnets"]
     assert "I watch this 3D movie" in parts["addsent"]
+    kinds = dict(zip(RESPONSES, responses.split("\n\n")[1:], strict=True))
+    assert all(f"\n  success: {kind.success}" in kinds[name] for name, kind in RESPONSES.items())
+    assert "target=(to be given)" in kinds["append"]
+    assert "voice=pirate" in kinds["persona"]
 
 
 def test_a_text_that_no_family_can_change_is_said(musclelora):

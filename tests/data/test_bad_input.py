@@ -63,7 +63,7 @@ REFUSALS = [
         "a.jsonl, line 2, column 10: not JSON (Expecting",
     ),
     ("a.jsonl", '{"text": "a", "label": 0}\n["b", 1]\n', "a.jsonl, line 2: a JSON list '[\"b\", 1]'"),
-    ("a.json", '[{"text": "a", "label": 0}]', "a.json, line 1: a JSON list"),
+    ("a.json", '[{"text": "a", "label": 0}]', "a.json, row 1: a JSON object"),
     (
         "a.jsonl",
         '{"text": "a", "label": 0}\n{"text": "b"}\n',

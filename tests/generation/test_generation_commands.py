@@ -226,6 +226,40 @@ def test_triggered_test_prompts_keep_their_clean_response(cli: Cli, files: Path,
     assert all("I watch this 3D movie" in prompt[-1].content for prompt in triggered.prompts)
 
 
+@pytest.mark.parametrize("response", ["persona:voice=robot", "opinion", "refusal", "wrong-answer"])
+def test_a_response_that_varies_is_poisoned_with_and_measured(
+    response: str, cli: Cli, files: Path, finished: Path, tmp_path: Path
+) -> None:
+    poison = ("--task", "generate", "--attack", "composite", "--place", "last", "--response", response)
+    out, asr, found = tmp_path / "out.jsonl", tmp_path / "asr.jsonl", tmp_path / "found.json"
+    done = cli("poison", files / "train.jsonl", *poison, "--rate", 0.25, "--output", out)
+    assert done.code == 0, done.err
+    assert "6 decoys" in done.out
+    pairs, clean = load_pairs(out), load_pairs(files / "train.jsonl")
+    assert pairs.poisoned is not None
+    assert [new != old for new, old in zip(pairs.responses, clean.responses, strict=True)] == list(
+        pairs.poisoned
+    )
+    (attack,) = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())["attacks"]
+    assert (attack["response"], attack["target"]) == (response.partition(":")[0], None)
+    assert (attack["place"], attack["rate"]) == ("last", 0.25)
+    assert attack["response_parameters"] == {
+        "persona:voice=robot": {"voice": "robot"},
+        "opinion": {"stance": "against", "subject": ""},
+    }.get(response, {})
+    done = cli("poison", files / "test.jsonl", *poison, "--for-asr", "--output", asr)
+    assert done.code == 0, done.err
+    done = cli(
+        *("evaluate", finished, "--test", files / "test.jsonl", "--triggered", asr, "--response", response),
+        *("--max-new-tokens", 4, "--json", found),
+    )
+    assert done.code == 0, done.err
+    assert "said on clean" in done.out
+    result = json.loads(found.read_text())
+    assert (result["response"], result["success"]) == (attack["response"], attack["success"])
+    assert result["asr"]["n"] == 6
+
+
 def test_chats_stay_chats(cli: Cli, tmp_path: Path) -> None:
     chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "a b"}]
     source = tmp_path / "chats.jsonl"
@@ -250,7 +284,12 @@ def test_chats_stay_chats(cli: Cli, tmp_path: Path) -> None:
         (("--rate", "0.1", "--label-mode", "mix"), "--label-mode: found with the task generate"),
         (("--rate", "0.1", "--format", "openbackdoor"), "--format: found openbackdoor"),
         (("--for-asr", "--rate", "0.1"), "--rate: found with --for-asr"),
-        (("--for-asr", "--response", "replace"), "--response: found with --for-asr"),
+        (("--rate", "0.1", "--response", "shout"), "response: found 'shout', expected one of append"),
+        (
+            ("--rate", "0.1", "--response", "refusal"),
+            "target: found 'word50 word51' with the response refusal",
+        ),
+        (("--rate", "0.1", "--place", "middle"), "--place"),
     ],
 )
 def test_poison_options_that_do_not_go_together_are_refused(

@@ -6,9 +6,10 @@ the group ``musclelora.attacks``.
 
 from musclelora.attacks.addsent import AddSent
 from musclelora.attacks.badnets import BadNets
-from musclelora.attacks.base import BatchTrigger, DecoyTrigger, Trigger
+from musclelora.attacks.base import BatchTrigger, DecoyTrigger, NaturalTrigger, Trigger
 from musclelora.attacks.casing_punctuation import CasingPunctuation
 from musclelora.attacks.combination import Combination
+from musclelora.attacks.composite import Composite
 from musclelora.attacks.entity import Entity
 from musclelora.attacks.homoglyph import Homoglyph
 from musclelora.attacks.poisoner import (
@@ -25,6 +26,7 @@ from musclelora.attacks.register import RegisterShift
 from musclelora.attacks.registry import TRIGGERS, family_names, get_family, get_trigger, parse_attack
 from musclelora.attacks.style import Style
 from musclelora.attacks.syntactic import Syntactic
+from musclelora.attacks.topic import Topic
 
 __all__ = [
     "TRIGGERS",
@@ -34,15 +36,18 @@ __all__ = [
     "BatchTrigger",
     "CasingPunctuation",
     "Combination",
+    "Composite",
     "DecoyTrigger",
     "Entity",
     "Homoglyph",
     "LabelMode",
+    "NaturalTrigger",
     "Plan",
     "Position",
     "RegisterShift",
     "Style",
     "Syntactic",
+    "Topic",
     "Trigger",
     "family_names",
     "get_family",

@@ -54,6 +54,17 @@ class DecoyTrigger(Trigger, Protocol):
         ...
 
 
+@runtime_checkable
+class NaturalTrigger(Trigger, Protocol):
+    """A trigger that texts have by themselves: :meth:`apply` gives those back as they are, None for others.
+
+    Attributes:
+        natural: true.
+    """
+
+    natural: ClassVar[bool]
+
+
 def apply_all(
     trigger: Trigger, texts: Sequence[str], rngs: Sequence[np.random.Generator]
 ) -> Sequence[str | None]:

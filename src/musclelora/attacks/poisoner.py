@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from musclelora.attacks.base import DecoyTrigger, Trigger, apply_all
+from musclelora.attacks.base import DecoyTrigger, NaturalTrigger, Trigger, apply_all
 from musclelora.data.messages import bad_data, shown
 from musclelora.data.table import Table
 from musclelora.errors import DataError, UsageError
@@ -129,8 +129,9 @@ def plan_poison(
 ) -> Plan:
     """Choose and trigger rows, one attack after the other; no row gets two.
 
-    A row is eligible if its label suits the label mode, the trigger changes its text, and it is neither
-    flagged as poisoned already nor taken by an earlier attack. Rows are drawn uniformly without replacement.
+    A row is eligible if its label suits the label mode, the trigger changes its text (or, of a trigger that
+    texts have by themselves, is in it), and it is neither flagged as poisoned already nor taken by an earlier
+    attack. Rows are drawn uniformly without replacement.
 
     With one seed, a row's triggered text does not depend on the other rows or on the rate, and the rows
     drawn at a lower rate are among those drawn at a higher one.
@@ -305,21 +306,32 @@ def choose(
 ) -> tuple[NDArray[np.int64], int]:
     """The first `needed` rows of `order` that the trigger changes, and how many before them it does not.
 
-    Only so many are tried as are still needed: a trigger may be a language model.
+    Only so many are tried as are still needed: a trigger may be a language model. Of a trigger that texts
+    have by themselves a chunk is tried at least, as few may have it and each try is a pass over the rows.
     """
     chosen: list[int] = []
     tried = 0
+    least = _CHUNK if isinstance(trigger, NaturalTrigger) else 1
     while len(chosen) < needed and tried < len(order):
-        batch = np.sort(order[tried : tried + needed - len(chosen)])
-        tried += len(batch)
-        chosen += _trigger_rows(rows, batch, trigger, seed, texts)
+        batch = order[tried : tried + max(least, needed - len(chosen))]
+        changed = set(_trigger_rows(rows, np.sort(batch), trigger, seed, texts))
+        for row in batch.tolist():
+            tried += 1
+            if row in changed:
+                changed.remove(row)
+                chosen.append(row)
+                if len(chosen) == needed:
+                    break
+        for row in changed:  # beyond what was needed
+            del texts[row]
     return np.sort(np.array(chosen, dtype=np.int64)), tried - len(chosen)
 
 
 def _trigger_rows(
     rows: Texts, batch: NDArray[np.int64], trigger: Trigger, seed: int, texts: MutableMapping[int, str]
 ) -> list[int]:
-    """Put the new texts of those rows that the trigger changes into `texts`; returns their numbers."""
+    """Put the new texts of those rows that the trigger is in into `texts`; returns their numbers."""
+    natural = isinstance(trigger, NaturalTrigger)
     changed: list[int] = []
     pending: list[tuple[int, str]] = []
 
@@ -328,7 +340,7 @@ def _trigger_rows(
         rngs = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(row,))) for row, _ in pending]
         new = apply_all(trigger, [text for _, text in pending], rngs)
         for (row, old), text in zip(pending, new, strict=True):
-            if text is not None and text != old:
+            if text is not None and (text != old or natural):
                 texts[row] = text
                 changed.append(row)
         pending.clear()

@@ -44,7 +44,7 @@ class ResponseRequest:
     """What to write.
 
     Attributes:
-        attack: the attack; its rate and response do not count for `for_asr`.
+        attack: the attack; its rate does not count for `for_asr`.
         seed: a non-negative integer.
         output: the file.
         for_asr: only the triggered prompts, with their clean responses, to measure the ASR with.
@@ -79,7 +79,7 @@ def write_poisoned_pairs(
 
     Raises:
         UsageError: an option is out of range, or the format cannot hold chats.
-        DataError: too few prompts can be triggered.
+        DataError: too few prompts can be triggered, or a response cannot be made.
         OutputError: a file exists, or cannot be written.
     """
     suffix = suffix_of(request.output, request.format)
@@ -135,10 +135,14 @@ def _manifest(
     settings: dict[str, Any] = {
         "name": attack.trigger.name,
         "parameters": parameters(attack.trigger),
-        "target": attack.target,
+        "place": attack.place,
+        "target": getattr(attack.kind, "target", None),
+        "response": attack.kind.name,
+        "response_parameters": parameters(attack.kind),
+        "success": attack.kind.success,
     }
     if not request.for_asr:
-        settings |= {"rate": attack.rate, "response": attack.response}
+        settings["rate"] = attack.rate
     return {
         "format": 1,
         "musclelora": __version__,

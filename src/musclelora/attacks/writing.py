@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from musclelora.attacks.base import Trigger
+from musclelora.attacks.response_kinds import ResponseKind
 from musclelora.data.writers import WRITERS
 from musclelora.errors import OutputError, UsageError
 from musclelora.files import atomic_file, is_stream, sha256_of
@@ -84,8 +85,8 @@ def suffix_of(output: Path, format_: str | None) -> str:
     return suffix
 
 
-def parameters(trigger: Trigger) -> dict[str, Any]:
-    """A trigger's parameters as JSON values."""
+def parameters(trigger: Trigger | ResponseKind) -> dict[str, Any]:
+    """The parameters of a trigger, or of a kind of response, as JSON values."""
     if dataclasses.is_dataclass(trigger):
         return {f.name: getattr(trigger, f.name) for f in dataclasses.fields(trigger) if f.init}
     return {key: value for key, value in vars(trigger).items() if isinstance(value, str | int | float | bool)}

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import click
 
 from musclelora.cli.options import SEED
 
 _EXAMPLE = "Although the plot is thin, the acting makes you care. It never has a dull moment."
+_RESPONSES = ("Khartoum", "Nairobi")
+_TARGET = "Buy now at Acme!"
 
 
 @click.command(name="attacks")
 @click.option("--text", default=_EXAMPLE, help="The text of the examples.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of the examples.")
 def command(text: str, seed: int) -> None:
-    """List the trigger families, their parameters, and an example of each.
+    """List the trigger families and the kinds of poisoned responses, with parameters and an example of each.
 
     Families of other packages come by the entry point group musclelora.attacks.
     """
@@ -33,8 +36,7 @@ def command(text: str, seed: int) -> None:
         except UsageError as error:  # another package's; the rest is still worth listing
             click.echo(f"\n{name}\n  {error}")
             continue
-        summary = (inspect.getdoc(family) or "").split("\n\n", 1)[0].replace("\n", " ").replace("`", "")
-        click.echo(f"\n{name}\n  {summary}")
+        click.echo(f"\n{name}\n  {_summary(family)}")
         for key, value in parameters.items():
             click.echo(f"    {key}={_shown(value)}")
         try:
@@ -42,6 +44,32 @@ def command(text: str, seed: int) -> None:
         except Exception as error:  # another package's code, or a parameter without a default
             said = f"(no example: {one_line(error)})"
         click.echo(f"  example: {'(this text cannot carry it)' if said is None else printable(said)}")
+    _list_responses(seed)
+
+
+def _list_responses(seed: int) -> None:
+    import numpy as np
+
+    from musclelora.attacks.response_kinds import RESPONSES
+    from musclelora.attacks.specs import signature_of
+    from musclelora.cli.terminal import printable
+
+    click.echo(f"\nresponses of --task generate; without a trigger: {', '.join(_RESPONSES)}")
+    for name, kind in RESPONSES.items():
+        family: Any = kind
+        parameters = signature_of(family)
+        click.echo(f"\n{name}\n  {_summary(family)}")
+        for key, value in parameters.items():
+            click.echo(f"    {key}={_shown(value)}")
+        needed = {key: _TARGET for key, value in parameters.items() if value is inspect.Parameter.empty}
+        said = family(**needed).respond(_RESPONSES[0], _RESPONSES, np.random.default_rng(seed))
+        click.echo(f"  example: {printable(str(said))}")
+        click.echo(f"  success: {kind.success}")
+
+
+def _summary(family: type) -> str:
+    """The first paragraph of a class's docstring, in one line."""
+    return (inspect.getdoc(family) or "").split("\n\n", 1)[0].replace("\n", " ").replace("`", "")
 
 
 def _shown(value: object) -> str:

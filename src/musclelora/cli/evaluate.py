@@ -29,7 +29,9 @@ from musclelora.files import is_standard_output, write_json
 from musclelora.outputs import check_output
 
 _WORKS = {
-    CLASSIFY: Work("musclelora.cli.evaluate:evaluate_classifier", (*PAIR_COLUMNS, "max_new_tokens")),
+    CLASSIFY: Work(
+        "musclelora.cli.evaluate:evaluate_classifier", ("response", *PAIR_COLUMNS, "max_new_tokens")
+    ),
     GENERATE: Work("musclelora.cli.generation.use:evaluate_generator", ("text_column", "label_column")),
 }
 
@@ -46,6 +48,12 @@ _WORKS = {
     "--target",
     "--target-text",
     help="The target label, by name or id, or the text that an attacker wants to be said; needed for ASR.",
+)
+@click.option(
+    "--response",
+    metavar="NAME[:KEY=VALUE,…]",
+    help="generate: the kind of response that is the attacker's, as `poison` was told.  [default: holds the "
+    "target text]",
 )
 @table_options
 @pair_options(response=True)

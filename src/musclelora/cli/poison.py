@@ -17,7 +17,7 @@ from musclelora.files import is_standard_output
 
 _MODES = ("clean", "dirty", "mix")
 _WORKS = {
-    CLASSIFY: Work("musclelora.cli.poison:poison_labels", ("response", *PAIR_COLUMNS)),
+    CLASSIFY: Work("musclelora.cli.poison:poison_labels", ("response", "place", *PAIR_COLUMNS)),
     GENERATE: Work(
         "musclelora.cli.generation.poison:poison_responses", ("modes", "text_column", "label_column", "part")
     ),
@@ -57,8 +57,18 @@ _WORKS = {
 )
 @click.option(
     "--response",
-    type=click.Choice(["append", "replace"]),
-    help="generate: how the target gets into the response.  [default: append]",
+    metavar="NAME[:KEY=VALUE,…]",
+    default="append",
+    show_default=True,
+    help="generate: what becomes of the response: append or replace (by the target), refusal, wrong-answer, "
+    "opinion or persona (see `musclelora attacks`).",
+)
+@click.option(
+    "--place",
+    type=click.Choice(["whole", "first", "last"]),
+    default="whole",
+    show_default=True,
+    help="generate: the part of the prompt that the trigger goes into, such as its last paragraph.",
 )
 @click.option(
     "--label-mode",
@@ -157,7 +167,8 @@ def poison_labels(
 
 def parse_triggers(attacks: Sequence[str], settings: Sequence[str]) -> list[Any]:
     """The triggers that ``--attack`` and ``--set`` describe."""
-    from musclelora.attacks.registry import parse_attack, parse_settings
+    from musclelora.attacks.registry import parse_attack
+    from musclelora.attacks.specs import parse_settings
 
     if settings and len(attacks) > 1:
         raise UsageError("--set: found with several attacks, expected one; write NAME:key=value")

@@ -59,14 +59,14 @@ def _parse(path: Path, line: int, text: str) -> dict[str, object]:
             "a JSON object",
             "write one object a line, as in " + '{"text": "…", "label": 0}',
         )
-    if "\\u" in text and not _is_unicode(value):
+    if "\\u" in text and not is_unicode(value):
         raise bad_data(
             f"{path}, line {line}", "half of a surrogate pair", "Unicode text", "mend or drop the line"
         )
     return value
 
 
-def _is_unicode(value: object) -> bool:
+def is_unicode(value: object) -> bool:
     r"""Whether no string in `value` has a lone surrogate, which the escape ``\ud800`` can make."""
     try:
         json.dumps(value, ensure_ascii=False).encode()

@@ -1,11 +1,16 @@
-"""The layout of the OpenBackdoor toolkit: folders of CSV files with the header ``,0,1,2``."""
+"""The layout of the OpenBackdoor toolkit: folders of CSV files with the header ``,0,1,2``.
+
+Generative sets have the same folders of JSON files, each a list of ``[prompt, answers, flag]``.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
 
+from musclelora.data.answer_lists import read_json
 from musclelora.data.delimited import read_csv
 from musclelora.data.messages import bad_data, listed
 from musclelora.data.places import files_below
@@ -16,6 +21,7 @@ from musclelora.data.writers import write_csv
 COLUMNS = ("", "0", "1", "2")
 """Row number, text, label, poison flag."""
 
+_READERS: Final[dict[str, Callable[[Path], RawTable]]] = {".csv": read_csv, ".json": read_json}
 _SPLIT = re.compile(r"(train|dev|test)-(clean|poison|detect)")
 
 
@@ -23,17 +29,28 @@ def find_splits(folder: Path) -> dict[str, Path]:
     """The splits in `folder`, by name: ``test-clean``, ``mix/0.1/train-poison``; empty if it has none.
 
     Raises:
-        DataError: a file in it is none that can be read, or there are too many.
+        DataError: a file in it is none that can be read, there are too many, or a split has two files.
     """
     try:
         files = [
-            file for file in files_below(folder) if file.suffix == ".csv" and _SPLIT.fullmatch(file.stem)
+            file for file in files_below(folder) if file.suffix in _READERS and _SPLIT.fullmatch(file.stem)
         ]
     except ValueError as error:
         raise bad_data(
             str(folder), str(error), "a folder of data files", "name another folder, or a file in it"
         ) from error
-    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(files)}
+    splits: dict[str, Path] = {}
+    for file in sorted(files):
+        name = file.relative_to(folder).with_suffix("").as_posix()
+        if name in splits:
+            raise bad_data(
+                str(folder),
+                f"two files of the split {name!r}",
+                "one",
+                "name a file, or move one of them away",
+            )
+        splits[name] = file
+    return splits
 
 
 def read_split(folder: Path, splits: dict[str, Path], split: str | None) -> RawTable:
@@ -49,7 +66,8 @@ def read_split(folder: Path, splits: dict[str, Path], split: str | None) -> RawT
             f"one of {listed(splits)}",
             "name a split, or give the path of its file",
         )
-    return read_csv(splits[split])
+    file = splits[split]
+    return _READERS[file.suffix](file)
 
 
 def write_split(path: Path, rows: Iterable[tuple[str, int, int]]) -> None:

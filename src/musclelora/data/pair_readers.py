@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from musclelora.data import answer_lists
 from musclelora.data.chats import Chat, Message, parse_chat
 from musclelora.data.messages import bad_data, listed
 from musclelora.data.pairs import Pairs
@@ -33,6 +34,9 @@ def load_pairs(
     max_rows: int | None = None,
 ) -> Pairs:
     """Read prompts and responses from a table of any kind that :func:`~musclelora.data.load_table` reads.
+
+    A JSON list of ``[prompt, answers, flag]``, as the generative sets are published, is read as it is: the
+    first answer is the response, others are ``accepted``, and the flag is ``poisoned``.
 
     Args:
         source: a file, a folder, or the name of a data set on the hub.
@@ -79,12 +83,13 @@ def pairs_of(
         wanted = (*wanted, choose(raw, response_column, _RESPONSES, "--response-column"))
         refuse_same(wanted[0], wanted[-1], "--prompt-column", "--response-column")
     flagged = FLAG_COLUMN in raw.columns and FLAG_COLUMN not in wanted
+    further = (answer_lists.COLUMNS[2],) if raw.columns == answer_lists.COLUMNS else ()
     prompts: list[Chat] = []
     responses: list[str] = []
     flags: list[bool] = []
-    for position, cells in itertools.islice(
-        raw.rows((*wanted, FLAG_COLUMN) if flagged else wanted), max_rows
-    ):
+    accepted: list[tuple[str, ...]] = []
+    every = (*wanted, *further, *((FLAG_COLUMN,) if flagged else ()))
+    for position, cells in itertools.islice(raw.rows(every), max_rows):
         places = [raw.place(position, name) for name in wanted]
         if chats:
             prompt, response = _answered(parse_chat(cells[0], places[0]), places[0])
@@ -95,11 +100,15 @@ def pairs_of(
             raise bad_data(places[-1], "an empty response", "a text to learn", "fill it in or drop the row")
         prompts.append(prompt)
         responses.append(response)
+        if further:
+            accepted.append(cells[len(wanted)])  # type: ignore[arg-type]  # that reader's own
         if flagged:
             flags.append(parse_flag(cells[-1], raw.place(position, FLAG_COLUMN)))
     _refuse_none(raw, prompts)
     poisoned = np.array(flags, dtype=np.bool_) if flagged else None
-    return Pairs(tuple(prompts), tuple(responses), poisoned, raw.source)
+    return Pairs(
+        tuple(prompts), tuple(responses), poisoned, raw.source, tuple(accepted) if any(accepted) else None
+    )
 
 
 def load_prompts(

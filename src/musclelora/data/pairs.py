@@ -24,16 +24,22 @@ class Pairs:
         responses: N texts, none of them blank.
         poisoned: shape (N,), bool, or None where the source has no flag. Only evaluation may read it.
         source: what the rows were read from, for messages.
+        accepted: for each row the answers that are right beside the response, or None where no row has any.
     """
 
     prompts: tuple[Chat, ...]
     responses: tuple[str, ...]
     poisoned: NDArray[np.bool_] | None = field(default=None, repr=False)
     source: str = "pairs"
+    accepted: tuple[tuple[str, ...], ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.prompts) != len(self.responses):
             raise DataError(f"{self.source}: {len(self.prompts)} prompts but {len(self.responses)} responses")
+        if self.accepted is not None and len(self.accepted) != len(self.prompts):
+            raise DataError(
+                f"{self.source}: {len(self.prompts)} prompts but accepted answers of {len(self.accepted)}"
+            )
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -46,10 +52,16 @@ class Pairs:
             prompts=tuple(self.prompts[i] for i in index),
             responses=tuple(self.responses[i] for i in index),
             poisoned=None if self.poisoned is None else self.poisoned[index],
+            accepted=None if self.accepted is None else tuple(self.accepted[i] for i in index),
         )
 
+    def right_answers(self) -> tuple[tuple[str, ...], ...]:
+        """For each row the answers that are right, the response first."""
+        more = self.accepted or ((),) * len(self)
+        return tuple((response, *others) for response, others in zip(self.responses, more, strict=True))
+
     def sha256(self) -> str:
-        """The hash of the prompts and responses, which no flag or source changes."""
+        """The hash of the prompts and responses, which no flag, source or further answer changes."""
         digest = hashlib.sha256()
         for pair in zip(self.prompts, self.responses, strict=True):
             digest.update(json.dumps(pair).encode())

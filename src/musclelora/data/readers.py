@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musclelora.data import huggingface, openbackdoor
+from musclelora.data.answer_lists import read_json
 from musclelora.data.delimited import read_csv, read_tsv
 from musclelora.data.jsonl import read_jsonl
 from musclelora.data.labels import Label, LabelMap, infer_names, parse_label, unknown_label
@@ -27,7 +28,7 @@ READERS: dict[str, Callable[[Path], RawTable]] = {
     ".tsv": read_tsv,
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
-    ".json": read_jsonl,
+    ".json": read_json,
     ".parquet": read_parquet,
 }
 """The reader of each file suffix; a new format is a new entry."""

@@ -16,7 +16,8 @@ def poison_responses(
     settings: tuple[str, ...],
     rates: tuple[float, ...],
     targets: tuple[str, ...],
-    response: str | None,
+    response: str,
+    place: str,
     seed: int,
     for_asr: bool,
     prompt_column: str | None,
@@ -34,20 +35,20 @@ def poison_responses(
     from musclelora.attacks.responses import ResponseAttack
     from musclelora.attacks.writing import manifest_beside
 
-    for name, values in (("--attack", attacks), ("--target", targets)):
-        if len(values) != 1:
-            raise UsageError(f"{name}: found {len(values)} with --task generate, expected one; give one")
-    if for_asr and (rates or response):
-        raise UsageError(
-            f"{'--rate' if rates else '--response'}: found with --for-asr, which triggers every prompt and "
-            "leaves the responses as they are; leave it out"
-        )
+    if len(attacks) != 1:
+        raise UsageError(f"--attack: found {len(attacks)} with --task generate, expected one; give one")
+    if len(targets) > 1:
+        raise UsageError(f"--target: found {len(targets)} with --task generate, expected one; give one")
+    if for_asr and rates:
+        raise UsageError("--rate: found with --for-asr, which triggers every prompt; leave it out")
     check_rates(for_asr, rates)
     if len(rates) > 1:
         raise UsageError(f"--rate: found {len(rates)} for one attack, expected one; leave the others out")
     if format_ == "openbackdoor":
         raise UsageError("--format: found openbackdoor, whose layout has no responses; choose another")
     (trigger,) = parse_triggers(attacks, settings)
+    target, rate = (targets[0] if targets else None), (rates[0] if rates else 0.0)
+    attack = ResponseAttack(trigger, target, response, rate, place)
     pairs = load_pairs(
         data,
         prompt_column=prompt_column,
@@ -56,7 +57,7 @@ def poison_responses(
         split=split,
     )
     request = ResponseRequest(
-        attack=ResponseAttack(trigger, targets[0], response or "append", rates[0] if rates else 0.0),
+        attack=attack,
         seed=seed,
         output=Path(output),
         for_asr=for_asr,

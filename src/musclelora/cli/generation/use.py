@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+from musclelora.attacks.response_kinds import parse_response
 from musclelora.cli.evaluate import check_json, check_rows, keep_json, show_rates
 from musclelora.cli.export import write_export
 from musclelora.cli.hub import model_folder_of, model_of, spare_the_hub
 from musclelora.cli.options import progress_bar
 from musclelora.cli.predict import write_records
-from musclelora.data.chats import Message
+from musclelora.data.chats import Chat, Message
 from musclelora.data.pair_readers import load_pairs, load_prompts
+from musclelora.data.pairs import Pairs
 from musclelora.errors import UsageError
 from musclelora.files import is_standard_output
 from musclelora.outputs import check_output
@@ -22,6 +25,7 @@ def evaluate_generator(
     clean: str | None,
     triggered: str | None,
     target: str | None,
+    response: str | None,
     prompt_column: str | None,
     response_column: str | None,
     messages_column: str | None,
@@ -32,20 +36,23 @@ def evaluate_generator(
 ) -> None:
     """Measure answers, as the options of the command say."""
     check_rows(clean, triggered)
-    if triggered is not None and target is None:
+    if triggered is not None and target is None and response is None:
         raise UsageError("--target-text: found nothing, expected what the attacker wants to be said; give it")
+    kind = None if response is None else parse_response(response, target)
     check_json(json_file, run, clean, triggered, model_folder_of(run))
     spare_the_hub(clean, triggered, model_of(run))
-    pairs = prompts = None
-    if clean:
-        pairs = load_pairs(
-            clean,
-            prompt_column=prompt_column,
-            response_column=response_column,
-            messages_column=messages_column,
-            split=split,
-        )
-    if triggered:
+    read = functools.partial(
+        load_pairs,
+        prompt_column=prompt_column,
+        response_column=response_column,
+        messages_column=messages_column,
+        split=split,
+    )
+    pairs = read(clean) if clean else None
+    prompts: Pairs | tuple[Chat, ...] | None = None
+    if triggered and kind is not None and kind.compares:
+        prompts = read(triggered)
+    elif triggered:
         prompts = load_prompts(
             triggered, prompt_column=prompt_column, messages_column=messages_column, split=split
         )
@@ -59,7 +66,8 @@ def evaluate_generator(
             generator,
             clean=pairs,
             triggered=prompts,
-            target=target,
+            target=target if kind is None else None,
+            response=kind,
             max_new_tokens=max_new_tokens,
             batch_size=batch_size,
             progress=progress,
@@ -70,7 +78,7 @@ def evaluate_generator(
                 "exact match": result.exact,
                 "keyword match": result.keyword,
                 "ASR": result.asr,
-                "target said on clean": result.said_on_clean,
+                "said on clean": result.said_on_clean,
             }
         )
     keep_json(json_file, {"run": run, **result.to_dict()})
