@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "training"))  # tiny_runs serves several rooms
 sys.path.insert(0, str(Path(__file__).parent / "adapter"))  # and so does architectures
+sys.path.insert(0, str(Path(__file__).parent / "generation"))  # and tiny_chats
 
 # Read when the libraries are imported, so set before any test module imports them.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -9,7 +9,8 @@ import click
 from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import JUDGE, MODEL_OPTIONS, SEED, TEXT_TOKENS, Name, given, named_judge
 from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
-from musclelora.cli.terminal import printable
+from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatch, pair_options, task_option
+from musclelora.cli.terminal import printable, printable_lines, tell
 from musclelora.data.table import Table
 from musclelora.errors import DataError
 from musclelora.outputs import check_output, read_from
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _MODEL = "all-minilm-l6-v2"
 _SUSPICIOUS, _TRIGGERS = 10, 10
 _LONGEST = 48
+_LOADING = ("dtype", "quantize", "attn_implementation")
 
 
 def _row_options() -> list[Any]:
@@ -30,19 +32,49 @@ def _row_options() -> list[Any]:
     return list(ROW_OPTIONS[1:])
 
 
+_WORKS = {
+    CLASSIFY: Work("musclelora.cli.audit:audit_labels", PAIR_COLUMNS),
+    GENERATE: Work(
+        "musclelora.cli.generation.audit:run", ("text_column", "label_column", "trusted_selection", "judge")
+    ),
+}
+
+
 @click.command(name="audit")
 @click.argument("train_file", metavar="DATA", type=Name())
+@task_option
 @click.option("--output", required=True, metavar="FOLDER", help="The folder to write.")
-@click.option("--model", type=Name(), default=_MODEL, show_default=True, help="Embedded, hub name or folder.")
+@click.option(
+    "--model",
+    type=Name(),
+    help="Embedded, hub name or folder.  [default: all-minilm-l6-v2; to generate smollm2-135m-instruct]",
+)
 @JUDGE
 @click.option("--max-length", type=TEXT_TOKENS, help="Tokens per text.  [default: the model's limit]")
 @click.option("--seed", type=SEED, default=42, show_default=True, help="Of everything random.")
 @click.option("--confirm/--no-confirm", default=True, help="Put the triggers to the test.")
 @click.option("--decisions", metavar="FILE", type=Name(), help="A person's: columns row, action, label.")
-def command(
+@pair_options(response=True)
+def command(task: str, **options: Any) -> None:
+    """Say what is wrong with labelled texts, or with prompts and responses, and which rows to train on.
+
+    DATA is what `musclelora train` takes. Trusted rows are about 100 that you checked. The folder gets the
+    verdict and every finding (audit.json), one line a row (issues.csv), the triggers and styles
+    (triggers.csv, styles.csv), and the rows to train on and the others (cleaned.csv, quarantine.csv). The
+    same command goes on after a kill.
+    """
+    dispatch(_WORKS, task, options)
+
+
+for _option in reversed([*_row_options(), *MODEL_OPTIONS]):
+    command = _option(command)
+
+
+def audit_labels(
+    *,
     train_file: str,
     output: str,
-    model: str,
+    model: str | None,
     judge: str | None,
     max_length: int | None,
     seed: int,
@@ -50,15 +82,10 @@ def command(
     decisions: str | None,
     **options: Any,
 ) -> None:
-    """Say what is wrong with labelled texts, and which rows to train on.
-
-    DATA is what `musclelora train` takes. Trusted rows are about 100 that you checked. The folder gets the
-    verdict and every finding (audit.json), one line a row (issues.csv), the triggers and styles
-    (triggers.csv, styles.csv), and the rows to train on and the others (cleaned.csv, quarantine.csv). The
-    same command goes on after a kill.
-    """
+    """Audit labels, as the options of the command say."""
+    model = model or _MODEL
     source = Rows.taken_from({"train_file": train_file, **options})
-    loading = {name: options[name] for name in ("dtype", "quantize", "attn_implementation") if options[name]}
+    loading = given(**{name: options[name] for name in _LOADING})
     spare_the_hub(*source.sources, model, named_judge(judge))
     train, trusted = _read(source, model, seed, loading)
     check_output(output, [*read_from(train, trusted, model=model), decisions], folder=True)
@@ -67,9 +94,7 @@ def command(
     from musclelora.cli.options import flush_denormals
 
     flush_denormals()
-    arguments = given(max_length=max_length, bf16=options["bf16"], **loading)
-    if options["gradient_checkpointing"]:
-        arguments["activation_checkpointing"] = True
+    arguments = audit_arguments(max_length, options)
     audit = Audit(
         train,
         trusted,
@@ -79,7 +104,7 @@ def command(
         confirm=confirm,
         arguments=arguments,
         output_dir=output,
-        say=lambda line: click.echo(printable(line), err=True),
+        say=tell,
     )
     if decisions:
         audit.decide(decisions)  # what is wrong with them is said before the work
@@ -89,10 +114,6 @@ def command(
     click.echo(f"written to {output}; ask about a row with musclelora explain {output} --row N")
 
 
-for _option in reversed([*_row_options(), *MODEL_OPTIONS]):
-    command = _option(command)
-
-
 def show(audit: Audit) -> None:
     """Print the verdict, the triggers, and the most suspicious rows."""
     from rich.console import Console
@@ -100,19 +121,28 @@ def show(audit: Audit) -> None:
     console = Console()
     click.echo(printable_lines(str(audit.verdict)))
     if len(audit.triggers):
-        console.print(_triggers(audit))
+        console.print(trigger_table(audit))
     for line in _styles(audit):
         click.echo(line)
     rows = _suspicious(audit)
     if rows is not None:
         console.print(rows)
+    click.echo(counted(audit))
+
+
+def audit_arguments(max_length: int | None, options: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the training arguments that a command's options give an audit."""
+    names = (*_LOADING, "bf16")
+    arguments = given(max_length=max_length, **{name: options[name] for name in names})
+    if options["gradient_checkpointing"]:
+        arguments["activation_checkpointing"] = True
+    return arguments
+
+
+def counted(audit: Audit) -> str:
+    """How many rows are kept, dropped and relabelled, in a line."""
     counts = {action: int((audit.actions == action).sum()) for action in ("keep", "drop", "relabel")}
-    click.echo("rows         " + ", ".join(f"{count:,} to {action}" for action, count in counts.items()))
-
-
-def printable_lines(text: str) -> str:
-    """Several lines of text, each safe on a terminal."""
-    return "\n".join(printable(line) for line in text.split("\n"))
+    return "rows         " + ", ".join(f"{count:,} to {action}" for action, count in counts.items())
 
 
 def _read(source: Rows, model: str, seed: int, loading: dict[str, Any]) -> tuple[Table, Table]:
@@ -131,7 +161,7 @@ def _read(source: Rows, model: str, seed: int, loading: dict[str, Any]) -> tuple
     return train, trusted
 
 
-def _cell(text: object) -> Text:
+def cell(text: object) -> Text:
     """A cell with text of the data: no markup and no emoji code in it counts."""
     from rich.text import Text
 
@@ -139,7 +169,8 @@ def _cell(text: object) -> Text:
     return Text(shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…")
 
 
-def _triggers(audit: Audit) -> RichTable:
+def trigger_table(audit: Audit) -> RichTable:
+    """The triggers of an audit, each text with its label once."""
     from rich.table import Table as RichTable
 
     table = RichTable("text", "label", title="triggers", title_justify="left")
@@ -148,13 +179,13 @@ def _triggers(audit: Audit) -> RichTable:
     seen = audit.triggers.drop_duplicates(["text", "label"])
     for row in seen.head(_TRIGGERS).to_dict("records"):
         table.add_row(
-            _cell(row["text"]),
-            _cell(row["label"]),
+            cell(row["text"]),
+            cell(row["label"]),
             f"{row['rows']:,}",
             f"{row['observed']:,}",
             f"{row['expected']:,.0f}",
             f"{row['p_value']:.0e}",
-            *_rates(row),
+            *rates_of(row),
             row["what"],
         )
     return table
@@ -164,19 +195,19 @@ def _styles(audit: Audit) -> list[str]:
     """Each style in three lines: what tells it, a row that has it, and one of the label that does not."""
     lines = []
     for row in audit.styles.to_dict("records"):
-        flips, others = _rates(row)
+        flips, others = rates_of(row)
         tested = f", flips {flips} (others {others})" if flips else ""
-        told = _cell(", ".join(row["telling"]))
+        told = cell(", ".join(row["telling"]))
         lines.append(
-            f"style        {row['rows']:,} rows with {_cell(row['label'])}, told by {told}; "
+            f"style        {row['rows']:,} rows with {cell(row['label'])}, told by {told}; "
             f"p {row['p_value']:.0e}{tested}, {row['what']}"
         )
         for name, numbers in (("such as", row["examples"]), ("unlike", row["others"])):
-            lines += [f"  {name:<11}row {n:,}: {_cell(audit.train.texts[n])}" for n in numbers[:1]]
+            lines += [f"  {name:<11}row {n:,}: {cell(audit.train.texts[n])}" for n in numbers[:1]]
     return lines
 
 
-def _rates(row: dict[Any, Any]) -> list[str]:
+def rates_of(row: dict[Any, Any]) -> list[str]:
     """The flip rate and the control rate, empty where there was no test."""
     rates = (row[name] for name in ("flip_rate", "control_rate"))
     return ["" if rate is None or rate != rate else f"{rate:.0%}" for rate in rates]
@@ -197,6 +228,6 @@ def _suspicious(audit: Audit) -> RichTable | None:
     for row in order:
         issue = issues.loc[row]
         table.add_row(
-            str(row), _cell(audit.train.texts[row]), _cell(issue["given_label"]), _cell(issue["reasons"])
+            str(row), cell(audit.train.texts[row]), cell(issue["given_label"]), cell(issue["reasons"])
         )
     return table

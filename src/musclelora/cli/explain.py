@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from musclelora.cli.audit import printable_lines
+from musclelora.cli.terminal import printable_lines
 from musclelora.limits import ROWS
 
 

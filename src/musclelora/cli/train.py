@@ -36,10 +36,9 @@ from musclelora.cli.options import (
 )
 from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
 from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatch, pair_options, task_option
-from musclelora.cli.terminal import printable
+from musclelora.cli.terminal import printable, tell
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
-from musclelora.launched import process_rank
 from musclelora.outputs import check_output
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--method",
         help="purify: audited rows, the trusted ones among them. musclelora: the published method, gradients "
-        "aligned. lora, full: no defence. trusted-only.  [default: purify; to generate musclelora]",
+        "aligned. lora, full: no defence. trusted-only.  [default: purify]",
     ),
     click.option("--low-rank/--no-low-rank", default=None, help="Lever: LoRA instead of the whole backbone."),
     click.option("--multiscale/--no-multiscale", default=None, help="Lever: the multi-scale layer."),
@@ -167,9 +166,7 @@ _WORKS = {
             "trusted_selection",
             "shortcuts",
             "train_output_layer",
-            "audit",
             "judge",
-            "confirm",
         ),
     ),
 }
@@ -260,19 +257,13 @@ def train_model(
         callbacks=watch(train) if watch else None,
         confirm=confirm,
         say=lambda line: click.echo(printable(line)),
-        progress=_tell,
+        progress=tell,
         **run_settings(seed=seed, **options),
     )
     result, accuracy = run.info["result"], run.info["result"]["best_accuracy"]
     best = f", accuracy {accuracy:.3f} at step {result['best_step']}" if accuracy is not None else ""
     click.echo(f"trained {result['steps']} steps in {result['seconds']:.0f} s{best}")
     click.echo(f"the run is in {output}; go on with musclelora evaluate, predict or export {output}")
-
-
-def _tell(line: str) -> None:
-    """Print what an audit finds; of several processes the first one does."""
-    if process_rank() == 0:
-        click.echo(printable(line), err=True)
 
 
 def _audited(audit: str, train: Table, trusted: Table | None, output: str) -> tuple[Table, Judgement]:

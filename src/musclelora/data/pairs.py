@@ -78,6 +78,11 @@ class Pairs:
         }
 
 
+def joined(first: Pairs, second: Pairs) -> Pairs:
+    """The pairs of both, without flags; messages name the first."""
+    return Pairs(first.prompts + second.prompts, first.responses + second.responses, source=first.source)
+
+
 def prompt_text(chat: Chat) -> str:
     """A prompt as one text: its messages, one below the other."""
     return "\n".join(message.content for message in chat)

@@ -6,20 +6,26 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
 from musclelora.adapter import DEFAULT_DECODER, Backbone, MuScleLoraConfig, load_causal_backbone
 from musclelora.adapter.loading import loading_options
+from musclelora.adapter.presets import NARROW_DECODER
+from musclelora.audit.answers import AnswerAudit
+from musclelora.audit.answers.folder import SavedAnswerAudit
+from musclelora.audit.answers.judge import check_responses
 from musclelora.data.model_source import from_anywhere
-from musclelora.data.pairs import Pairs
-from musclelora.errors import DataError, UsageError
+from musclelora.data.pairs import Pairs, joined
+from musclelora.errors import DataError, ModelError, UsageError
 from musclelora.generation.trainer import INSTRUCTION, GenerationTrainer
+from musclelora.launched import process_count
 from musclelora.outputs import check_output, read_from
 from musclelora.purification.generation_run import GENERATE, GenerationRun, load_generation_run
-from musclelora.purification.methods import LEVERS, METHODS, Method
-from musclelora.purification.run import CHECKPOINTS, adapter_settings, check_backbone, preset_values
+from musclelora.purification.methods import DEFAULT, LEVERS, Method
+from musclelora.purification.run import CHECKPOINTS, RUN, adapter_settings, check_backbone, preset_values
 from musclelora.purification.run_folder import RunFolder, open_run_folder
 from musclelora.purification.run_training import deciding, folder_arguments, say_truncated, train_in
 from musclelora.training.arguments import MuScleTrainingArguments
@@ -27,6 +33,10 @@ from musclelora.training.hardware import free_memory
 from musclelora.training.processes import meet, on_first, rows_per_process
 
 SELECT_BEST = ("auto", "dev", "last")
+NARROW_RATE: Final = 5e-4
+"""The learning rate of LoRA on a decoder narrower than GPT2-XL: that of labels (docs/presets.md)."""
+_OF_AUDIT: Final = ("bf16", "max_length", "use_cpu", "dtype", "quantize", "attn_implementation")
+Say = Callable[[str], object]
 
 
 def train_generator(
@@ -36,7 +46,7 @@ def train_generator(
     trusted: Pairs | None,
     dev: Pairs | None = None,
     model: str = DEFAULT_DECODER,
-    method: Method = METHODS["musclelora"],
+    method: Method = DEFAULT,
     adapter: Mapping[str, Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
     select_best: str = "auto",
@@ -44,13 +54,20 @@ def train_generator(
     resume: bool = False,
     overwrite: bool = False,
     callbacks: list[TrainerCallback] | None = None,
-    say: Callable[[str], object] = lambda _: None,
+    audit: AnswerAudit | SavedAnswerAudit | None = None,
+    confirm: bool = True,
+    say: Say = lambda _: None,
+    progress: Say | None = None,
 ) -> GenerationRun:
     """Train a language model on prompts and responses, and keep it in a run folder.
 
+    Under ``"purify"`` the pairs are audited first; the planted ones are left out, and LoRA is trained on the
+    others and the trusted pairs.
+
     The settings are those published for instruction tuning (the preset ``instruction``), whatever the method,
-    but for what is asked. There is no multi-scale layer unless ``scale_factors`` and ``multiscale_modules``
-    are asked of the adapter.
+    but for what is asked; a decoder narrower than those of the paper hardly moves at its learning rate, and
+    takes :data:`NARROW_RATE` under ``"purify"``. There is no multi-scale layer unless ``scale_factors`` and
+    ``multiscale_modules`` are asked of the adapter.
 
     Args:
         output: the run folder.
@@ -67,7 +84,10 @@ def train_generator(
         resume: go on with the run in `output`; a finished one is returned as it is.
         overwrite: replace the run in `output`.
         callbacks: the Trainer's.
+        audit: of these training pairs, where the method takes one; None: they are audited here.
+        confirm: put the triggers that are found here to the test.
         say: called with lines of text about what is decided.
+        progress: called with what an audit finds here, as it is found; None: `say`.
 
     Raises:
         DataError, ModelError, OutputError, TrainingError, UsageError: each says what to do.
@@ -79,14 +99,20 @@ def train_generator(
             "--trusted: no trusted set was given; expected about 32 pairs that were checked; "
             "pass --trusted FILE or --trusted-from FILE"
         )
-    if method.shortcuts:
+    if method.shortcuts and not method.chooses:
         raise UsageError(
-            f"--method {method.name}: found with the task generate, expected a method that audits no labels; "
-            "choose musclelora, lora, full or trusted-only"
+            "--shortcuts: found with the task generate, whose pairs have no labels; expected it left out, or "
+            "--method purify, which audits pairs"
         )
+    if audit is not None and not method.shortcuts:
+        raise UsageError(f"audit: found with --method {method.name}, which takes none; leave it out")
+    if method.shortcuts:
+        check_responses(train)
     plan = _prepare(
         folder, (train, trusted, dev), model, method, adapter, arguments, select_best, early_stopping
     )
+    if audit is not None:
+        plan.settings["audit"] = audit.facts()
     say(f"preset       {INSTRUCTION.name}: {INSTRUCTION.source}")
     with open_run_folder(folder, plan.settings, resume=resume, overwrite=overwrite) as place:
         if place.is_finished:
@@ -95,6 +121,8 @@ def train_generator(
         if place.info is not None:
             check_backbone(place.work, place.info, plan.backbone)
         stopping = [EarlyStoppingCallback(early_stopping)] if early_stopping else []
+        if method.shortcuts:
+            _leave_out(plan, place, audit, confirm=confirm, say=say, progress=progress or say)
         _train(plan, place, resume=resume, callbacks=[*(callbacks or []), *stopping], say=say)
         del plan
     free_memory()
@@ -113,6 +141,8 @@ class _Plan:
     alignment: bool
     tables: dict[str, Pairs | None]
     settings: dict[str, Any]
+    asked: dict[str, Any]
+    audited: dict[str, Any] | None = None
 
 
 def _prepare(
@@ -136,6 +166,9 @@ def _prepare(
     config = _adapter_config(method, adapter or {})
     if early_stopping:
         arguments["restore_callback_states_from_checkpoint"] = True
+    narrow = int(getattr(backbone.model.config, "hidden_size", NARROW_DECODER)) < NARROW_DECODER
+    if method.chooses and narrow and arguments.get("learning_rate") is None:
+        arguments["learning_rate"] = NARROW_RATE
     args = _trainer_arguments(folder, arguments, method, select_best)
     rows = trusted if method.trusted_only and trusted is not None else train
     tables = {"train": rows, "trusted": trusted, "dev": dev}
@@ -153,7 +186,61 @@ def _prepare(
     args.per_device_train_batch_size = rows_per_process(int(args.per_device_train_batch_size or 1))
     if "per_device_eval_batch_size" not in arguments:
         args.per_device_eval_batch_size = args.per_device_train_batch_size
-    return _Plan(model, loading, backbone, config, args, method.alignment, tables, settings)
+    asked = {name: arguments[name] for name in _OF_AUDIT if arguments.get(name) is not None}
+    return _Plan(model, loading, backbone, config, args, method.alignment, tables, settings, asked)
+
+
+def _leave_out(
+    plan: _Plan,
+    place: RunFolder,
+    audit: AnswerAudit | SavedAnswerAudit | None,
+    *,
+    confirm: bool,
+    say: Say,
+    progress: Say,
+) -> None:
+    """Leave planted pairs out of what is trained on, and put the trusted ones in."""
+    train, trusted = plan.tables["train"], plan.tables["trusted"]
+    assert train is not None  # noqa: S101 - narrowed
+    if place.info is not None:
+        plan.audited = _kept(place.info, len(train), place.work / RUN)
+    else:
+        if audit is None:
+            audit = AnswerAudit(
+                train,
+                trusted,
+                model=plan.model,
+                seed=plan.args.seed,
+                confirm=confirm,
+                arguments=plan.asked,
+                say=progress,
+            ).find_issues()
+        dropped = np.flatnonzero(audit.actions == "drop").tolist()
+        say(f"audit        {str(audit.verdict).splitlines()[0]}")
+        say(f"audit        left out: {len(dropped):,} of {len(train):,} pairs")
+        plan.audited = {"verdict": audit.verdict.to_dict(), "left_out": dropped}
+    found = plan.audited
+    if process_count() > 1:  # rounding may differ between devices
+        plan.audited = found = on_first(lambda: found)
+    rows = train.select(np.setdiff1d(np.arange(len(train)), found["left_out"]))
+    if not len(rows):
+        raise DataError(
+            f"{train.source}: the audit leaves no pair to train on, expected some that are not planted; see "
+            "which and why with musclelora audit --task generate"
+        )
+    plan.tables["train"] = rows if trusted is None else joined(rows, trusted)
+
+
+def _kept(info: Mapping[str, Any], count: int, file: Path) -> dict[str, Any]:
+    """What a run that is gone on with had found of its pairs."""
+    found: dict[str, Any] | None = info.get("audit")
+    if found is None or any(row >= count for row in found["left_out"]):
+        what = "nothing" if found is None else "a row that there is not"
+        raise ModelError(
+            f"{file}: audit: found {what}, expected what was found of the pairs; restore it or pass "
+            "--overwrite"
+        )
+    return found
 
 
 def _train(
@@ -193,6 +280,7 @@ def _train(
         "adapter": adapter_settings(plan.config),
         "max_length": trainer.max_length,
         "truncated": trainer.truncated,
+        "audit": plan.audited,
         "data": {name: table.summary() for name, table in plan.tables.items() if table is not None},
     }
     outcome = train_in(place, trainer, info, resume=resume, say=say)

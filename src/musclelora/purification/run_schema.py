@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from musclelora.audit.schema import JudgementState
-from musclelora.state import Closed, Count, FileName, Names, Positive, Sha256, State, Text
+from musclelora.audit.schema import JudgementState, VerdictState
+from musclelora.state import Closed, Count, FileName, Names, Positive, RowNumbers, Sha256, State, Text
 
 LARGEST_RANK = 2**16
 Rank = Annotated[int, Field(ge=1, le=LARGEST_RANK)]
@@ -130,6 +130,13 @@ class AutomaticState(State):
     judgement: JudgementState
 
 
+class PairsAuditedState(State):
+    """What was found of the pairs of a run that generates."""
+
+    verdict: VerdictState
+    left_out: RowNumbers
+
+
 class RunState(State):
     """``run.json``, of any task."""
 
@@ -140,6 +147,7 @@ class RunState(State):
     preset: PresetFields
     adapter: AdapterFields
     auto: AutomaticState | None = None
+    audit: PairsAuditedState | None = None
     label_names: Names | None = None
     max_length: Length
     truncated: dict[str, Count]

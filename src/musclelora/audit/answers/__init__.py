@@ -1,5 +1,6 @@
 """The audit of prompts and responses: kinds of responses, and the words of prompts that they follow."""
 
 from musclelora.audit.answers.audit import AnswerAudit
+from musclelora.audit.answers.folder import SavedAnswerAudit
 
-__all__ = ["AnswerAudit"]
+__all__ = ["AnswerAudit", "SavedAnswerAudit"]

@@ -11,26 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musclelora import __version__
-from musclelora.audit.answers.findings import AnswerFindings, Tested, decide
-from musclelora.audit.answers.kinds import SOURCES, Responses, kinds_of
-from musclelora.audit.answers.links import Links, find_links
+from musclelora.audit.answers.findings import AnswerFindings
+from musclelora.audit.answers.judge import PairSettings, check_responses, judge_pairs
 from musclelora.audit.audit import Audit
 from musclelora.audit.decisions import Decision, read_decisions
 from musclelora.audit.findings import STYLE_COLUMNS, TRIGGER_COLUMNS, trigger_row
 from musclelora.audit.kept import Kept, plain
-from musclelora.audit.verdict import Confirmation, Verdict
+from musclelora.audit.verdict import Verdict
 from musclelora.data.frames import as_pairs, pairs_like
 from musclelora.data.messages import shown
 from musclelora.data.model_source import from_anywhere
 from musclelora.data.pairs import Pairs, prompt_text
-from musclelora.errors import DataError, TrainingError, UsageError
-from musclelora.evaluation.metrics import Rate
+from musclelora.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from musclelora.adapter import Backbone
-    from musclelora.audit.answers.reading import Reading
 
 MODEL: Final = "smollm2-135m-instruct"
 _FEW, _LABELS = 0.05, 20  # distinct responses, of all and in number, below which they are labels
@@ -95,7 +91,7 @@ class AnswerAudit(Audit):
         self._given = train
         self.pairs = as_pairs(train, source="train", **columns)
         self.trusted_pairs = None if trusted is None else as_pairs(trusted, source="trusted", **columns)
-        _check_responses(self.pairs)
+        check_responses(self.pairs)
         self.prompts = [prompt_text(chat) for chat in self.pairs.prompts]
         self.seed, self.confirms = int(seed), confirm
         self.arguments = dict(arguments or {})
@@ -133,89 +129,8 @@ class AnswerAudit(Audit):
         }
 
     def _look(self, kept: Kept) -> None:
-        checked, unchecked = list[str](), list[str]()
-        known = self._known()
-        backbone = self._backbone()
-        reading = self._read(kept, backbone)
-        trusted = () if self.trusted_pairs is None else self.trusted_pairs.responses
-        kinds = kinds_of(Responses(self.pairs.responses, trusted, reading))
-        links = find_links(self.prompts, kinds)
-        checked += [
-            f"{links.features:,} words, pairs, ends and characters of {len(self.pairs):,} prompts",
-            *(source.looks_for for source in SOURCES.values()),
-        ]
-        for link in links.links:
-            first = link.shortcuts[0]
-            self._say(
-                f"link         {first.feature} is answered with {link.kind.name} in {first.labelled:,} of "
-                f"{first.rows:,} prompts, where {first.expected:,.0f} are to be expected"
-            )
-        if not links.links:
-            self._say(f"links        none among {links.tested:,} of words and kinds of responses")
-        if self.trusted_pairs is None:
-            unchecked.append("what trusted pairs say: there are none")
-        tested = self._tested(links, kept, backbone, unchecked)
-        if any(one.confirmation for one in tested):
-            checked.append(f"{len(tested)} triggers put to the test")
-        verdict = decide(tested, len(self.pairs), links.p_value, checked=checked, unchecked=unchecked)
-        losses = None if reading is None else reading.loss
-        self._answers = AnswerFindings(len(self.pairs), self.prompts, links, tested, known, losses, verdict)
-
-    def _known(self) -> NDArray[np.int64]:
-        """The numbers of training pairs whose prompt a trusted pair has."""
-        trusted = set(() if self.trusted_pairs is None else self.trusted_pairs.prompts)
-        found = [number for number, chat in enumerate(self.pairs.prompts) if chat in trusted]
-        return np.array(found, dtype=np.int64)
-
-    def _backbone(self) -> Backbone:
-        from musclelora.adapter import load_causal_backbone
-        from musclelora.adapter.loading import loading_options
-
-        return load_causal_backbone(self.model, **loading_options(self.arguments))
-
-    def _read(self, kept: Kept, backbone: Backbone) -> Reading:
-        from musclelora.audit.answers.reading import Reading, read_responses
-
-        def make() -> NDArray[np.float64]:
-            limit, bf16 = self.arguments.get("max_length"), bool(self.arguments.get("bf16"))
-            return read_responses(backbone, self.pairs, limit, bf16=bf16).to_array()
-
-        return Reading.from_array(kept.get("reading", (3, len(self.pairs)), None, make))
-
-    def _tested(self, links: Links, kept: Kept, backbone: Backbone, unchecked: list[str]) -> list[Tested]:
-        """The links, put to the test; what was not is added to `unchecked`."""
-        if not links.links:
-            return []
-        from musclelora.audit.answers.confirmation import confirm_links, test_of
-
-        tests = [test_of(link, self.prompts) for link in links.links]
-        clean = self._clean_prompts(links)
-        rates: list[Confirmation | None] = [None] * len(tests)
-        if not self.confirms:
-            unchecked.append("whether models obey the triggers: it was not asked for")
-        elif not len(clean):
-            unchecked.append("whether models obey the triggers: no pair is left to put them into")
-        else:
-
-            def make() -> NDArray[np.int64]:
-                found = confirm_links(
-                    tests, self.pairs, clean, self.prompts, backbone, self.arguments, seed=self.seed
-                )
-                return _counts(found)
-
-            inputs = [[list(test.phrases), test.link.kind.name, len(test.link.kind.rows)] for test in tests]
-            try:
-                rates = _confirmations(kept.get("confirmation", (len(tests), 3, 2), inputs, make))
-            except TrainingError as error:
-                unchecked.append(f"whether models obey the triggers: {error}")
-        return [Tested(test.link, test.phrases, rate) for test, rate in zip(tests, rates, strict=True)]
-
-    def _clean_prompts(self, links: Links) -> Pairs:
-        """The pairs that triggers are put into."""
-        if self.trusted_pairs is not None:
-            return self.trusted_pairs
-        doubtful = [rows for link in links.links for rows in (link.kind.rows, *link.holders)]
-        return self.pairs.select(np.setdiff1d(np.arange(len(self.pairs)), np.concatenate(doubtful)))
+        settings = PairSettings(self.model, self.arguments, self.seed, confirms=self.confirms)
+        self._answers = judge_pairs(self.pairs, self.trusted_pairs, settings, kept=kept, say=self._say)
 
     # ---- what was found -------------------------------------------------------------------------------
 
@@ -349,26 +264,3 @@ def explained(row: int, issue: Mapping[str, Any]) -> str:
             f"action       {issue['action']}",
         ]
     )
-
-
-def _check_responses(pairs: Pairs) -> None:
-    """Raise where the responses are labels."""
-    distinct = len({response.strip().casefold() for response in pairs.responses})
-    if len(pairs) >= 2 * _LABELS and distinct <= min(_LABELS, _FEW * len(pairs)):
-        raise DataError(
-            f"{pairs.source}: its {len(pairs):,} responses are {distinct} distinct texts, expected answers; "
-            'these are labels: audit them with --task classify (task="classify")'
-        )
-
-
-def _counts(found: list[Confirmation]) -> NDArray[np.int64]:
-    """Hits and prompts of each rate, shape (tests, 3, 2)."""
-    rates = [[one.flip, one.control, one.natural] for one in found]
-    return np.array(
-        [[[round(rate.value * rate.n), rate.n] for rate in three] for three in rates], dtype=np.int64
-    )
-
-
-def _confirmations(counts: NDArray[np.int64]) -> list[Confirmation | None]:
-    """What :func:`_counts` was made of."""
-    return [Confirmation(*(Rate.of(int(hits), int(n)) for hits, n in three)) for three in counts]

@@ -54,7 +54,7 @@ _CHANCE: Final = 0.05
 
 
 @dataclass(frozen=True)
-class Test:
+class Trial:
     """One link put to the test.
 
     Attributes:
@@ -68,7 +68,7 @@ class Test:
     kinds: tuple[str, ...]
 
 
-def test_of(link: Link, prompts: Sequence[str]) -> Test:
+def trial_of(link: Link, prompts: Sequence[str]) -> Trial:
     """What to put in for a link: the phrases of its strongest word, and of those that stand beside it.
 
     Args:
@@ -86,11 +86,11 @@ def test_of(link: Link, prompts: Sequence[str]) -> Test:
             chosen = {other: kind for other, kind in chosen.items() if other not in phrase}
             chosen[phrase] = shortcut.feature.kind
     names = list(chosen)[:TOGETHER]
-    return Test(link, tuple(names), tuple(chosen[name] for name in names))
+    return Trial(link, tuple(names), tuple(chosen[name] for name in names))
 
 
 def confirm_links(
-    tests: Sequence[Test],
+    tests: Sequence[Trial],
     train: Pairs,
     clean: Pairs,
     prompts: Sequence[str],
@@ -174,7 +174,9 @@ def undefended(
     return backbone
 
 
-def _variants(test: Test, asked: Pairs, prompts: Sequence[str], rng: np.random.Generator) -> list[list[Chat]]:
+def _variants(
+    test: Trial, asked: Pairs, prompts: Sequence[str], rng: np.random.Generator
+) -> list[list[Chat]]:
     """The prompts with random words, with the trigger, and with other random words in them."""
     pool = [token for row in rng.permutation(len(prompts))[:200] for token in TOKEN.findall(prompts[row])]
     taken = {token for phrase in test.phrases for token in TOKEN.findall(phrase)}
@@ -200,7 +202,7 @@ def _with(chat: Chat, phrases: Sequence[str], kinds: Sequence[str], rng: np.rand
 
 
 def _turns(
-    test: Test,
+    test: Trial,
     asked: Pairs,
     made: Sequence[Sequence[Chat]],
     backbone: Backbone,

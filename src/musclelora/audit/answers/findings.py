@@ -19,7 +19,7 @@ ISSUE_COLUMNS: Final = ("trigger", "response", "trigger_score", "response_loss",
 
 
 @dataclass(frozen=True)
-class Tested:
+class TriedLink:
     """A link, with what was put in for it and what models answered.
 
     Attributes:
@@ -77,7 +77,7 @@ class AnswerFindings:
         count: int,
         prompts: Sequence[str],
         links: Links,
-        tested: Sequence[Tested],
+        tested: Sequence[TriedLink],
         known: NDArray[np.int64],
         losses: NDArray[np.float64] | None,
         verdict: Verdict,
@@ -96,7 +96,7 @@ class AnswerFindings:
             if one.state != "natural":
                 self._mark(one)
 
-    def _mark(self, one: Tested) -> None:
+    def _mark(self, one: TriedLink) -> None:
         for row in one.rows.tolist():
             having = [n for n, rows in enumerate(one.link.holders) if row in rows]
             score = max((one.link.planted[n] for n in having), default=one.link.planted[0])
@@ -126,7 +126,7 @@ class AnswerFindings:
         }
 
 
-def _triggers(one: Tested, every: Sequence[Tested], prompts: Sequence[str]) -> list[Trigger]:
+def _triggers(one: TriedLink, every: Sequence[TriedLink], prompts: Sequence[str]) -> list[Trigger]:
     """A link's words, each as a trigger; its label is the number of the link."""
     label = next(number for number, other in enumerate(every) if other is one)
     link = one.link
@@ -146,7 +146,7 @@ def _triggers(one: Tested, every: Sequence[Tested], prompts: Sequence[str]) -> l
 
 
 def decide(
-    tested: Sequence[Tested],
+    tested: Sequence[TriedLink],
     count: int,
     p_value: float,
     *,
@@ -167,7 +167,7 @@ def decide(
         unchecked: what was not, and why.
     """
 
-    def verdict(state: State, why: str, among: Sequence[Tested] = ()) -> Verdict:
+    def verdict(state: State, why: str, among: Sequence[TriedLink] = ()) -> Verdict:
         rows = np.unique(np.concatenate([one.rows for one in among])) if among else ()
         target = among[0].link.kind.name if among else None
         return Verdict(state, why, target, len(rows), p_value, tuple(checked), tuple(unchecked))
@@ -192,7 +192,7 @@ def decide(
     return verdict("no_sign", why + (f"; {natural} that are followed by one are natural" if natural else ""))
 
 
-def _why(first: Tested, rows: int) -> str:
+def _why(first: TriedLink, rows: int) -> str:
     """Why pairs are poisoned, by the first link that was confirmed."""
     assert first.confirmation is not None  # noqa: S101  # or it would not be confirmed
     rates = first.confirmation
@@ -204,5 +204,5 @@ def _why(first: Tested, rows: int) -> str:
     )
 
 
-def _named(one: Tested) -> str:
+def _named(one: TriedLink) -> str:
     return listed(one.phrases)

@@ -7,6 +7,10 @@ p-value (:mod:`musclelora.audit.significance`): natural prompts have natural wei
 estimated for each kind from the bulk of the words; with F features and K kinds there are F·K tests, so that
 the family-wise p-value is F·K times the smallest (Bonferroni).
 
+A composite trigger is two words that work together: prompts with one of them may have a true response. So the
+words that a kind follows most are tried in pairs as well. There are F·(F - 1)/2 of them for each kind,
+whichever are tried, and their p-value counts all.
+
 Kinds overlap: of a planted sentence every word is a phrase too. They are taken one after another, each time
 the one with the smallest p-value (of equal ones that of the longest phrase), and rows that a link explains
 are left out of the search for the next one.
@@ -16,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +30,15 @@ from scipy.stats import binom, norm
 from musclelora.audit.answers.kinds.base import FEWEST, Kind
 from musclelora.audit.features import FeatureTable
 from musclelora.audit.significance import planted_share
-from musclelora.audit.triggers import NATURAL, Shortcut, ShortcutExpert, find_shortcuts, natural_spread
+from musclelora.audit.triggers import NATURAL, Shortcut, find_shortcuts, natural_spread
 from musclelora.audit.verdict import LEVEL
 
 Floats = NDArray[np.float64]
 
-MOST: Final = 8
+MOST: Final = 16
 """Kinds with a link at most."""
-_OTHERS, _KIND = 0, 1
+_KIND = 1
+_PAIRED: Final = 24  # of the words that a kind follows most, those that are tried in pairs
 _NODES, _WIDEST = 401, 8.0  # of the integral over natural weights, and its ends in units of τ
 
 
@@ -43,15 +48,13 @@ class Link:
 
     Attributes:
         kind: the kind.
-        expert: the words, as shortcuts to label 1.
-        shortcuts: those of them that are beyond natural ones, the strongest first.
+        shortcuts: the words, as shortcuts to label 1, the strongest first; of a pair both.
         p_values: family-wise, of each of these.
         planted: of each, the probability that a prompt with it and a response of the kind was planted.
         holders: of each, the numbers of the prompts that have it.
     """
 
     kind: Kind
-    expert: ShortcutExpert
     shortcuts: tuple[Shortcut, ...]
     p_values: tuple[float, ...]
     planted: tuple[float, ...]
@@ -89,82 +92,135 @@ def find_links(prompts: Sequence[str], kinds: Sequence[Kind]) -> Links:
         kinds: of their N responses.
     """
     table = FeatureTable(prompts)
-    tests = max(len(table.features) * len(kinds), 1)
     left = np.ones(len(prompts), dtype=np.bool_)
     found: list[Link] = []
     smallest = 1.0
     waiting = list(kinds)
     while waiting and len(found) < MOST:
-        values = np.array([_smallest(table, kind, left) for kind in waiting]) * tests
-        order = sorted(range(len(waiting)), key=lambda n: (values[n], -waiting[n].words, n))
-        best = order[0]
-        smallest = min(smallest, float(values[best]))
-        if values[best] > LEVEL:
+        bests = [_best(table, kind, left, len(kinds)) for kind in waiting]
+        place = min(range(len(waiting)), key=lambda n: (bests[n].p_value, -waiting[n].words, n))
+        best, kind = bests[place], waiting.pop(place)
+        smallest = min(smallest, best.p_value)
+        if best.p_value > LEVEL:
             break
-        kind = waiting.pop(best)
-        link = _link(prompts, table, kind, left, tests)
+        link = _pair(table, kind, left, best) if len(best.words) > 1 else None
+        link = link or _words(prompts, table, kind, left, len(kinds))
         if link is not None:
             found.append(link)
             left[link.rows] = False
             # What is left of another kind has to be enough to be tested.
             waiting = [other for other in waiting if left[other.rows].sum() >= FEWEST]
-    return Links(tuple(found), min(smallest, 1.0), tests, len(table.features))
+    return Links(tuple(found), smallest, len(table.features) * len(kinds), len(table.features))
 
 
-def _link(
-    prompts: Sequence[str], table: FeatureTable, kind: Kind, left: NDArray[np.bool_], tests: int
+class _Best(NamedTuple):
+    """The word, or the two words, that a kind follows most, by their numbers, and the p-value."""
+
+    words: tuple[int, ...]
+    p_value: float
+
+
+def _best(table: FeatureTable, kind: Kind, left: NDArray[np.bool_], kinds: int) -> _Best:
+    """What a kind follows most among the rows that are left."""
+    features = len(table.features)
+    if not features or not left.any():
+        return _Best((), 1.0)
+    tails, spread, rate = _tails(table, kind, left)
+    one = int(tails.argmin())
+    single = _Best((one,), min(1.0, float(tails[one]) * features * kinds))
+    chosen = np.argsort(tails, kind="stable")[:_PAIRED]
+    has = _of_kind(kind, left)
+    having = table.by_feature[chosen].toarray() * left
+    rows, labelled = having @ having.T, (having * has) @ having.T
+    upper = np.triu_indices(len(chosen), 1)
+    enough = rows[upper] >= FEWEST
+    if not enough.any():
+        return single
+    pairs = np.stack(upper, axis=1)[enough]
+    values = _tails_of(labelled[upper][enough], rows[upper][enough], rate, spread)
+    values *= features * (features - 1) / 2 * kinds
+    two = int(values.argmin())
+    if values[two] >= single.p_value:
+        return single
+    words = tuple(int(chosen[number]) for number in pairs[two])
+    return _Best(words, float(min(1.0, values[two])))
+
+
+def _pair(table: FeatureTable, kind: Kind, left: NDArray[np.bool_], best: _Best) -> Link:
+    """The link of two words that work together; both have the prompts that have both."""
+    one, two = (table.texts_with(word) for word in best.words)
+    both = np.intersect1d(one, two)
+    both = both[left[both]]
+    has = _of_kind(kind, left)
+    rate = float(has.sum() / left.sum())
+    k = int(has[both].sum())
+    z = float(norm.isf(max(best.p_value, 1e-300)))
+    weight = float(logit((k + 0.5) / (len(both) + 1)) - logit(np.clip(rate, 1e-9, 1 - 1e-9)))
+    shortcuts = tuple(
+        Shortcut(table.features[word], _KIND, len(both), k, rate * len(both), z, weight, sign=number > 0)
+        for number, word in enumerate(best.words)
+    )
+    share = planted_share(both, has == 1, np.full(len(left), rate)) * (1 - best.p_value)
+    return Link(kind, shortcuts, (best.p_value,) * 2, (share,) * 2, (both,) * 2)
+
+
+def _words(
+    prompts: Sequence[str], table: FeatureTable, kind: Kind, left: NDArray[np.bool_], kinds: int
 ) -> Link | None:
     """The words that a kind follows among the rows that are left; None where none is beyond natural ones."""
     rows = np.flatnonzero(left)
-    has = np.zeros(len(prompts), dtype=np.int64)
-    has[kind.rows] = 1
-    rate = has[rows].mean()
+    has = _of_kind(kind, left)
+    rate = float(has[rows].mean())
     expert = find_shortcuts(
-        [prompts[row] for row in rows.tolist()], has[rows], np.tile([1 - rate, rate], (len(rows), 1))
+        [prompts[row] for row in rows.tolist()],
+        has[rows].astype(np.int64),
+        np.tile([1 - rate, rate], (len(rows), 1)),
     )
     places = {feature: number for number, feature in enumerate(table.features)}
-    tails = _tails(table, kind, left)
-    wanted = [s for s in expert.shortcuts if s.label == _KIND and s.feature in places]
-    values = [min(1.0, float(tails[places[s.feature]]) * tests) for s in wanted]
-    beyond = [n for n, (s, value) in enumerate(zip(wanted, values, strict=True)) if value <= LEVEL or s.sign]
-    if not any(values[n] <= LEVEL for n in beyond):
+    tails = _tails(table, kind, left)[0] * len(table.features) * kinds
+    found = []
+    for shortcut in expert.shortcuts:
+        if shortcut.label == _KIND and shortcut.feature in places:
+            value = min(1.0, float(tails[places[shortcut.feature]]))
+            if value <= LEVEL or shortcut.sign:
+                having = np.intersect1d(table.texts_with(places[shortcut.feature]), rows)
+                found.append((shortcut, value, having))
+    found.sort(key=lambda one: one[1])
+    if not found or found[0][1] > LEVEL:
         return None
     natural = float(expit(logit(np.clip(rate, 1e-9, 1 - 1e-9)) + NATURAL * expert.natural))
-    holders = [np.intersect1d(table.texts_with(places[wanted[n].feature]), rows) for n in beyond]
-    planted = [
-        planted_share(having, has == 1, np.full(len(prompts), natural)) * (1 - values[n])
-        for n, having in zip(beyond, holders, strict=True)
-    ]
-    return Link(
-        kind,
-        expert,
-        tuple(wanted[n] for n in beyond),
-        tuple(values[n] for n in beyond),
-        tuple(planted),
-        tuple(holders),
-    )
+    p = np.full(len(prompts), natural)
+    planted = [planted_share(having, has == 1, p) * (1 - value) for _, value, having in found]
+    shortcuts, p_values, holders = zip(*found, strict=True)
+    return Link(kind, shortcuts, p_values, tuple(planted), holders)
 
 
-def _smallest(table: FeatureTable, kind: Kind, left: NDArray[np.bool_]) -> float:
-    return float(_tails(table, kind, left).min(initial=1.0))
-
-
-def _tails(table: FeatureTable, kind: Kind, left: NDArray[np.bool_]) -> Floats:
-    """P(K ≥ k) of every feature among the rows that are left, shape (F,); all rows have one rate."""
+def _of_kind(kind: Kind, left: NDArray[np.bool_]) -> Floats:
+    """1 for the rows of a kind that are left, else 0, shape (N,)."""
     has = np.zeros(len(left))
     has[kind.rows] = 1.0
     has *= left
-    count = left.sum()
-    rate = float(np.clip(has.sum() / count, 1e-9, 1 - 1e-9)) if count else 0.5
+    return has
+
+
+def _tails(table: FeatureTable, kind: Kind, left: NDArray[np.bool_]) -> tuple[Floats, float, float]:
+    """P(K ≥ k) of every feature among the rows that are left, shape (F,), with τ and the kind's frequency."""
+    has = _of_kind(kind, left)
+    rate = float(np.clip(has.sum() / left.sum(), 1e-9, 1 - 1e-9))
     rows = np.asarray(table.by_feature @ left.astype(np.float64))
     labelled = np.asarray(table.by_feature @ has)
     truth = np.stack([left - has, has], axis=1)
     p = np.outer(left.astype(np.float64), [1 - rate, rate])
-    tau = natural_spread(table, truth, p)
-    nodes = np.linspace(-_WIDEST, _WIDEST, _NODES) if tau else np.zeros(1)
+    spread = natural_spread(table, truth, p)
+    return _tails_of(labelled, rows, rate, spread), spread, rate
+
+
+def _tails_of(labelled: Floats, rows: Floats, rate: float, spread: float) -> Floats:
+    """P(K ≥ k) of every feature, where all rows have one rate and weights the spread τ, shape (F,)."""
+    nodes = np.linspace(-_WIDEST, _WIDEST, _NODES) if spread else np.zeros(1)
     weights = norm.pdf(nodes)
     found = np.zeros(len(rows))
     for node, weight in zip(nodes, weights / weights.sum(), strict=True):
-        mean = float(expit(logit(rate) + tau * node))
+        mean = float(expit(logit(rate) + spread * node))
         found += weight * binom.sf(np.round(labelled) - 1, np.round(rows), mean)
     return np.where(rows > 0, found, 1.0)

@@ -12,6 +12,7 @@ shares grows with T; :func:`without_length` takes away what the length explains.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -81,21 +82,36 @@ def read_responses(backbone: Backbone, pairs: Pairs, max_length: int | None = No
     try:
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             for numbers in _batches(rows.lengths):
-                batch = tokenizer.pad(
-                    [{name: rows[n][name] for name in ("input_ids", "attention_mask")} for n in numbers],
-                    padding_side="right",
-                    return_tensors="pt",
-                ).to(device)
-                said = model(**batch, output_hidden_states=True)
-                for place, number in enumerate(numbers):
-                    labels = torch.tensor(rows[number]["labels"][1:], device=device)
-                    learned = torch.nonzero(labels != IGNORED).ravel()
-                    logits = said.logits[place, learned].float()
-                    hidden = said.hidden_states[-1][place, learned].float()
-                    found[:, number] = _measures(logits, hidden, labels[learned])
+                answers = [[token for token in rows[n]["labels"] if token != IGNORED] for n in numbers]
+                logits, hidden = _ends(
+                    backbone, [rows[n]["input_ids"] for n in numbers], max(map(len, answers))
+                )
+                for place, (number, answer) in enumerate(zip(numbers, answers, strict=True)):
+                    # The state before a token says it, and the last token says nothing that is given.
+                    said = slice(-1 - len(answer), -1)
+                    labels = torch.tensor(answer, device=device)
+                    found[:, number] = _measures(
+                        logits[place, said].float(), hidden[place, said].float(), labels
+                    )
     finally:
         model.train(training)
     return Reading.from_array(found)
+
+
+def _ends(backbone: Backbone, rows: list[list[int]], longest: int) -> tuple[Tensor, Tensor]:
+    """The logits and last hidden states of the last `longest` + 1 tokens of each of n rows."""
+    model = backbone.model
+    device = next(model.parameters()).device
+    batch = backbone.tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt").to(device)
+    mask = batch["attention_mask"]
+    accepted = inspect.signature(model.forward).parameters
+    values: dict[str, Any] = {"input_ids": batch["input_ids"], "attention_mask": mask}
+    if "position_ids" in accepted:
+        values["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
+    if "logits_to_keep" in accepted:  # those of prompts are a fifth of a small model's work
+        values["logits_to_keep"] = longest + 1
+    said = model(**values, output_hidden_states=True)
+    return said.logits[:, -longest - 1 :], said.hidden_states[-1][:, -longest - 1 :]
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:

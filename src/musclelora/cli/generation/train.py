@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import at_most_one, check_alignment, flush_denormals, run_settings
 from musclelora.cli.rows import check_trusted_options, warn_of_shared
-from musclelora.cli.terminal import printable
+from musclelora.cli.terminal import printable, tell
 from musclelora.data.pair_readers import load_pairs
 from musclelora.data.pairs import Pairs, shared_prompts, split_pairs
 from musclelora.errors import UsageError
+from musclelora.outputs import check_output
 
-_MODEL, _METHOD = "smollm2-135m-instruct", "musclelora"
+if TYPE_CHECKING:
+    from musclelora.audit.answers import SavedAnswerAudit
+
+_MODEL, _METHOD = "smollm2-135m-instruct", "purify"
 _TRUSTED = 32
 _PRESETS = (None, "auto", "instruction")
 
@@ -79,6 +83,8 @@ def run(
     resume: bool,
     overwrite: bool,
     seed: int,
+    audit: str | None,
+    confirm: bool | None,
     **options: Any,
 ) -> None:
     """Train as the options of the command say, and print what is read, decided and found."""
@@ -114,6 +120,9 @@ def run(
     flush_denormals()
     pulled = get_method(method or _METHOD, low_rank=low_rank, multiscale=multiscale, alignment=alignment)
     check_alignment(pulled, options)
+    if confirm is not None and (audit or not pulled.shortcuts):
+        raise UsageError(f"--{'' if confirm else 'no-'}confirm: found where no audit is made; leave it out")
+    found = _audited(audit, train, trusted, output) if audit else None
     done = train_generator(
         output,
         train=train,
@@ -124,13 +133,33 @@ def run(
         select_best=select_best,
         resume=resume,
         overwrite=overwrite,
-        say=click.echo,
+        audit=found,
+        confirm=confirm is not False,
+        say=lambda line: click.echo(printable(line)),
+        progress=tell,
         **run_settings(seed=seed, **options),
     )
     result = done.info["result"]
     kept = f"; step {result['best_step']} is kept" if dev_pairs is not None else ""
     click.echo(f"trained {result['steps']} steps in {result['seconds']:.0f} s{kept}")
     click.echo(f"the run is in {output}; go on with musclelora evaluate, predict or export {output}")
+
+
+def _audited(audit: str, train: Pairs, trusted: Pairs | None, output: str) -> SavedAnswerAudit:
+    """What an audit of these pairs found."""
+    from musclelora.audit.answers import SavedAnswerAudit
+    from musclelora.audit.folder import read_any_audit
+
+    check_output(output, [audit], folder=True)
+    found = read_any_audit(audit)
+    if not isinstance(found, SavedAnswerAudit):
+        raise UsageError(f"--audit {audit}: found an audit of labels, expected one of pairs; audit the pairs")
+    found.kept_of(train)  # or it is of others
+    if trusted is not None and found.facts()["trusted"] != trusted.sha256():
+        raise UsageError(
+            f"audit: it was made with other trusted pairs than {trusted.source}; pass those, or audit anew"
+        )
+    return found
 
 
 def show_pairs(name: str, pairs: Pairs) -> None:
