@@ -100,7 +100,7 @@ def _texts(subject: Subject, rows: NDArray[np.int64], length: int) -> tuple[list
     """The texts, and by place in them how many characters of those that are cut are left out."""
     texts, cut = [], {}
     for place, row in enumerate(rows.tolist()):
-        text = excerpt(subject.texts[row], length, subject.issues["trigger"].iat[row])
+        text = excerpt(subject.texts[row], length, subject.phrases[row])
         texts.append(text)
         if len(text) < len(subject.texts[row]):
             cut[str(place)] = len(subject.texts[row]) - len(text)
@@ -123,7 +123,7 @@ def _columns(subject: Subject, rows: NDArray[np.int64]) -> dict[str, Any]:
     issues = subject.issues.iloc[rows]
     names = {name: number for number, name in enumerate(subject.label_names)}
     reasons = {reason: number for number, reason in enumerate(dict.fromkeys(issues["reasons"]))}
-    phrases = [None if isinstance(phrase, float) else phrase for phrase in issues["trigger"]]
+    phrases = [subject.phrases[row] for row in rows.tolist()]
     triggers = {phrase: number for number, phrase in enumerate(dict.fromkeys(filter(None, phrases)))}
     flags = np.zeros(len(rows), dtype=np.int64)
     for bit, flagged in enumerate(subject.flags.values()):

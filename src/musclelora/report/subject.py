@@ -72,6 +72,11 @@ class Subject:
         return [str(text) for text in self.issues["text"]]
 
     @cached_property
+    def phrases(self) -> list[str | None]:
+        """The trigger that each row has, the most telling one; hostile."""
+        return [phrase if isinstance(phrase, str) else None for phrase in self.issues["trigger"]]
+
+    @cached_property
     def flags(self) -> dict[str, NDArray[np.bool_]]:
         """The rows that each check flagged, by its name, shape (N,)."""
         return {
