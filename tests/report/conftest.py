@@ -13,7 +13,6 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-Open = Callable[..., "Page"]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WATCH = """
 window.violations = [];
@@ -36,7 +35,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[Open]:
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     """Open a report and wait until it is ready; whatever a page complains of or asks for fails the test."""
     contexts, complaints = [], list[str]()
 

@@ -42,9 +42,21 @@ def trigger(
 ) -> dict[str, Any]:
     """A row of the triggers."""
     found = {
-        **{"feature": phrase.split(" ")[0], "kind": "word", "text": phrase, "label": label},
-        **{"rows": 20, "observed": 19, "expected": 9.4, "z": 8.0, "weight": 5.0, "p_value": 1e-12},
-        **{"planted": 0.98, "what": what, "confirmed": what == "trigger", "tested": [phrase], **RATES},
+        "feature": phrase.split(" ")[0],
+        "kind": "word",
+        "text": phrase,
+        "label": label,
+        "rows": 20,
+        "observed": 19,
+        "expected": 9.4,
+        "z": 8.0,
+        "weight": 5.0,
+        "p_value": 1e-12,
+        "planted": 0.98,
+        "what": what,
+        "confirmed": what == "trigger",
+        "tested": [phrase],
+        **RATES,
     }
     if what == "suspected":
         found |= dict.fromkeys(RATES) | {"confirmed": None, "tested": []}
@@ -121,8 +133,11 @@ def write_saved(
         "musclelora": "0.1.0",
         "facts": {
             **{name: digest_of_values([name, list(texts)]) for name in ("train", "trusted")},
-            **{"model": "all-minilm-l6-v2", "judge": "all-minilm-l6-v2", "seed": 42},
-            **{"arguments": {"max_length": 64}, "musclelora": "0.1.0"},
+            "model": "all-minilm-l6-v2",
+            "judge": "all-minilm-l6-v2",
+            "seed": 42,
+            "arguments": {"max_length": 64},
+            "musclelora": "0.1.0",
         },
         "label_names": list(names),
         "rows": len(texts),

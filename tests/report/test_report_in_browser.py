@@ -16,8 +16,11 @@ from musclelora.report import write_report
 from musclelora.report.rows import excerpt
 
 if TYPE_CHECKING:
-    from conftest import Open
+    from collections.abc import Callable
+
     from playwright.sync_api import Page
+
+    Open = Callable[..., Page]
 
 pytestmark = pytest.mark.integration
 ROWS = 240
