@@ -35,7 +35,9 @@ def test_an_audit_is_printed_written_explained_and_trained_by(
     assert state["verdict"]["state"] in ("poisoned", "no_sign", "cannot_tell")
     issues = pd.read_csv(folder / "issues.csv")
     assert len(issues) == 120
-    assert f"musclelora audit {tmp_path / 'train.csv'} --trusted" in html.unescape(report.read_text())
+    page = html.unescape(report.read_text())
+    assert f"musclelora audit {tmp_path / 'train.csv'} --output {folder}" in page
+    assert f"--max-length 16 --report {report} --trusted {tmp_path / 'trusted.csv'}" in page
     shown = cli("report", folder)
     assert (shown.code, shown.out) == (0, f"written to {folder}.html\n")
     assert Path(f"{folder}.html").stat().st_size < 200_000

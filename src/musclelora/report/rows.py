@@ -56,10 +56,16 @@ def packed(
         largest: how many characters fit.
     """
     rows = np.arange(len(subject))
+    sizes = np.array([len(text) for text in subject.texts])
+    share = 0.0  # of a character of the texts that a compressed one is, at the least
     for length in _LENGTHS:
+        letters = np.minimum(sizes, length).sum()
+        if share * letters > largest and length != _LENGTHS[-1]:
+            continue  # it need not be tried
         found = _pack(subject, places, groups, rows, length)
         if len(found.data) <= largest:
             return found
+        share = 0.8 * len(found.data) / max(letters, 1)
     # Suspects go before the others, and of both every so many-th stays.
     order = np.concatenate(
         [_spread(np.flatnonzero(subject.suspects)), _spread(np.flatnonzero(~subject.suspects))]
@@ -92,7 +98,7 @@ def _pack(
     values |= {"groups": steps}
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     # A half of a surrogate pair is no UTF-8: it becomes the escape that JSON has for it.
-    data = base64.b64encode(zlib.compress(text.encode("utf-8", "backslashreplace"), 9)).decode()
+    data = base64.b64encode(zlib.compress(text.encode("utf-8", "backslashreplace"), 6)).decode()
     return Packed(data, length, len(cut), len(subject) - len(rows))
 
 
