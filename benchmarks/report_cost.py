@@ -1,8 +1,8 @@
 """What the report of an audit costs: seconds to write, bytes, and milliseconds until a browser can be used.
 
 Rows of ordinary length (20 words of a made-up language, a share of them with a trigger) lie in the folder of
-an audit, as the tests make them. The page is opened in headless Chromium several times; `ready` is the time from
-the start of the navigation until rows, map and controls are there.
+an audit, as the tests make them. The page is opened in headless Chromium several times; `ready` is the time
+from the start of the navigation until rows, map and controls are there.
 
     python benchmarks/report_cost.py --json benchmarks/results/report-cost.json
 """

@@ -183,7 +183,8 @@
     select.classList.toggle("on", action === "relabel");
     select.value = action === "relabel" ? String(rows.labels.indexOf(label)) : "";
     const planned = ACTIONS[rows.actions[place]];
-    cell.querySelector(".planned").textContent = action === null ? `the audit: ${planned}` : `you decided; the audit: ${planned}`;
+    const yours = action === "relabel" ? ["you: ", data(cut(label, 60)), "; "] : action ? [`you: ${action}; `] : [];
+    cell.querySelector(".planned").replaceChildren(...yours, `the audit: ${planned}`);
   }
 
   function rowOf(place) {
