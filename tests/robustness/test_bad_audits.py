@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from table import Case, change, flip, write
+from table import Case, change, flip, remove, write
 from world import AUDIT
 
 ROWS = "".join(f"word{i} word{i + 1},{('bad', 'good')[i % 2]}\n" for i in range(24))
@@ -90,6 +90,16 @@ CASES = [
     Case("report: nothing there", "report gone", 6, says="no audit.json"),
     Case("report: another format", "report audit", 6, [change("audit/audit.json", "format", 99)]),
     Case("report: over another file", "report audit --output train.csv", 6, says="no report"),
+    Case("report: a run that is none", "report audit --run model --output out.html", 4, says="no run.json"),
+    Case("report: a run without a spectrum", "report audit --run run", 0, makes=("audit.html",)),
+    Case("report: a run with a spectrum", "report audit --run srun", 0, makes=("audit.html",)),
+    Case(
+        "report: a spectrum that has no analysis",
+        "report audit --run srun",
+        3,
+        [remove("srun/spectrum/summary.json")],
+    ),
+    Case("report: in the run", "report audit --run run --output run/report.html", 6, says="lies in run"),
     Case("report: in the folder", "report audit --output audit/report.html", 6, says="lies in"),
     Case("report: issues altered", "report audit", 6, [flip("audit/issues.parquet")], says="not the one"),
     Case(

@@ -14,7 +14,8 @@ from musclelora.files import is_standard_output
 @click.command(name="report")
 @click.argument("folder", metavar="DIR", type=Name())
 @click.option("--output", metavar="FILE", type=Name(), help="The file to write.  [default: DIR.html]")
-def command(folder: str, output: str | None) -> None:
+@click.option("--run", metavar="RUN", type=Name(), help="Show this run's Fourier analysis as well.")
+def command(folder: str, output: str | None, run: str | None) -> None:
     """Show what the audit in the folder DIR found, as one HTML file.
 
     The file needs nothing beside it and asks nothing of a network. In it a person searches the rows, decides
@@ -26,7 +27,7 @@ def command(folder: str, output: str | None) -> None:
 
     place = Path(folder) if Path(folder).name not in ("", "..") else Path(folder).resolve()
     file = output or str(place.with_name(f"{place.name}.html"))
-    check_report(file, folder)
-    write_report(Audit.load(folder), file)
+    check_report(file, folder, run)
+    write_report(Audit.load(folder), file, run=run)
     if not is_standard_output(file):
         click.echo(f"written to {printable(file)}")

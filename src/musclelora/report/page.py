@@ -22,6 +22,7 @@ from musclelora.outputs import check_output
 from musclelora.report import charts, wording
 from musclelora.report.coordinates import map_of
 from musclelora.report.rows import packed
+from musclelora.report.spectrum import Spectrum, spectrum_of
 from musclelora.report.subject import Feature, Subject, subject_of
 
 FEATURES: Final = 40
@@ -41,7 +42,11 @@ _STYLE_RATES: Final = (
 
 
 def write_report(
-    audit: Audit | SavedAudit, path: str | os.PathLike[str], *, command: str | None = None
+    audit: Audit | SavedAudit,
+    path: str | os.PathLike[str],
+    *,
+    command: str | None = None,
+    run: str | os.PathLike[str] | None = None,
 ) -> None:
     """Write what an audit found as one HTML file; nothing is computed again.
 
@@ -53,13 +58,15 @@ def write_report(
         audit: an audit that has looked for issues, or one that was saved.
         path: the file to write; an earlier report is replaced, no other file is.
         command: the command that made the audit; None: one is put together of its settings.
+        run: the folder of a run, whose Fourier analysis is shown where it recorded one.
 
     Raises:
+        ModelError, DataError: `run` is no run, or its analysis is not finished.
         OutputError: the file cannot be written there, or is another file.
         UsageError: the audit has not looked for anything yet.
     """
-    check_report(path, audit.folder)
-    page = html(subject_of(audit), command=command)
+    check_report(path, audit.folder, run)
+    page = html(subject_of(audit), command=command, spectrum=None if run is None else spectrum_of(run))
     with atomic_file(path) as temporary:
         temporary.write_bytes(page.encode("utf-8", "backslashreplace"))
 
@@ -80,7 +87,7 @@ def check_report(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] |
         raise OutputError(f"{place}: it is a file that is no report; name another output")
 
 
-def html(subject: Subject, *, command: str | None = None) -> str:
+def html(subject: Subject, *, command: str | None = None, spectrum: Spectrum | None = None) -> str:
     """The whole page."""
     found = map_of(subject)
     features, styles = subject.features[:FEATURES], _styles(subject)
@@ -118,6 +125,7 @@ def html(subject: Subject, *, command: str | None = None) -> str:
         labels=_labels(subject),
         map=found,
         rows=rows,
+        spectrum=spectrum,
         command=command or wording.again(subject.facts, subject.verdict, subject.sources),
         known_command=command is not None or subject.sources is not None,
         settings=_settings(subject),
