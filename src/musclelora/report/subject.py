@@ -123,28 +123,26 @@ def subject_of(audit: Audit | SavedAudit) -> Subject:
     Raises:
         UsageError: the audit has not looked for anything yet.
     """
-    looked_at = np.ones(len(audit.issues), dtype=np.bool_)
-    known = [row for row in audit.judgement.trusted_texts if row < len(looked_at)]
-    looked_at[known] = False
-    common = {"verdict": audit.verdict, "triggers": audit.triggers, "styles": audit.styles}
-    common |= {"facts": audit.facts(), "vectors": audit.vectors, "looked_at": looked_at}
-    if isinstance(audit, SavedAudit):
-        info = audit.info
-        return Subject(
-            issues=audit.issues,
-            checks=info["checks"],
-            label_names=tuple(info["label_names"]),
-            trusted_rows=info["trusted_rows"],
-            sources=None,
-            **common,
-        )
     issues = audit.issues
-    issues.insert(0, "text", list(audit.train.texts))
+    if isinstance(audit, SavedAudit):
+        checks, names, trusted = audit.info["checks"], audit.info["label_names"], audit.info["trusted_rows"]
+        sources = None
+    else:
+        issues.insert(0, "text", list(audit.train.texts))
+        checks, names, trusted = audit.checks(), audit.train.label_names, len(audit.trusted)
+        sources = (audit.train.source, audit.trusted.source)
+    looked_at = np.ones(len(issues), dtype=np.bool_)
+    looked_at[[row for row in audit.judgement.trusted_texts if row < len(issues)]] = False
     return Subject(
+        verdict=audit.verdict,
         issues=issues,
-        checks=audit.checks(),
-        label_names=audit.train.label_names,
-        trusted_rows=len(audit.trusted),
-        sources=(audit.train.source, audit.trusted.source),
-        **common,
+        triggers=audit.triggers,
+        styles=audit.styles,
+        checks=checks,
+        label_names=tuple(names),
+        trusted_rows=trusted,
+        facts=audit.facts(),
+        vectors=audit.vectors,
+        sources=sources,
+        looked_at=looked_at,
     )
