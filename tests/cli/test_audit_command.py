@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 
@@ -19,7 +20,8 @@ def test_an_audit_is_printed_written_explained_and_trained_by(
     write_csv(tmp_path / "trusted.csv", make_rows(24, seed=1))
     given = [tmp_path / "train.csv", "--trusted", tmp_path / "trusted.csv", "--model", tiny_model]
     folder = tmp_path / "audit"
-    done = cli("audit", *given, "--max-length", "16", "--output", folder)
+    report = tmp_path / "report.html"
+    done = cli("audit", *given, "--max-length", "16", "--output", folder, "--report", report)
     assert done.code == 0, done.err
     assert "\x1b" not in done.out + done.err  # texts are hostile
     assert "checked" in done.out
@@ -33,6 +35,12 @@ def test_an_audit_is_printed_written_explained_and_trained_by(
     assert state["verdict"]["state"] in ("poisoned", "no_sign", "cannot_tell")
     issues = pd.read_csv(folder / "issues.csv")
     assert len(issues) == 120
+    page = html.unescape(report.read_text())
+    assert f"musclelora audit {tmp_path / 'train.csv'} --output {folder}" in page
+    assert f"--max-length 16 --report {report} --trusted {tmp_path / 'trusted.csv'}" in page
+    shown = cli("report", folder)
+    assert (shown.code, shown.out) == (0, f"written to {folder}.html\n")
+    assert Path(f"{folder}.html").stat().st_size < 200_000
     told = cli("explain", folder, "--row", "6")
     assert told.code == 0
     assert f"action       {issues['action'][6]}" in told.out

@@ -8,7 +8,19 @@ import sys
 import pytest
 
 HEAVY = ("torch", "transformers", "peft", "datasets", "sklearn", "scipy", "pandas", "matplotlib")
-COMMANDS = ("train", "tune", "evaluate", "predict", "export", "demo", "info", "benchmark", "audit", "explain")
+COMMANDS = (
+    "train",
+    "tune",
+    "evaluate",
+    "predict",
+    "export",
+    "demo",
+    "info",
+    "benchmark",
+    "audit",
+    "explain",
+    "report",
+)
 
 
 def modules_after(code: str) -> set[str]:

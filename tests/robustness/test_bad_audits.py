@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from table import Case, change, write
+from table import Case, change, flip, remove, write
 from world import AUDIT
 
 ROWS = "".join(f"word{i} word{i + 1},{('bad', 'good')[i % 2]}\n" for i in range(24))
@@ -86,6 +86,33 @@ CASES = [
     Case("explain: no audit", "explain run --row 0", 6, says="no audit.json"),
     Case("explain: nothing there", "explain gone --row 0", 6),
     Case("explain: another format", "explain audit --row 0", 6, [change("audit/audit.json", "format", 99)]),
+    Case("report: no audit", "report run --output out.html", 6, says="no audit.json"),
+    Case("report: nothing there", "report gone", 6, says="no audit.json"),
+    Case("report: another format", "report audit", 6, [change("audit/audit.json", "format", 99)]),
+    Case("report: over another file", "report audit --output train.csv", 6, says="no report"),
+    Case("report: a run that is none", "report audit --run model --output out.html", 4, says="no run.json"),
+    Case("report: a run without a spectrum", "report audit --run run", 0, makes=("audit.html",)),
+    Case("report: a run with a spectrum", "report audit --run srun", 0, makes=("audit.html",)),
+    Case(
+        "report: a spectrum that has no analysis",
+        "report audit --run srun",
+        3,
+        [remove("srun/spectrum/summary.json")],
+    ),
+    Case("report: in the run", "report audit --run run --output run/report.html", 6, says="lies in run"),
+    Case("report: in the folder", "report audit --output audit/report.html", 6, says="lies in"),
+    Case("report: issues altered", "report audit", 6, [flip("audit/issues.parquet")], says="not the one"),
+    Case(
+        "report: damaged vectors",
+        "report audit",
+        0,
+        [write("audit/evidence/vectors-0.npy", "x")],
+        makes=("audit.html",),
+    ),
+    Case("a report in the folder", f"{AUDIT} --output out --report out/report.html", 6, says="lies in out"),
+    Case("a report over the data", f"{AUDIT} --output out --report train.csv", 6, says="it is train.csv"),
+    Case("a report over another file", f"{AUDIT} --output out --report dev.csv", 6, says="no report"),
+    Case("a report that is a folder", f"{AUDIT} --output out --report model", 6),
     Case("train by no audit", f"{TRAIN} --audit run --output out", 6, says="no audit.json"),
     Case(
         "train by an audit of other rows",

@@ -82,6 +82,7 @@ FILES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("pairs.jsonl", "grun"),
     ),
     "spectrum compare": ("spectrum compare srun --json OUT", ("srun",)),
+    "report": ("report audit --output OUT", ("audit",)),
     "poison": (
         "poison train.csv --attack addsent --rate 0.2 --target good --format csv --output OUT",
         ("train.csv",),

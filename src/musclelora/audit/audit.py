@@ -319,6 +319,16 @@ class Audit:
         table: Table = rows_of(self.train, self.train, np.flatnonzero(self.actions != "drop"), self._labels())
         return table
 
+    @property
+    def vectors(self) -> NDArray[np.float32] | None:
+        """Sentence vectors of the training rows by the judge, shape (N, d); None where no check needed them.
+
+        Rows with the text of a trusted row have none: they are NaN.
+        """
+        evidence = self._findings.evidence
+        found = evidence.computed_vectors
+        return None if found is None else evidence.over_train(found, np.nan)
+
     def checks(self) -> list[dict[str, Any]]:
         """Each check's name, how many rows it flagged, and why it was skipped, if it was."""
         found = self._findings

@@ -143,6 +143,11 @@ class Evidence:
         found: NDArray[np.float32] = self._vectors[DEPTHS.index(depth)]  # type: ignore[index]
         return found
 
+    @property
+    def computed_vectors(self) -> NDArray[np.float32] | None:
+        """:meth:`vectors` of the last layer, where a check has asked for any; None where none has."""
+        return None if self._vectors is None else self.vectors()
+
     def _keep_vectors(self, make: Callable[[], NDArray[np.float32]]) -> None:
         shape = (len(DEPTHS), len(self.rows), None)
         self._vectors = self.kept.get("vectors", shape, None, make, shared=self._judged)

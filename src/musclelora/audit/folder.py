@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 from collections.abc import Iterable, Mapping
@@ -21,8 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from musclelora import __version__
+from musclelora.audit.evidence import DEPTHS
 from musclelora.audit.findings import STYLE_COLUMNS, TRIGGER_COLUMNS, explained
 from musclelora.audit.judgement import Judgement
 from musclelora.audit.kept import EVIDENCE, read_facts
@@ -158,6 +161,23 @@ class SavedAudit:
     def judgement(self) -> Judgement:
         """What a training takes of it."""
         return Judgement.from_dict(self.info["judgement"])
+
+    @property
+    def vectors(self) -> NDArray[np.float32] | None:
+        """Sentence vectors of the training rows, as :attr:`Audit.vectors`; None where the folder has none.
+
+        They are evidence, which may be deleted: what cannot be read is none.
+        """
+        numbers = np.setdiff1d(np.arange(self.info["rows"]), self.judgement.trusted_texts)
+        for file in sorted((self.folder / EVIDENCE).glob("vectors-*.npy")):
+            with contextlib.suppress(OSError, ValueError, EOFError):
+                found: Any = None if special(file) else np.load(file, mmap_mode="r", allow_pickle=False)
+                shape = (len(DEPTHS), len(numbers))
+                if found is not None and found.shape[:-1] == shape and found.dtype.kind == "f":
+                    whole = np.full((self.info["rows"], found.shape[-1]), np.nan, dtype=np.float32)
+                    whole[numbers] = found[-1]
+                    return whole
+        return None
 
     def labelled(self, train: Table) -> Table:
         """The training rows that were audited, with the labels that a person decided.

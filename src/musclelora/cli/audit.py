@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import JUDGE, MODEL_OPTIONS, SEED, TEXT_TOKENS, Name, given, named_judge
@@ -12,7 +17,7 @@ from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
 from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatch, pair_options, task_option
 from musclelora.cli.terminal import printable, printable_lines, tell
 from musclelora.data.table import Table
-from musclelora.errors import DataError
+from musclelora.errors import DataError, OutputError
 from musclelora.outputs import check_output, read_from
 
 if TYPE_CHECKING:
@@ -35,7 +40,8 @@ def _row_options() -> list[Any]:
 _WORKS = {
     CLASSIFY: Work("musclelora.cli.audit:audit_labels", PAIR_COLUMNS),
     GENERATE: Work(
-        "musclelora.cli.generation.audit:run", ("text_column", "label_column", "trusted_selection", "judge")
+        "musclelora.cli.generation.audit:run",
+        ("text_column", "label_column", "trusted_selection", "judge", "report"),
     ),
 }
 
@@ -54,6 +60,7 @@ _WORKS = {
 @click.option("--seed", type=SEED, default=42, show_default=True, help="Of everything random.")
 @click.option("--confirm/--no-confirm", default=True, help="Put the triggers to the test.")
 @click.option("--decisions", metavar="FILE", type=Name(), help="A person's: columns row, action, label.")
+@click.option("--report", metavar="FILE", type=Name(), help="Show what was found as one HTML file as well.")
 @pair_options(response=True)
 def command(task: str, **options: Any) -> None:
     """Say what is wrong with labelled texts, or with prompts and responses, and which rows to train on.
@@ -61,7 +68,7 @@ def command(task: str, **options: Any) -> None:
     DATA is what `musclelora train` takes. Trusted rows are about 100 that you checked. The folder gets the
     verdict and every finding (audit.json), one line a row (issues.csv), the triggers and styles
     (triggers.csv, styles.csv), and the rows to train on and the others (cleaned.csv, quarantine.csv). The
-    same command goes on after a kill.
+    same command goes on after a kill. `musclelora report` shows the folder as one HTML file.
     """
     dispatch(_WORKS, task, options)
 
@@ -80,6 +87,7 @@ def audit_labels(
     seed: int,
     confirm: bool,
     decisions: str | None,
+    report: str | None,
     **options: Any,
 ) -> None:
     """Audit labels, as the options of the command say."""
@@ -87,8 +95,12 @@ def audit_labels(
     source = Rows.taken_from({"train_file": train_file, **options})
     loading = given(**{name: options[name] for name in _LOADING})
     spare_the_hub(*source.sources, model, named_judge(judge))
+    asked = asked_for(click.get_current_context())
     train, trusted = _read(source, model, seed, loading)
-    check_output(output, [*read_from(train, trusted, model=model), decisions], folder=True)
+    inputs = [*read_from(train, trusted, model=model), decisions]
+    check_output(output, inputs, folder=True)
+    if report:
+        _check_report(report, output, inputs)
 
     from musclelora.audit import Audit
     from musclelora.cli.options import flush_denormals
@@ -111,7 +123,40 @@ def audit_labels(
     audit.find_issues()
     audit.save(output)
     show(audit)
+    if report:
+        from musclelora.report import write_report
+
+        write_report(audit, report, command=asked)
+        click.echo(f"the report is {printable(report)}")
     click.echo(f"written to {output}; ask about a row with musclelora explain {output} --row N")
+
+
+def asked_for(context: click.Context) -> str:
+    """The command line as it was given: its argument and the options that were named."""
+    words = [context.command_path]
+    for parameter in context.command.params:
+        value = context.params[str(parameter.name)]
+        if context.get_parameter_source(str(parameter.name)) is not ParameterSource.COMMANDLINE:
+            continue
+        if isinstance(parameter, click.Option):
+            named = parameter.opts[0] if value is not False else (*parameter.secondary_opts, "")[0]
+            words += [named] if parameter.is_flag else [named, str(value)]
+        else:
+            words.insert(1, str(value))
+    return " ".join([words[0], *map(shlex.quote, words[1:])])
+
+
+def _check_report(report: str, output: str, inputs: Sequence[str | None]) -> None:
+    """Refuse a place where no report may be written, before anything is computed.
+
+    Raises:
+        OutputError: it is such a place, or lies in the audit's folder.
+    """
+    from musclelora.report.page import check_report
+
+    check_report(report, *inputs)
+    if Path(os.path.realpath(output)) in Path(os.path.realpath(report)).parents:
+        raise OutputError(f"{report}: it lies in {output}, the folder of the audit; name an output beside it")
 
 
 def show(audit: Audit) -> None:

@@ -22,6 +22,7 @@ from musclelora.launched import is_first_here, process_count, process_rank
 _COMMANDS = {
     "audit": "Say what is wrong with labelled texts, and which rows to train on.",
     "explain": "Say of one training row why it is kept or dropped.",
+    "report": "Show what an audit found, as one HTML file.",
     "train": "Train a clean model on data that may be poisoned.",
     "tune": "Search longer for settings, by the trusted rows.",
     "evaluate": "Measure clean accuracy and attack success rate.",

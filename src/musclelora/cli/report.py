@@ -1,0 +1,33 @@
+"""``musclelora report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from musclelora.cli.options import Name
+from musclelora.cli.terminal import printable
+from musclelora.files import is_standard_output
+
+
+@click.command(name="report")
+@click.argument("folder", metavar="DIR", type=Name())
+@click.option("--output", metavar="FILE", type=Name(), help="The file to write.  [default: DIR.html]")
+@click.option("--run", metavar="RUN", type=Name(), help="Show this run's Fourier analysis as well.")
+def command(folder: str, output: str | None, run: str | None) -> None:
+    """Show what the audit in the folder DIR found, as one HTML file.
+
+    The file needs nothing beside it and asks nothing of a network. In it a person searches the rows, decides
+    which to keep, drop or relabel, and downloads the file that `musclelora audit --decisions` takes. An
+    earlier report is replaced. Results of a benchmark have `musclelora benchmark report`.
+    """
+    from musclelora.audit import Audit
+    from musclelora.report.page import check_report, write_report
+
+    place = Path(folder) if Path(folder).name not in ("", "..") else Path(folder).resolve()
+    file = output or str(place.with_name(f"{place.name}.html"))
+    check_report(file, folder, run)
+    write_report(Audit.load(folder), file, run=run)
+    if not is_standard_output(file):
+        click.echo(f"written to {printable(file)}")

@@ -1,0 +1,230 @@
+"""The report of an audit: one HTML file that needs nothing beside it and asks nothing of a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from musclelora import __version__
+from musclelora.audit import Audit, SavedAudit
+from musclelora.errors import OutputError
+from musclelora.files import atomic_file, is_stream, output_errors
+from musclelora.outputs import check_output
+from musclelora.report import charts, wording
+from musclelora.report.coordinates import map_of
+from musclelora.report.rows import packed
+from musclelora.report.spectrum import Spectrum, spectrum_of
+from musclelora.report.subject import Feature, Subject, subject_of
+
+FEATURES: Final = 40
+"""Features that the page shows; the others are in ``triggers.csv``."""
+_MARK: Final = '<meta name="generator" content="musclelora report">'
+_LIBRARIES: Final = ("torch", "transformers", "scikit-learn", "numpy")
+_RATES: Final = (
+    ("flip", "the trigger, to a model of these rows"),
+    ("control", "random words, to the same model"),
+    ("natural", "the trigger, to models of trusted rows alone"),
+)
+_STYLE_RATES: Final = (
+    ("flip", "rows put like that, unseen, that mean something else"),
+    ("control", "rows put otherwise"),
+    ("natural", "the same rows, models of trusted rows alone"),
+)
+
+
+def write_report(
+    audit: Audit | SavedAudit,
+    path: str | os.PathLike[str],
+    *,
+    command: str | None = None,
+    run: str | os.PathLike[str] | None = None,
+) -> None:
+    """Write what an audit found as one HTML file; nothing is computed again.
+
+    The page shows the verdict, what was checked, triggers, styles, the rows with their reasons, a map, and
+    what makes the audit again. A person decides there which rows to keep, drop or relabel, and downloads
+    the file that ``--decisions`` takes. Text of the data is never markup in it.
+
+    Args:
+        audit: an audit that has looked for issues, or one that was saved.
+        path: the file to write; an earlier report is replaced, no other file is.
+        command: the command that made the audit; None: one is put together of its settings.
+        run: the folder of a run, whose Fourier analysis is shown where it recorded one.
+
+    Raises:
+        ModelError, DataError: `run` is no run, or its analysis is not finished.
+        OutputError: the file cannot be written there, or is another file.
+        UsageError: the audit has not looked for anything yet.
+    """
+    check_report(path, audit.folder, run)
+    page = html(subject_of(audit), command=command, spectrum=None if run is None else spectrum_of(run))
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(page.encode("utf-8", "backslashreplace"))
+
+
+def check_report(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] | None) -> None:
+    """Refuse a place where no report may be written; an earlier report may be replaced.
+
+    Raises:
+        OutputError: what :func:`~musclelora.outputs.check_output` refuses; or there is another file.
+    """
+    check_output(path, inputs)
+    place = Path(path)
+    if is_stream(place) or not place.is_file():
+        return
+    with output_errors(place), place.open("rb") as file:
+        beginning = file.read(400)
+    if beginning and _MARK.encode() not in beginning:
+        raise OutputError(f"{place}: it is a file that is no report; name another output")
+
+
+def html(subject: Subject, *, command: str | None = None, spectrum: Spectrum | None = None) -> str:
+    """The whole page."""
+    found = map_of(subject)
+    features, styles = subject.features[:FEATURES], _styles(subject)
+    groups = [(feature.row["text"], feature.holders) for feature in features]
+    groups += [(None, style["holders"]) for style in styles]
+    rows = packed(subject, None if found is None else found.places, groups)
+    style, script = (_asset(name) for name in ("page.css", "page.js"))
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "data": wording.data,
+        "number": wording.number,
+        "percent": wording.percent,
+        "p": wording.probability,
+    }
+    return environment.get_template("page.html.j2").render(
+        mark=Markup(_MARK),  # noqa: S704 - a text of this module
+        policy=_policy(style, script),
+        style=style,
+        script=script,
+        subject=subject,
+        verdict=subject.verdict,
+        heading=wording.heading(subject.verdict),
+        evidence=wording.sentences(subject.verdict.why),
+        lead=_lead(features, styles),
+        counts={name: int((subject.issues["action"] == name).sum()) for name in ("keep", "drop", "relabel")},
+        features=[_shown(feature, number) for number, feature in enumerate(features)],
+        more_features=len(subject.features) - len(features),
+        styles=styles,
+        labels=_labels(subject),
+        map=found,
+        rows=rows,
+        spectrum=spectrum,
+        command=command or wording.again(subject.facts, subject.verdict, subject.sources),
+        known_command=command is not None or subject.sources is not None,
+        settings=_settings(subject),
+        versions=_versions(subject),
+        charts=charts,
+    )
+
+
+def _asset(name: str) -> Markup:
+    """A file of the page that this package ships."""
+    return Markup(Path(__file__).with_name(name).read_text(encoding="utf-8"))  # noqa: S704 - our own file
+
+
+def _policy(style: str, script: str) -> str:
+    """What the browser may do with the page: run this style and this script, and nothing else."""
+    style_hash, script_hash = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)
+    )
+    return (
+        f"default-src 'none'; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'; "
+        "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+
+
+def _lead(features: list[Feature], styles: list[dict[str, Any]]) -> tuple[str, str, str] | None:
+    """What the first trigger is that models obey: its kind, what stands in the rows, and the label."""
+    for feature in features:
+        if feature.row["what"] == "trigger":
+            return "trigger", feature.row["text"], feature.row["label"]
+    for style in styles:
+        if style["what"] == "trigger":
+            return "style", ", ".join(style["telling"][:4]), style["label"]
+    return None
+
+
+def _shown(feature: Feature, number: int) -> dict[str, Any]:
+    """A feature as the page shows it."""
+    return {
+        **feature.row,
+        "group": number,
+        "holders": feature.holders,
+        "most": max(feature.row["rows"], feature.row["expected"], 1),
+        "rates": _rates(feature.row, _RATES),
+    }
+
+
+def _styles(subject: Subject) -> list[dict[str, Any]]:
+    """The styles as the page shows them."""
+    frame = subject.styles.astype(object)
+    shown = []
+    first = len(subject.features[:FEATURES])
+    flagged = subject.flags.get("style", np.zeros(len(subject), dtype=np.bool_))
+    for number, row in enumerate(frame.where(frame.notna(), None).to_dict("records")):
+        named = (subject.issues["given_label"] == row["label"]).to_numpy()
+        texts = {
+            name: [(n, subject.texts[n]) for n in row[name] if n < len(subject)]
+            for name in ("examples", "others")
+        }
+        group = {"group": first + number, "holders": np.flatnonzero(flagged & named)}
+        shown.append({**row, **texts, **group, "rates": _rates(row, _STYLE_RATES)})
+    return shown
+
+
+def _rates(
+    row: Mapping[str, Any], named: tuple[tuple[str, str], ...]
+) -> list[tuple[str, str, float, float, float]]:
+    """The rates of a test, each with its words and its interval; none where there was no test."""
+    return [
+        (name, words, row[f"{name}_rate"], row[f"{name}_rate_low"], row[f"{name}_rate_high"])
+        for name, words in named
+        if row[f"{name}_rate"] is not None
+    ]
+
+
+def _labels(subject: Subject) -> list[dict[str, Any]]:
+    """Of each label, how many rows were given it, and what becomes of them."""
+    given, action = subject.issues["given_label"], subject.issues["action"]
+    found = []
+    for name in subject.label_names:
+        own = action[given == name]
+        counts = {what: int((own == what).sum()) for what in ("keep", "drop", "relabel")}
+        found.append({"name": name, "rows": len(own), **counts})
+    return found
+
+
+def _settings(subject: Subject) -> dict[str, Any]:
+    facts = subject.facts
+    arguments = {name: value for name, value in facts["arguments"].items() if value not in (None, False)}
+    return {"model": facts["model"], "judge": facts["judge"], "seed": facts["seed"], **arguments}
+
+
+def _versions(subject: Subject) -> dict[str, str]:
+    """Of what made the audit, as far as it is known, and the report."""
+    if subject.sources is None:  # an earlier command made the audit
+        return {"musclelora, audit": subject.facts["musclelora"], "musclelora, report": __version__}
+    found = {"musclelora": __version__}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,93 @@
+"""How the page words what was found; whatever comes from data is escaped, and what it hides is shown."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, Final
+
+from markupsafe import Markup, escape
+
+from musclelora.audit.verdict import Verdict
+
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+"""Categories of characters that show nothing, or turn the text around; ``page.js`` has the same."""
+_BLANK: Final = frozenset("ㅤᅟᅠﾠ⠀")
+_LONGEST: Final = 300
+_HEADINGS: Final = {
+    "poisoned": "These rows are poisoned.",
+    "no_sign": "No sign of poison was found.",
+    "cannot_tell": "Whether these rows are poisoned cannot be told.",
+}
+_OPTIONS: Final = {
+    "max_length": "--max-length",
+    "dtype": "--dtype",
+    "quantize": "--quantize",
+    "attn_implementation": "--attn-implementation",
+}
+_FLAGS: Final = {"bf16": "--bf16", "activation_checkpointing": "--gradient-checkpointing"}
+
+
+def data(text: object, longest: int = _LONGEST) -> Markup:
+    """A text of the data: cut, escaped, with hidden characters shown, and unable to turn its neighbours."""
+    whole = str(text)
+    cut = whole if len(whole) <= longest else whole[: longest - 1] + "…"
+    return Markup('<bdi class="data">{}</bdi>').format(Markup("").join(map(_visible, cut)))
+
+
+def _visible(character: str) -> Markup:
+    hidden = unicodedata.category(character) in _HIDDEN and character not in "\t\n\r"
+    if hidden or character in _BLANK or 0xE0100 <= ord(character) <= 0xE01EF:
+        return Markup('<span class="hidden-character">U+{:04X}</span>').format(ord(character))
+    return escape(character)
+
+
+def number(value: float) -> str:
+    """A count, with a comma after thousands."""
+    return f"{value:,.0f}"
+
+
+def percent(value: float) -> str:
+    """A share; one that is neither all nor nothing is never shown as such."""
+    hundred = 100 * value
+    digits = 1 if 0 < hundred < 1 or 99 < hundred < 100 else 0
+    return f"{hundred:.{digits}f}\u00a0%"
+
+
+def probability(value: float) -> Markup:
+    """A p-value: to two digits, and a small one as a power of ten."""
+    if value >= 0.001:
+        return escape(f"{value:.2g}")
+    if value <= 0:
+        return escape("0")
+    power = math.floor(math.log10(value))
+    return Markup("{:.1f}\u00a0·\u00a010<sup>−{}</sup>").format(value / 10**power, -power)
+
+
+def heading(verdict: Verdict) -> str:
+    """The verdict in a sentence."""
+    return _HEADINGS[verdict.state]
+
+
+def sentences(text: str) -> list[str]:
+    """The parts of a verdict's reason, each of which says one thing."""
+    parts = text.split("; ")
+    return [part[:1].upper() + part[1:] for part in parts if part]
+
+
+def again(facts: Mapping[str, Any], verdict: Verdict, sources: tuple[str, str] | None) -> str:
+    """The command that makes the same audit; DATA and TRUSTED stand for files whose names are not known."""
+    words = ["musclelora", "audit", *(("DATA", "--trusted", "TRUSTED") if sources is None else ())]
+    if sources is not None:
+        words += [sources[0], "--trusted", sources[1]]
+    words += ["--model", facts["model"], "--judge", facts["judge"], "--seed", str(facts["seed"])]
+    arguments = facts["arguments"]
+    for name, option in _OPTIONS.items():
+        if arguments.get(name) is not None:
+            words += [option, str(arguments[name])]
+    words += [option for name, option in _FLAGS.items() if arguments.get(name) is True]
+    if any("it was not asked for" in line for line in verdict.unchecked):
+        words.append("--no-confirm")
+    return shlex.join([*words, "--output", "AUDIT"])

@@ -1,0 +1,245 @@
+"""The report as a file: what is in it, what cannot be, how large it is, where it may be written."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shlex
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hostile_texts import HOSTILE
+from hypothesis import given
+from hypothesis import strategies as st
+from saved_audits import NAMES, PHRASE, issues_of, ordinary_rows, poisoned_texts, style, trigger, write_saved
+
+from musclelora import Audit
+from musclelora.audit import Verdict
+from musclelora.errors import OutputError
+from musclelora.report import write_report
+from musclelora.report.rows import excerpt, packed
+from musclelora.report.subject import subject_of
+from musclelora.report.wording import again, data, percent, probability
+
+LARGEST = 2_000_000
+
+
+class Tags(HTMLParser):
+    """The tags of a page and the texts between them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def page_of(folder: Path, *arguments: Any, **more: Any) -> str:
+    write_saved(folder / "audit", *arguments, **more)
+    write_report(Audit.load(folder / "audit"), folder / "report.html")
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def rows_of(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/octet-stream" id="data">([^<]*)</script>', page)
+    assert found is not None
+    values: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(found[1])))
+    return values
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    texts = poisoned_texts(80)
+    triggers = [trigger(), trigger("once", what="suspected"), trigger("film", what="natural")]
+    return page_of(tmp_path_factory.mktemp("page"), texts, triggers=triggers, styles=[style()])
+
+
+def test_every_section_is_there(page: str) -> None:
+    found = Tags(page)
+    ids = [attributes["id"] for _, attributes in found.tags if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+    assert {"verdict-heading", "checked", "triggers", "styles", "rows", "map", "labels", "again"} <= set(ids)
+    text = " ".join(" ".join(found.texts).split())
+    for words in (
+        *(
+            "These rows are poisoned.",
+            "10 · 10",
+            "style issues",
+            "89 % to 100 %",
+            "not known whether models obey it",
+        ),
+        *(
+            "Words that tell it",
+            "musclelora audit DATA --trusted TRUSTED",
+            "--max-length 64",
+            "sentence vectors of the judge",
+        ),
+    ):
+        assert words.replace("10 · 10", "1.0 · 10") in text.replace("\u00a0", " ")
+
+
+def test_nothing_is_fetched_and_only_its_own_script_runs(page: str) -> None:
+    found = Tags(page)
+    for tag, attributes in found.tags:
+        assert not attributes.get("href", "#") or attributes.get("href", "#")[:1] == "#"
+        assert not {"src", "style", "srcset", "data", "action"} & attributes.keys()
+        assert not [name for name in attributes if name.startswith("on")]
+        assert tag not in ("link", "img", "iframe", "object", "form", "base")
+    policy = next(a["content"] for _, a in found.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    for tag in ("style", "script"):
+        content = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        assert len(content) == 1
+        digest = base64.b64encode(hashlib.sha256(content[0].encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'")
+
+
+def test_hostile_texts_are_no_markup(tmp_path: Path) -> None:
+    names = (HOSTILE[0], HOSTILE[10])
+    issues = issues_of(HOSTILE, [names[n % 2] for n in range(50)], names, HOSTILE[9])
+    page = page_of(
+        tmp_path,
+        HOSTILE,
+        names=names,
+        issues=issues,
+        triggers=[trigger(text[:400], label=names[1]) for text in HOSTILE],
+        styles=[style(label=names[0], telling=list(HOSTILE), examples=list(range(50)))],
+        verdict={"why": "; ".join(HOSTILE[:48]), "checked": list(HOSTILE), "unchecked": list(HOSTILE)},
+    )
+    plain = page_of(tmp_path / "plain", ["a b c"] * 50, names=names)
+    assert {tag for tag, _ in Tags(page).tags} <= {tag for tag, _ in Tags(plain).tags} | {
+        "ul",
+        "h4",
+        "br",
+        "span",
+    }
+    assert sum(tag == "script" for tag, _ in Tags(page).tags) == 2
+    assert not set("\u202e\u2066\u2067\u2028\x00\x1b\u200b") & set(page)
+    values = rows_of(page)
+    assert [excerpt(text, 4000, HOSTILE[9] if HOSTILE[9] in text else None) for text in HOSTILE] == values[
+        "texts"
+    ]
+    assert values["labels"] == list(names)
+
+
+def test_ten_thousand_rows_of_ordinary_length_stay_whole_below_two_megabytes(tmp_path: Path) -> None:
+    page = page_of(tmp_path, poisoned_texts(10_000))
+    assert len(page.encode()) < LARGEST
+    values = rows_of(page)
+    assert (values["rows"], len(values["texts"]), values["cut"]) == (10_000, 10_000, {})
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "said"), [(10_000, 90, "texts are cut to"), (60_000, 40, "rows are left out")]
+)
+def test_what_does_not_fit_is_cut_and_said(count: int, words: int, said: str, tmp_path: Path) -> None:
+    texts = poisoned_texts(count, words=words)
+    page = page_of(tmp_path, texts, vectors=False)
+    assert len(page.encode()) < LARGEST
+    assert said in page
+    values = rows_of(page)
+    shown = range(count) if values["rows"] == count else values["rows"]
+    suspects = np.flatnonzero(
+        issues_of(texts, [NAMES[n % 2] for n in range(count)], NAMES, PHRASE)["reasons"] != ""
+    )
+    assert set(suspects.tolist()) <= set(shown)
+    assert all(PHRASE in values["texts"][place] for place, row in enumerate(shown) if row % 8 == 1)
+
+
+def test_a_bound_too_small_for_any_row_still_ends(tmp_path: Path) -> None:
+    subject = subject_of(Audit.load(write_saved(tmp_path / "audit", ordinary_rows(50))))
+    assert packed(subject, None, largest=1).left_out == 49
+
+
+def test_an_audit_without_findings_or_vectors(tmp_path: Path) -> None:
+    verdict = {"state": "no_sign", "why": "nothing was found", "target": None, "rows": 0, "p_value": 0.4}
+    page = page_of(tmp_path, ordinary_rows(30), triggers=[], verdict=verdict, vectors=False, phrase="no such")
+    assert "No sign of poison was found." in page
+    assert "tf-idf" in page
+    assert 'id="styles"' not in page
+
+
+def test_rows_that_no_map_can_be_made_of(tmp_path: Path) -> None:
+    assert "There is no map" in page_of(tmp_path, ["?"] * 5, vectors=False, triggers=[])
+
+
+def test_vectors_that_do_not_fit_are_none(tmp_path: Path) -> None:
+    folder = write_saved(tmp_path / "audit", ordinary_rows(9))
+    assert Audit.load(folder).vectors is not None
+    for array in (np.zeros((3, 8, 4)), np.zeros((3, 9)), np.array(["text"])):
+        np.save(folder / "evidence" / "vectors-0123456789ab.npy", array)
+        assert Audit.load(folder).vectors is None
+
+
+def test_an_earlier_report_is_replaced_and_another_file_is_not(tmp_path: Path) -> None:
+    page_of(tmp_path, ordinary_rows(20))
+    saved = Audit.load(tmp_path / "audit")
+    write_report(saved, tmp_path / "report.html")
+    thesis = tmp_path / "thesis.html"
+    thesis.write_text("<p>dear")
+    with pytest.raises(OutputError, match="no report; name another output"):
+        write_report(saved, thesis)
+    assert thesis.read_text() == "<p>dear"
+    for place in (tmp_path, tmp_path / "audit" / "report.html", thesis / "report.html"):
+        with pytest.raises(OutputError) as error:
+            write_report(saved, place)
+        assert "\n" not in str(error.value)
+
+
+@given(st.text(max_size=300), st.integers(20, 200), st.text(min_size=1, max_size=8))
+def test_an_excerpt_is_no_longer_and_holds_the_phrase(text: str, length: int, phrase: str) -> None:
+    found = excerpt(text, length, phrase)
+    assert len(found) <= max(length, 0)
+    assert found == text or found.endswith("…")
+    assert (phrase in found) or phrase not in text or len(phrase) > length // 4
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (1.0, "1"),
+        (0.04, "0.04"),
+        (1e-12, "1.0\u00a0·\u00a010<sup>−12</sup>"),
+        (0.0, "0"),
+        (4.74e-22, "4.7\u00a0·\u00a010<sup>−22</sup>"),
+    ],
+)
+def test_p_values(value: float, said: str) -> None:
+    assert probability(value) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(0, "0"), (1, "100"), (0.996, "99.6"), (0.004, "0.4"), (0.5, "50")]
+)
+def test_a_share_is_never_rounded_to_all_or_nothing(value: float, said: str) -> None:
+    assert percent(value) == f"{said}\u00a0%"
+
+
+def test_texts_are_escaped_cut_and_what_they_hide_is_shown() -> None:
+    assert (
+        data("<b>\u202e'")
+        == '<bdi class="data">&lt;b&gt;<span class="hidden-character">U+202E</span>&#39;</bdi>'
+    )
+    assert data("a" * 9, 4) == '<bdi class="data">aaa…</bdi>'
+
+
+def test_the_command_that_makes_it_again_is_quoted() -> None:
+    facts = {"model": "my model", "judge": "$(rm)", "seed": 3, "arguments": {"bf16": True, "max_length": 9}}
+    verdict = Verdict("no_sign", "", None, 0, 1.0, (), ("whether models obey: it was not asked for",))
+    assert shlex.split(again(facts, verdict, ("it's.csv", "t.csv"))) == [
+        *("musclelora", "audit", "it's.csv", "--trusted", "t.csv", "--model", "my model", "--judge", "$(rm)"),
+        *("--seed", "3", "--max-length", "9", "--bf16", "--no-confirm", "--output", "AUDIT"),
+    ]

@@ -1,0 +1,51 @@
+"""A run's Fourier analysis in the report of an audit."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_runs import Fit
+
+from musclelora import Audit
+from musclelora.errors import DataError, ModelError
+from musclelora.report import write_report
+from musclelora.report.spectrum import spectrum_of
+from musclelora.spectrum import analyse, load_analysis
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
+from saved_audits import poisoned_texts, write_saved
+
+
+def test_the_curves_of_a_recorded_run_are_drawn(record: Fit, tmp_path: Path) -> None:
+    record(tmp_path / "run")
+    with pytest.raises(DataError, match="no analysis"):
+        spectrum_of(tmp_path / "run")
+    analyse(tmp_path / "run", resamples=20)
+    found, analysis = spectrum_of(tmp_path / "run"), load_analysis(tmp_path / "run")
+    assert found is not None
+    assert [(group.name, group.rows) for group in found.groups] == [("clean", 24), ("triggered", 8)]
+    assert found.steps == (analysis["steps"][0], analysis["steps"][-1])
+    assert found.diagnosis == [line["text"] for line in analysis["diagnosis"]]
+    lines = re.findall(r'<polyline class="(\w+)" points="([^"]*)"', found.groups[0].chart)
+    assert [name for name, _ in lines] == ["low", "high"]
+    error = analysis["curves"]["clean"]["e_low"]["value"]
+    places = [tuple(map(float, place.split(","))) for place in lines[0][1].split()]
+    assert [x for x, _ in places] == [600 * step / analysis["steps"][-1] for step in analysis["steps"]]
+    assert [y for _, y in places] == pytest.approx([160 * (1 - e / found.top) for e in error], abs=0.1)
+    write_saved(tmp_path / "audit", poisoned_texts(20))
+    write_report(Audit.load(tmp_path / "audit"), tmp_path / "report.html", run=tmp_path / "run")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert 'id="spectrum"' in page
+    assert "How the run learned" in page
+
+
+def test_a_run_without_an_analysis_has_no_section_and_no_run_is_refused(record: Fit, tmp_path: Path) -> None:
+    record(tmp_path / "run", settings=None)
+    assert spectrum_of(tmp_path / "run") is None
+    write_saved(tmp_path / "audit", poisoned_texts(20))
+    with pytest.raises(ModelError, match=r"no run.json in it"):
+        write_report(Audit.load(tmp_path / "audit"), tmp_path / "report.html", run=tmp_path / "audit")
+    assert not (tmp_path / "report.html").exists()
