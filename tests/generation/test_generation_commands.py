@@ -114,7 +114,7 @@ def test_the_same_command_goes_on_and_others_are_refused(
     [
         (("--label-column", "x"), 2, "--label-column: found with the task generate"),
         (("--shortcuts",), 2, "--shortcuts: found with the task generate"),
-        (("--method", "purify"), 2, "--method purify: found with the task generate"),
+        (("--method", "lora", "--no-confirm"), 2, "--no-confirm: found where no audit is made"),
         (("--preset", "published"), 2, "--preset: found 'published' with --task generate"),
         (("--multiscale",), 2, "--multiscale: found without --scale-factors"),
         (("--scale-factors", "1,2"), 2, "--scale-factors: found without --multiscale-modules"),
@@ -176,7 +176,7 @@ def test_trusted_pairs_can_be_taken_from_others_and_the_rest_chooses_the_epoch(
     done = cli(
         *("train", "--task", "generate", "--model", decoder, "--train", files / "test.jsonl"),
         *("--trusted-from", files / "train.jsonl", "--trusted-size", 8, "--epochs", 2),
-        *("--output", tmp_path / "run", "--max-train-rows", 4),
+        *("--output", tmp_path / "run", "--max-train-rows", 4, "--method", "musclelora"),
     )
     assert done.code == 0, done.err
     info = json.loads((tmp_path / "run" / "run.json").read_text())

@@ -22,12 +22,12 @@ def command(folder: str, output: str | None, run: str | None) -> None:
     which to keep, drop or relabel, and downloads the file that `musclelora audit --decisions` takes. An
     earlier report is replaced. Results of a benchmark have `musclelora benchmark report`.
     """
-    from musclelora.audit import Audit
+    from musclelora.audit import read_audit
     from musclelora.report.page import check_report, write_report
 
     place = Path(folder) if Path(folder).name not in ("", "..") else Path(folder).resolve()
     file = output or str(place.with_name(f"{place.name}.html"))
     check_report(file, folder, run)
-    write_report(Audit.load(folder), file, run=run)
+    write_report(read_audit(folder), file, run=run)
     if not is_standard_output(file):
         click.echo(f"written to {printable(file)}")

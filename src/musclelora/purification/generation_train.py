@@ -94,20 +94,7 @@ def train_generator(
     """
     folder = Path(output)
     check_output(folder, read_from(train, trusted, dev, model=model), folder=True)
-    if trusted is None and (method.alignment or method.trusted_only):
-        raise DataError(
-            "--trusted: no trusted set was given; expected about 32 pairs that were checked; "
-            "pass --trusted FILE or --trusted-from FILE"
-        )
-    if method.shortcuts and not method.chooses:
-        raise UsageError(
-            "--shortcuts: found with the task generate, whose pairs have no labels; expected it left out, or "
-            "--method purify, which audits pairs"
-        )
-    if audit is not None and not method.shortcuts:
-        raise UsageError(f"audit: found with --method {method.name}, which takes none; leave it out")
-    if method.shortcuts:
-        check_responses(train)
+    _check(method, train, trusted, audit)
     plan = _prepare(
         folder, (train, trusted, dev), model, method, adapter, arguments, select_best, early_stopping
     )
@@ -127,6 +114,26 @@ def train_generator(
         del plan
     free_memory()
     return load_generation_run(folder)
+
+
+def _check(
+    method: Method, train: Pairs, trusted: Pairs | None, audit: AnswerAudit | SavedAnswerAudit | None
+) -> None:
+    """Refuse what the method cannot work with, before anything is loaded."""
+    if trusted is None and (method.alignment or method.trusted_only):
+        raise DataError(
+            "--trusted: no trusted set was given; expected about 32 pairs that were checked; "
+            "pass --trusted FILE or --trusted-from FILE"
+        )
+    if method.shortcuts and not method.chooses:
+        raise UsageError(
+            "--shortcuts: found with the task generate, whose pairs have no labels; expected it left out, or "
+            "--method purify, which audits pairs"
+        )
+    if audit is not None and not method.shortcuts:
+        raise UsageError(f"audit: found with --method {method.name}, which takes none; leave it out")
+    if method.shortcuts:
+        check_responses(train)
 
 
 @dataclass
