@@ -41,6 +41,7 @@ from musclelora.data.chats import Chat
 from musclelora.data.pairs import Pairs
 from musclelora.evaluation.metrics import Rate
 from musclelora.generation.generator import Generator
+from musclelora.generation.rows import ChatFormat
 from musclelora.generation.trainer import GenerationTrainer
 from musclelora.training.arguments import MuScleTrainingArguments
 
@@ -98,8 +99,8 @@ def confirm_links(
     arguments: dict[str, Any],
     *,
     seed: int,
-) -> list[Confirmation]:
-    """Put links to the test.
+) -> list[Confirmation | None]:
+    """Put links to the test; None where no prompt leaves room for the trigger and an answer.
 
     Args:
         tests: what to put in.
@@ -118,12 +119,17 @@ def confirm_links(
     asked = clean.select(np.sort(rng.permutation(len(clean))[:ASKED]))
     texts = [_variants(test, asked, prompts, rng) for test in tests]
     bf16, limit = bool(arguments.get("bf16")), arguments.get("max_length")
+    fit = _fitting(backbone, limit, texts)
+    asked = asked.select(fit)
+    texts = [[[chats[row] for row in fit.tolist()] for chats in made] for made in texts]
+    if not len(asked):
+        return [None] * len(tests)
     natural = [
         _turns(test, asked, made[:2], backbone, limit, bf16=bf16)
         for test, made in zip(tests, texts, strict=True)
     ]
     tuned = undefended(train, [test.link for test in tests], backbone, arguments, seed)
-    found = []
+    found: list[Confirmation | None] = []
     for test, made, as_it_came in zip(tests, texts, natural, strict=True):
         said = _turns(test, asked, made, tuned, limit, bf16=bf16)
         rates = (said[1], said[2], as_it_came[1])
@@ -174,6 +180,24 @@ def undefended(
     return backbone
 
 
+def _new_tokens(context: int) -> int:
+    """Tokens of an answer."""
+    return min(_WORDS, context // 4)
+
+
+def _fitting(
+    backbone: Backbone, max_length: int | None, texts: Sequence[Sequence[Sequence[Chat]]]
+) -> NDArray[np.int64]:
+    """The numbers of the prompts whose variants all leave room for an answer."""
+    context = length_limit(backbone.tokenizer, backbone.model.config, max_length)
+    chats = ChatFormat(backbone.tokenizer)
+    count = len(texts[0][0])
+    longest = np.zeros(count)
+    for variant in (variant for made in texts for variant in made):
+        longest = np.maximum(longest, [len(chats.prompt(chat, "a clean prompt")) for chat in variant])
+    return np.flatnonzero(longest <= context - _new_tokens(context))
+
+
 def _variants(
     test: Trial, asked: Pairs, prompts: Sequence[str], rng: np.random.Generator
 ) -> list[list[Chat]]:
@@ -212,18 +236,11 @@ def _turns(
 ) -> list[NDArray[np.bool_]]:
     """Which prompts turn, for each of the variants; the first of them is what others are compared with."""
     if test.link.kind.phrase is not None:
-        generator = Generator(
-            backbone.model,
-            backbone.tokenizer,
-            length_limit(backbone.tokenizer, backbone.model.config, max_length),
-        )
+        context = length_limit(backbone.tokenizer, backbone.model.config, max_length)
+        generator, new = Generator(backbone.model, backbone.tokenizer, context), _new_tokens(context)
+        answers = (generator.answer(chats, max_new_tokens=new) for chats in made)
         phrase = test.link.kind.phrase
-        return [
-            np.array(
-                [says(a, phrase) for a in generator.answer(chats, max_new_tokens=_WORDS)], dtype=np.bool_
-            )
-            for chats in made
-        ]
+        return [np.array([says(answer, phrase) for answer in said], dtype=np.bool_) for said in answers]
     losses = [_losses(asked, chats, backbone, max_length, bf16=bf16) for chats in made]
     plain = _losses(asked, asked.prompts, backbone, max_length, bf16=bf16)
     bound = np.quantile(losses[0] - plain, 1 - _CHANCE)

@@ -156,6 +156,11 @@ class _Audit:
                 rates = _confirmations(self._kept.get("confirmation", (len(tests), 3, 2), inputs, make))
             except TrainingError as error:
                 self.unchecked.append(f"whether models obey the triggers: {error}")
+            else:
+                if None in rates:
+                    self.unchecked.append(
+                        "whether models obey the triggers: no clean prompt leaves room for them and an answer"
+                    )
         return [TriedLink(test.link, test.phrases, rate) for test, rate in zip(tests, rates, strict=True)]
 
     def _clean(self, links: Links) -> Pairs:
@@ -193,12 +198,19 @@ def _say_links(links: Links, say: Say) -> None:
         say(f"links        none among {links.tested:,} pairs of a word and a kind of response")
 
 
-def _counts(found: list[Confirmation]) -> NDArray[np.int64]:
-    """Hits and prompts of each rate, shape (tests, 3, 2)."""
-    rates = [[one.flip, one.control, one.natural] for one in found]
-    return np.array([[[round(r.value * r.n), r.n] for r in three] for three in rates], dtype=np.int64)
+def _counts(found: list[Confirmation | None]) -> NDArray[np.int64]:
+    """Hits and prompts of each rate, shape (tests, 3, 2); 0 of 0 where nothing could be asked."""
+    counts = np.zeros((len(found), 3, 2), dtype=np.int64)
+    for number, one in enumerate(found):
+        if one is not None:
+            rates = (one.flip, one.control, one.natural)
+            counts[number] = [[round(rate.value * rate.n), rate.n] for rate in rates]
+    return counts
 
 
 def _confirmations(counts: NDArray[np.int64]) -> list[Confirmation | None]:
     """What :func:`_counts` was made of."""
-    return [Confirmation(*(Rate.of(int(hits), int(n)) for hits, n in three)) for three in counts]
+    return [
+        Confirmation(*(Rate.of(int(hits), int(n)) for hits, n in three)) if three[0, 1] else None
+        for three in counts
+    ]

@@ -18,6 +18,7 @@ are left out of the search for the next one.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -94,22 +95,30 @@ def find_links(prompts: Sequence[str], kinds: Sequence[Kind]) -> Links:
     table = FeatureTable(prompts)
     left = np.ones(len(prompts), dtype=np.bool_)
     found: list[Link] = []
-    smallest = 1.0
-    waiting = list(kinds)
-    while waiting and len(found) < MOST:
-        bests = [_best(table, kind, left, len(kinds)) for kind in waiting]
-        place = min(range(len(waiting)), key=lambda n: (bests[n].p_value, -waiting[n].words, n))
-        best, kind = bests[place], waiting.pop(place)
-        smallest = min(smallest, best.p_value)
-        if best.p_value > LEVEL:
-            break
-        link = _pair(table, kind, left, best) if len(best.words) > 1 else None
+    # A kind's p-value is taken again only when it is the smallest of all: what is left of a kind after a link
+    # follows words less, not more.
+    bests = [_best(table, kind, left, len(kinds)) for kind in kinds]
+    waiting = [
+        (best.p_value, -kind.words, n) for n, (best, kind) in enumerate(zip(bests, kinds, strict=True))
+    ]
+    heapq.heapify(waiting)
+    smallest = waiting[0][0] if waiting else 1.0
+    taken = [0] * len(kinds)
+    while waiting and waiting[0][0] <= LEVEL and len(found) < MOST:
+        _, words, number = heapq.heappop(waiting)
+        kind = kinds[number]
+        if left[kind.rows].sum() < FEWEST:
+            continue  # what is left of it is too little to be tested
+        if taken[number] < len(found):
+            taken[number] = len(found)
+            bests[number] = _best(table, kind, left, len(kinds))
+            heapq.heappush(waiting, (bests[number].p_value, words, number))
+            continue
+        link = _pair(table, kind, left, bests[number]) if len(bests[number].words) > 1 else None
         link = link or _words(prompts, table, kind, left, len(kinds))
         if link is not None:
             found.append(link)
             left[link.rows] = False
-            # What is left of another kind has to be enough to be tested.
-            waiting = [other for other in waiting if left[other.rows].sum() >= FEWEST]
     return Links(tuple(found), smallest, len(table.features) * len(kinds), len(table.features))
 
 

@@ -14,7 +14,7 @@ from musclelora.audit.features import TOKEN
 
 LONGEST: Final = 16
 """Words of a phrase at most."""
-MOST: Final = 256
+MOST: Final = 128
 """Phrases at most: those of the most responses, for each length in words."""
 
 Words = tuple[str, ...]
