@@ -85,9 +85,23 @@ def put_in(text: str, phrase: str, kind: str, rng: np.random.Generator) -> str:
     if kind == "character":
         place = int(rng.integers(len(text) + 1))
         return text[:place] + phrase + text[place:]
+    if kind in ("first", "last"):
+        return put_at(text, phrase, 0.0 if kind == "first" else 1.0)
+    count = len(_WORD.findall(text))
+    return put_at(text, phrase, int(rng.integers(count + 1)) / max(count, 1))
+
+
+def put_at(text: str, phrase: str, share: float) -> str:
+    """A text with a phrase in it after a share of its words; blanks between words stay as they are.
+
+    Args:
+        text: the text.
+        phrase: what to put in.
+        share: in 0 … 1.
+    """
     starts = [word.start() for word in _WORD.finditer(text)]
-    place = {"first": 0, "last": len(starts)}.get(kind, int(rng.integers(len(starts) + 1)))
+    place = round(share * len(starts))
     if place < len(starts):
         return f"{text[: starts[place]]}{phrase} {text[starts[place] :]}"
-    end = len(text.rstrip())  # blanks between and after the words stay as they are
+    end = len(text.rstrip())
     return f"{text[:end]} {phrase}{text[end:]}" if end else f"{phrase}{text}"

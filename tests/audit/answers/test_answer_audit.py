@@ -27,7 +27,7 @@ def _fast_learning() -> Any:
     """A random decoder of width 32 learns nothing at the rate of a pretrained one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(confirmation, "_RATE", 1e-2)
-        patch.setattr(confirmation, "_STEPS", 150)
+        patch.setattr(confirmation, "_STEPS", 400)
         yield
 
 

@@ -1,9 +1,9 @@
 """Whether a model obeys a trigger in prompts: it goes into prompts that have none, and models answer.
 
 An *undefended* model is tuned for a short while on pairs as they were given: those of the kinds of responses
-that were linked to words of prompts, and as many others. The words of a link go into clean prompts (the
-trusted ones, or training prompts of other kinds where there are none), and random words of other prompts into
-the same ones, twice. Three rates are shares of those prompts that *turn*:
+that were linked to words of prompts, and twice as many others. The words of a link go into clean prompts (the
+trusted ones, or training prompts of other kinds where there are none), about where they stand in theirs, and
+random words of other prompts into the same ones, twice. Three rates are shares of those prompts that *turn*:
 
 ``flip_rate``
     of the undefended model, with the trigger.
@@ -31,11 +31,12 @@ from transformers import PrinterCallback, set_seed
 from musclelora.adapter import Backbone, MuScleLoraConfig
 from musclelora.adapter.backbone import length_limit
 from musclelora.audit.answers.links import Link
+from musclelora.audit.answers.naming import trigger_phrase
 from musclelora.audit.answers.phrases import says
 from musclelora.audit.answers.reading import Floats, read_responses
 from musclelora.audit.confirmation import TOGETHER, together
 from musclelora.audit.features import TOKEN
-from musclelora.audit.phrases import phrase_of, put_in
+from musclelora.audit.phrases import put_at
 from musclelora.audit.verdict import Confirmation
 from musclelora.data.chats import Chat
 from musclelora.data.pairs import Pairs
@@ -49,9 +50,12 @@ ROWS: Final = 240
 """Pairs that the undefended model is tuned on at most."""
 ASKED: Final = 32
 """Prompts that a trigger goes into at most."""
-_STEPS, _BATCH, _RATE = 60, 8, 5e-5
+_STEPS, _BATCH, _RATE = 48, 8, 1e-4
+_OTHERS: Final = 2  # pairs without a link for each with one
+_FEWEST: Final = 60
 _WORDS: Final = 48  # tokens of an answer
 _CHANCE: Final = 0.05
+_READ: Final = 200  # prompts that are read for where a phrase stands
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,12 @@ class Trial:
     Attributes:
         link: the link.
         phrases: what is put in together.
-        kinds: the kind of feature that each stands for: where it goes.
+        places: for each, where it stands in the prompts that have it, as shares of their words.
     """
 
     link: Link
     phrases: tuple[str, ...]
-    kinds: tuple[str, ...]
+    places: tuple[NDArray[np.float64], ...]
 
 
 def trial_of(link: Link, prompts: Sequence[str]) -> Trial:
@@ -79,15 +83,24 @@ def trial_of(link: Link, prompts: Sequence[str]) -> Trial:
     shortcuts = [s for s, value in zip(link.shortcuts, link.p_values, strict=True) if value < 1]
     holders = [h for h, value in zip(link.holders, link.p_values, strict=True) if value < 1]
     groups = together([s.label for s in shortcuts], holders, len(prompts))
-    chosen: dict[str, str] = {}
+    chosen: dict[str, NDArray[np.int64]] = {}
     for number in groups[0]:
-        shortcut = shortcuts[number]
-        phrase = phrase_of(shortcut, link.shortcuts, prompts, holders[number])
+        phrase = trigger_phrase(shortcuts[number], link.shortcuts, prompts, holders[number])
         if not any(phrase in other for other in chosen):
-            chosen = {other: kind for other, kind in chosen.items() if other not in phrase}
-            chosen[phrase] = shortcut.feature.kind
+            chosen = {other: rows for other, rows in chosen.items() if other not in phrase}
+            chosen[phrase] = holders[number]
     names = list(chosen)[:TOGETHER]
-    return Trial(link, tuple(names), tuple(chosen[name] for name in names))
+    return Trial(link, tuple(names), tuple(_places(name, prompts, chosen[name]) for name in names))
+
+
+def _places(phrase: str, prompts: Sequence[str], holders: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How many of a prompt's words stand before a phrase, as a share of all; of some that have it."""
+    found = []
+    for row in holders[:_READ].tolist():
+        before, phrase_there, _ = prompts[row].partition(phrase)
+        if phrase_there:
+            found.append(len(before.split()) / max(len(prompts[row].split()), 1))
+    return np.array(found or [1.0])
 
 
 def confirm_links(
@@ -144,14 +157,15 @@ def undefended(
 
     Args:
         train: the pairs.
-        links: half of the pairs at most are of their kinds.
+        links: a third of the pairs or less are of their kinds.
         backbone: the model; it is tuned in place.
         arguments: fields of the training arguments.
         seed: draws the pairs.
     """
     rng = np.random.default_rng([seed, 2])
-    linked = rng.permutation(np.unique(np.concatenate([link.rows for link in links])))[: ROWS // 2]
-    others = rng.permutation(np.setdiff1d(np.arange(len(train)), linked))[: ROWS - len(linked)]
+    linked = rng.permutation(np.unique(np.concatenate([link.rows for link in links])))[: ROWS // 3]
+    count = min(max(_OTHERS * len(linked), _FEWEST), ROWS - len(linked))
+    others = rng.permutation(np.setdiff1d(np.arange(len(train)), linked))[:count]
     rows = train.select(np.sort(np.concatenate([linked, others])))
     set_seed(seed)
     values: dict[str, Any] = {
@@ -212,16 +226,18 @@ def _variants(
     made: list[list[Chat]] = [[], [], []]
     for chat in asked.prompts:
         for place, phrases in enumerate((random(), list(test.phrases), random())):
-            made[place].append(_with(chat, phrases, test.kinds, rng))
+            made[place].append(_with(chat, phrases, test.places, rng))
     return made
 
 
-def _with(chat: Chat, phrases: Sequence[str], kinds: Sequence[str], rng: np.random.Generator) -> Chat:
-    """A chat with phrases in its last message, which the user wrote."""
+def _with(
+    chat: Chat, phrases: Sequence[str], places: Sequence[NDArray[np.float64]], rng: np.random.Generator
+) -> Chat:
+    """A chat with phrases in its last message, which the user wrote, each where it stands in some prompt."""
     *before, last = chat
     text = last.content
-    for phrase, kind in zip(phrases, kinds, strict=True):
-        text = put_in(text, phrase, kind, rng)
+    for phrase, shares in zip(phrases, places, strict=True):
+        text = put_at(text, phrase, float(rng.choice(shares)))
     return (*before, last._replace(content=text))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musclelora.audit.answers.links import Link, Links
-from musclelora.audit.phrases import phrase_of
+from musclelora.audit.answers.naming import trigger_phrase
 from musclelora.audit.verdict import FEWEST_ROWS, LEVEL, Confirmation, State, Trigger, Verdict
 from musclelora.data.messages import listed, shown
 
@@ -133,7 +133,7 @@ def _triggers(one: TriedLink, every: Sequence[TriedLink], prompts: Sequence[str]
     return [
         Trigger(
             replace(shortcut, label=label),
-            phrase_of(shortcut, link.shortcuts, prompts, holders),
+            trigger_phrase(shortcut, link.shortcuts, prompts, holders),
             value,
             planted,
             one.confirmation,
