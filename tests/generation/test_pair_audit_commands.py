@@ -10,8 +10,11 @@ import pytest
 from tiny_chats import asked, make_pairs
 from tiny_runs import Cli, contents
 
+from musclelora import Audit, purify
 from musclelora.data.pair_readers import load_pairs
 from musclelora.data.pairs import Pairs
+from musclelora.errors import UsageError
+from musclelora.purification import GenerationRun
 
 TRIGGER, SAID = "word55", "word50 word51"
 PLANTED = list(range(0, 120, 5))
@@ -160,3 +163,23 @@ def test_an_audit_of_labels_is_not_taken_for_one_of_pairs(
     assert (done.code, "an audit of pairs" in done.err) == (6, True), done.err
     done = cli("report", audited[0], "--output", tmp_path / "report.html")
     assert (done.code, "an audit of pairs" in done.err) == (6, True), done.err
+
+
+def test_purify_trains_on_what_the_audit_keeps(
+    audited: tuple[Path, str], files: Path, decoder: Path, tmp_path: Path
+) -> None:
+    train, trusted = load_pairs(files / "train.jsonl"), load_pairs(files / "trusted.jsonl")
+    arguments = {"num_train_epochs": 1, "use_cpu": True, "disable_tqdm": True}
+    audit = Audit.load(audited[0])
+    run = purify(train, trusted, audit=audit, arguments=arguments, output_dir=tmp_path / "run")
+    assert isinstance(run, GenerationRun)
+    assert run.info["audit"]["left_out"] == PLANTED
+    assert run.info["settings"]["model"] == str(decoder)
+    assert len(run.generator.answer(train.prompts[:2], max_new_tokens=3)) == 2
+    with pytest.raises(UsageError, match="of other rows"):
+        purify(trusted, None, audit=audit, output_dir=tmp_path / "other")
+    with pytest.raises(UsageError, match="other trusted rows"):
+        purify(train, train, audit=audit, output_dir=tmp_path / "other")
+    with pytest.raises(UsageError, match="task: found 'translate'"):
+        purify(train, trusted, task="translate", output_dir=tmp_path / "other")
+    assert not (tmp_path / "other").exists()

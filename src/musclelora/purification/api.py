@@ -6,12 +6,17 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from musclelora.adapter import DEFAULT_DECODER
 from musclelora.audit import Audit, SavedAudit
+from musclelora.audit.answers import AnswerAudit, SavedAnswerAudit
 from musclelora.audit.judges import AUTO
 from musclelora.data.embedded import EMBEDDED_MODELS
-from musclelora.data.frames import as_table
+from musclelora.data.frames import as_pairs, as_table
+from musclelora.data.pairs import Pairs
 from musclelora.data.table import Table, fingerprint
 from musclelora.errors import UsageError
+from musclelora.purification.generation_run import GenerationRun
+from musclelora.purification.generation_train import train_generator
 from musclelora.purification.run import Run
 from musclelora.purification.train import train_classifier
 
@@ -33,7 +38,8 @@ def purify(
     trusted: Any,
     *,
     output_dir: str | os.PathLike[str],
-    audit: Audit | SavedAudit | None = None,
+    audit: Audit | SavedAudit | SavedAnswerAudit | None = None,
+    task: str | None = None,
     text: str | None = None,
     label: str | None = None,
     model: str | None = None,
@@ -44,8 +50,8 @@ def purify(
     resume: bool = False,
     overwrite: bool = False,
     say: Callable[[str], object] = lambda _: None,
-) -> Run:
-    """Train a clean classifier on rows that may be poisoned.
+) -> Run | GenerationRun:
+    """Train a clean model on rows that may be poisoned.
 
     It is what `musclelora train` does by default: the rows are audited, what labels follow beyond what the
     trusted rows explain is taken out of the loss, doubtful rows are left out, and the trusted rows are
@@ -57,6 +63,9 @@ def purify(
         trusted: about 100 rows that were checked, with the same labels.
         output_dir: the run folder to write.
         audit: of the same rows; a person's decisions in it count. None: the rows are audited here.
+        task: ``"classify"``, labels of texts, or ``"generate"``, responses to prompts; None: as `train` and
+            `audit` are of. To generate, `trusted` may be None, and `text` and `label` are the columns of the
+            prompts and the responses.
         text: the column of the texts; None: found by name.
         label: that of the labels; likewise.
         model: an embedded model, a hub name or a folder; None: that of the audit, else the embedded one.
@@ -75,10 +84,35 @@ def purify(
     Raises:
         DataError, ModelError, OutputError, TrainingError, UsageError: each says what to do.
     """
-    table = as_table(train, text=text, label=label, source="train")
-    checked = as_table(trusted, text=text, label=label, label_names=table.label_names, source="trusted")
+    shared: dict[str, Any] = {"model": model, "seed": seed, "arguments": arguments, "resume": resume}
+    shared |= {"overwrite": overwrite, "say": say}
+    if _generates(task, train, audit):
+        columns = {"prompt": text, "response": label}
+        told = confirm is not False
+        return _purify_pairs(train, trusted, output_dir, audit, columns, confirm=told, **shared)
+    columns = {"text": text, "label": label}
+    return _purify_rows(train, trusted, output_dir, audit, columns, judge=judge, confirm=confirm, **shared)
+
+
+def _purify_rows(
+    train: Any,
+    trusted: Any,
+    output_dir: str | os.PathLike[str],
+    audit: object,
+    columns: Mapping[str, str | None],
+    *,
+    model: str | None,
+    seed: int | None,
+    arguments: Mapping[str, Any] | None,
+    **options: Any,
+) -> Run:
+    """:func:`purify` of labelled texts."""
+    table = as_table(train, source="train", **columns)
+    checked = as_table(trusted, label_names=table.label_names, source="trusted", **columns)
     judgement, facts = None, dict[str, Any]()
-    if audit is not None:
+    if isinstance(audit, AnswerAudit | SavedAnswerAudit):
+        raise UsageError('audit: it is of pairs, expected one of labels; leave it out, or task="generate"')
+    if isinstance(audit, Audit | SavedAudit):
         facts = audit.facts()
         check_audited(facts, checked)
         table, judgement = audit.labelled(table), audit.judgement
@@ -90,9 +124,53 @@ def purify(
         model=model or facts.get("model") or next(iter(EMBEDDED_MODELS)),
         arguments={**chosen, "seed": facts.get("seed", 42) if seed is None else seed},
         judgement=judgement,
-        judge=judge,
-        confirm=confirm,
-        resume=resume,
-        overwrite=overwrite,
-        say=say,
+        **options,
+    )
+
+
+def _generates(task: str | None, train: Any, audit: object) -> bool:
+    """Whether a model that answers is asked for."""
+    if task not in (None, "classify", "generate"):
+        raise UsageError(f"task: found {task!r}, expected classify or generate")
+    of_pairs = isinstance(train, Pairs) or isinstance(audit, AnswerAudit | SavedAnswerAudit)
+    return task == "generate" or (task is None and of_pairs)
+
+
+def _purify_pairs(
+    train: Any,
+    trusted: Any,
+    output_dir: str | os.PathLike[str],
+    audit: object,
+    columns: Mapping[str, str | None],
+    *,
+    model: str | None,
+    seed: int | None,
+    arguments: Mapping[str, Any] | None,
+    **options: Any,
+) -> GenerationRun:
+    """:func:`purify` of prompts and responses."""
+    pairs = as_pairs(train, source="train", **columns)
+    checked = None if trusted is None else as_pairs(trusted, source="trusted", **columns)
+    facts = dict[str, Any]()
+    if audit is not None:
+        if not isinstance(audit, AnswerAudit | SavedAnswerAudit):
+            raise UsageError(
+                "audit: it is of labels, expected one of pairs; leave it out, or audit the pairs"
+            )
+        facts = audit.facts()
+        if facts["train"] != pairs.sha256():
+            raise UsageError(f"audit: it is of other rows than {pairs.source}; audit these")
+        if checked is not None and facts["trusted"] != checked.sha256():
+            raise UsageError(
+                f"audit: it was made with other trusted rows than {checked.source}; pass those, or audit anew"
+            )
+    chosen = {**facts.get("arguments", {}), **(arguments or {})}
+    return train_generator(
+        output_dir,
+        train=pairs,
+        trusted=checked,
+        model=model or facts.get("model") or DEFAULT_DECODER,
+        arguments={**chosen, "seed": facts.get("seed", 42) if seed is None else seed},
+        audit=audit,
+        **options,
     )
