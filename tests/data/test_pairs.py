@@ -184,3 +184,17 @@ def test_a_split_is_random_disjoint_and_the_same_for_a_seed() -> None:
     with pytest.raises(DataError, match="20 pairs, of which 21"):
         split_pairs(pairs, 21, seed=1)
     assert np.array_equal(some.select([0]).prompts[0], some.prompts[0])
+
+
+def test_each_pair_of_a_text_file_knows_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.csv"
+    file.write_text('prompt,response\n"one\ntwo",a\nthree,b\n')
+    pairs = load_pairs(file)
+    assert pairs.lines is not None
+    assert pairs.lines.tolist() == [2, 4]
+    last = pairs.select([1]).lines
+    assert last is not None
+    assert last.tolist() == [4]
+    table = pa.table({"prompt": ["one"], "response": ["a"]})
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    assert load_pairs(tmp_path / "pairs.parquet").lines is None

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from musclelora.data import load_table
+from musclelora.data import Table, load_table
 from musclelora.data.openbackdoor import COLUMNS
 from musclelora.data.readers import READERS
 from musclelora.errors import DataError, UsageError
@@ -323,3 +323,29 @@ def test_hub_names_go_to_datasets(monkeypatch, dataset):
     assert load_table("owner/name").label_names == ("neg", "pos", "other")
     load_table("imdb", split="test[:10]")
     assert calls == [(("owner/name",), {"split": "train"}), (("imdb",), {"split": "test[:10]"})]
+
+
+def test_each_row_of_a_text_file_knows_its_line(tmp_path) -> None:
+    csv_file = tmp_path / "rows.csv"
+    csv_file.write_bytes(
+        b'\xef\xbb\xbftext,label\r\n"one\r\nmore ""x""\r\n",a\r\n\r\ntwo,b\r\n"three\n",a\nfour,b\n'
+    )
+    table = load_table(csv_file)
+    assert table.lines is not None
+    assert table.lines.tolist() == [2, 6, 7, 9]
+    picked = table.select([3, 1]).lines
+    assert picked is not None
+    assert picked.tolist() == [9, 6]
+    json_file = tmp_path / "rows.jsonl"
+    rows = [{"text": "a\nb", "label": "x"}, {"text": "c", "label": "y"}]
+    json_file.write_text("\n".join(map(json.dumps, rows[:1])) + "\n\n" + json.dumps(rows[1]) + "\n")
+    lines = load_table(json_file).lines
+    assert lines is not None
+    assert lines.tolist() == [1, 3]
+    parquet = write_parquet(tmp_path / "rows.parquet", {"text": ["a", "b"], "label": [0, 1]})
+    assert load_table(parquet).lines is None
+
+
+def test_lines_of_other_rows_are_refused() -> None:
+    with pytest.raises(DataError, match="2 rows but 1 lines"):
+        Table(("a", "b"), np.array([0, 1]), ("x", "y"), lines=np.array([2]))

@@ -129,6 +129,7 @@ def triggered(test: Table, attack: Attack, data: Data, *, target: int, seed: int
             texts=tuple(texts[row] for row in rows),
             labels=np.full(len(rows), target),
             poisoned=np.ones(len(rows), dtype=np.bool_),
+            lines=None,
         )
     facts = ["test", fingerprint(test), attack_facts(attack), target, seed]
 
@@ -233,6 +234,7 @@ def _kept(folder: Path | None, facts: Iterable[Any], make: Callable[[], Table], 
         texts=tuple(texts),
         labels=np.array(labels, dtype=np.int64),
         poisoned=np.array(poisoned, dtype=np.bool_),
+        lines=None,
     )
 
 

@@ -88,9 +88,11 @@ def pairs_of(
     responses: list[str] = []
     flags: list[bool] = []
     accepted: list[tuple[str, ...]] = []
+    positions: list[int] = []
     every = (*wanted, *further, *((FLAG_COLUMN,) if flagged else ()))
     for position, cells in itertools.islice(raw.rows(every), max_rows):
         places = [raw.place(position, name) for name in wanted]
+        positions.append(position)
         if chats:
             prompt, response = _answered(parse_chat(cells[0], places[0]), places[0])
         else:
@@ -107,7 +109,12 @@ def pairs_of(
     _refuse_none(raw, prompts)
     poisoned = np.array(flags, dtype=np.bool_) if flagged else None
     return Pairs(
-        tuple(prompts), tuple(responses), poisoned, raw.source, tuple(accepted) if any(accepted) else None
+        tuple(prompts),
+        tuple(responses),
+        poisoned,
+        raw.source,
+        tuple(accepted) if any(accepted) else None,
+        raw.lines(positions),
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from musclelora.data.chats import Chat
 from musclelora.data.messages import bad_data
+from musclelora.data.table import check_lines
 from musclelora.errors import DataError
 
 
@@ -25,6 +26,7 @@ class Pairs:
         poisoned: shape (N,), bool, or None where the source has no flag. Only evaluation may read it.
         source: what the rows were read from, for messages.
         accepted: for each row the answers that are right beside the response, or None where no row has any.
+        lines: shape (N,), the line of `source` that each row starts on, from 1; None where it has no lines.
     """
 
     prompts: tuple[Chat, ...]
@@ -32,10 +34,12 @@ class Pairs:
     poisoned: NDArray[np.bool_] | None = field(default=None, repr=False)
     source: str = "pairs"
     accepted: tuple[tuple[str, ...], ...] | None = field(default=None, repr=False)
+    lines: NDArray[np.int64] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.prompts) != len(self.responses):
             raise DataError(f"{self.source}: {len(self.prompts)} prompts but {len(self.responses)} responses")
+        check_lines(self.lines, len(self.prompts), self.source)
         if self.accepted is not None and len(self.accepted) != len(self.prompts):
             raise DataError(
                 f"{self.source}: {len(self.prompts)} prompts but accepted answers of {len(self.accepted)}"
@@ -53,6 +57,7 @@ class Pairs:
             responses=tuple(self.responses[i] for i in index),
             poisoned=None if self.poisoned is None else self.poisoned[index],
             accepted=None if self.accepted is None else tuple(self.accepted[i] for i in index),
+            lines=None if self.lines is None else self.lines[index],
         )
 
     def right_answers(self) -> tuple[tuple[str, ...], ...]:

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from musclelora.data.messages import bad_data, listed, shown
 
 Cells = tuple[object, ...]
@@ -33,6 +36,10 @@ class RawTable:
     def place(self, position: int, column: str | None = None) -> str:
         """How a message names a position: ``FILE, line 3, column 'label'``."""
         return f"{self.source}, {self.unit} {position}" + (f", column {shown(column)}" if column else "")
+
+    def lines(self, positions: Sequence[int]) -> NDArray[np.int64] | None:
+        """The positions of N rows as lines, shape (N,); None where positions are no lines."""
+        return np.array(positions, dtype=np.int64) if self.unit == "line" else None
 
 
 def check_columns(place: str, columns: Sequence[str]) -> None:

@@ -113,6 +113,7 @@ def table_of(
         label_names=label_map.names,
         poisoned=None if flag is None else np.array(flags, dtype=np.bool_),
         source=raw.source,
+        lines=raw.lines(positions),
     )
 
 

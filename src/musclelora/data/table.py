@@ -32,6 +32,7 @@ class Table:
         label_names: the C class names; index = label id. Integer labels have their digits as names.
         poisoned: shape (N,), bool, or None where the source has no flag. Only evaluation may read it.
         source: what the rows were read from, for messages.
+        lines: shape (N,), the line of `source` that each row starts on, from 1; None where it has no lines.
     """
 
     texts: tuple[str, ...]
@@ -39,10 +40,12 @@ class Table:
     label_names: tuple[str, ...]
     poisoned: NDArray[np.bool_] | None = field(default=None, repr=False)
     source: str = "table"
+    lines: NDArray[np.int64] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.texts) != len(self.labels):
             raise DataError(f"{self.source}: {len(self.texts)} texts but {len(self.labels)} labels")
+        check_lines(self.lines, len(self.texts), self.source)
         check_label_names(self.label_names, self.source)
 
     def __len__(self) -> int:
@@ -71,7 +74,18 @@ class Table:
             texts=tuple(self.texts[i] for i in index),
             labels=self.labels[index],
             poisoned=None if self.poisoned is None else self.poisoned[index],
+            lines=None if self.lines is None else self.lines[index],
         )
+
+
+def check_lines(lines: NDArray[np.int64] | None, rows: int, source: str) -> None:
+    """Refuse lines of other rows.
+
+    Raises:
+        DataError: there are lines, and not one for each row.
+    """
+    if lines is not None and len(lines) != rows:
+        raise DataError(f"{source}: {rows} rows but {len(lines)} lines")
 
 
 def fingerprint(table: Table | None) -> str | None:

@@ -196,7 +196,9 @@ def with_trusted(
     count = REPEATS * len(trusted)
     more = np.zeros((count, offsets.shape[1]), dtype=offsets.dtype)
     labels = np.concatenate([rows.labels, np.tile(trusted.labels, REPEATS)])
-    joined = replace(rows, texts=rows.texts + REPEATS * trusted.texts, labels=labels, poisoned=None)
+    joined = replace(
+        rows, texts=rows.texts + REPEATS * trusted.texts, labels=labels, poisoned=None, lines=None
+    )
     return joined, np.concatenate([offsets, more])
 
 
