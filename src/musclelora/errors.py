@@ -13,12 +13,18 @@ code    meaning
 4       the model cannot be used: unknown, unsafe (pickled weights) or altered (hash mismatch)
 5       training stopped: the loss is not finite, a process was lost, or all cells of a grid failed
 6       the output cannot be written: unwritable, disk full, or it already holds a run
+7       an audit ended, and found what ``--fail-on`` names (no error: everything is written)
 130     interrupted (Ctrl-C)
 143     told to end (SIGTERM)
 ======  ==================================================================================
 """
 
 from __future__ import annotations
+
+from typing import Final
+
+GATE_CLOSED: Final = 7
+"""The exit code of an audit that found what ``--fail-on`` names."""
 
 
 class MuScleLoraError(Exception):

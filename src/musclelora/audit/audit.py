@@ -374,6 +374,12 @@ class Audit:
         self._decisions |= {decision.row: decision for decision in found}
         return self
 
+    def to_dict(self) -> dict[str, Any]:
+        """What was found, as JSON values: :func:`musclelora.audit.folder.document`."""
+        from musclelora.audit.folder import document
+
+        return document(self)
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the findings to a folder: see :mod:`musclelora.audit.folder`."""
         from musclelora.audit.folder import write_audit

@@ -89,38 +89,48 @@ def write_audit(audit: Audit, folder: Path) -> None:
         OutputError: the folder cannot be written.
     """
     claim(folder, audit.facts())
-    issues, triggers, styles = audit.issues, audit.triggers, audit.styles
+    listed = audit.issues
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    listed = issues.copy()
     listed.insert(0, "text", list(audit.train.texts))
     listed.insert(0, "row", np.arange(len(listed)))
     write_frame(listed, folder / "issues.parquet")
     write_frame(listed, folder / "issues.csv")
-    write_frame(triggers, folder / "triggers.csv")
-    write_frame(styles, folder / "styles.csv")
+    write_frame(audit.triggers, folder / "triggers.csv")
+    write_frame(audit.styles, folder / "styles.csv")
     write_frame(audit.quarantine(), folder / "quarantine.csv")
     write_frame(_cleaned(audit), folder / "cleaned.csv")
-    found = listed[listed["reasons"] != ""]
     state = {
         "format": FORMAT,
+        **audit.to_dict(),
+        "issues_sha256": sha256_of_files([folder / "issues.parquet"]),
+        "judgement": audit.judgement.to_dict(),
+    }
+    write_json(folder / AUDIT, state)
+
+
+def document(audit: Audit) -> dict[str, Any]:
+    """What an audit found, as JSON values: ``audit.json`` without what ties it to the files of its folder."""
+    issues = audit.issues
+    issues.insert(0, "row", np.arange(len(issues)))
+    return {
         "musclelora": __version__,
         "facts": audit.facts(),
         "label_names": list(audit.train.label_names),
         "rows": len(audit.train),
         "trusted_rows": len(audit.trusted),
         "verdict": audit.verdict.to_dict(),
-        "triggers": [plain_row(row) for row in triggers.to_dict("records")],
-        "styles": [plain_row(row) for row in styles.to_dict("records")],
+        "triggers": plain_rows(audit.triggers),
+        "styles": plain_rows(audit.styles),
         "checks": audit.checks(),
-        "actions": {
-            action: int((issues["action"] == action).sum()) for action in ("keep", "drop", "relabel")
-        },
-        "issues_sha256": sha256_of_files([folder / "issues.parquet"]),
-        "judgement": audit.judgement.to_dict(),
-        "issues": [plain_row(row) for row in found.drop(columns="text").to_dict("records")],
+        "actions": counted(issues),
+        "issues": plain_rows(issues[issues["reasons"] != ""]),
     }
-    write_json(folder / AUDIT, state)
+
+
+def counted(issues: pd.DataFrame) -> dict[str, int]:
+    """How many rows are kept, dropped and relabelled."""
+    return {action: int((issues["action"] == action).sum()) for action in ("keep", "drop", "relabel")}
 
 
 class SavedAudit:
@@ -323,6 +333,11 @@ def write_frame(frame: pd.DataFrame, file: Path) -> None:
         else:
             # Quoted: a bare carriage return in a text would end its row.
             frame.to_csv(temporary, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+
+
+def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a data frame as JSON values; see :func:`plain_row`."""
+    return [plain_row(row) for row in frame.to_dict("records")]
 
 
 def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -22,6 +22,11 @@ _OBEYED: Final = 0.5
 _WORDS_SHOWN: Final = 4
 FEWEST_TRUSTED: Final = 20
 """Trusted rows below which models of their folds say too little."""
+FAIL_ON: Final[dict[str, frozenset[State]]] = {
+    "poisoned": frozenset({"poisoned"}),
+    "suspected": frozenset({"poisoned", "cannot_tell"}),
+}
+"""What a gate may be told to fail on, and the verdicts that it then fails on."""
 _WORDS: Final = {
     "poisoned": "poisoned",
     "no_sign": "no sign of poison",
@@ -148,6 +153,13 @@ class Verdict:
         lines += [f"  checked      {line}" for line in self.checked]
         lines += [f"  not checked  {line}" for line in self.unchecked]
         return "\n".join(lines)
+
+    def fails(self, on: str) -> bool:
+        """Whether a gate closes that was told to fail on ``"poisoned"`` or ``"suspected"`` data.
+
+        The second fails on whatever is not ``"no_sign"``: where an audit cannot tell, nobody knows.
+        """
+        return self.state in FAIL_ON[on]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from musclelora.cli.gate import Gate, gate_options
 from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import JUDGE, MODEL_OPTIONS, SEED, TEXT_TOKENS, Name, given, named_judge
 from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
@@ -49,7 +50,7 @@ _WORKS = {
 @click.command(name="audit")
 @click.argument("train_file", metavar="DATA", type=Name())
 @task_option
-@click.option("--output", required=True, metavar="FOLDER", help="The folder to write.")
+@click.option("--output", metavar="FOLDER", help="The folder to write; needed but for a gate.")
 @click.option(
     "--model",
     type=Name(),
@@ -61,6 +62,7 @@ _WORKS = {
 @click.option("--confirm/--no-confirm", default=True, help="Put the triggers to the test.")
 @click.option("--decisions", metavar="FILE", type=Name(), help="A person's: columns row, action, label.")
 @click.option("--report", metavar="FILE", type=Name(), help="Show what was found as one HTML file as well.")
+@gate_options
 @pair_options(response=True)
 def command(task: str, **options: Any) -> None:
     """Say what is wrong with labelled texts, or with prompts and responses, and which rows to train on.
@@ -68,7 +70,8 @@ def command(task: str, **options: Any) -> None:
     DATA is what `musclelora train` takes. Trusted rows are about 100 that you checked. The folder gets the
     verdict and every finding (audit.json), one line a row (issues.csv), the triggers and styles
     (triggers.csv, styles.csv), and the rows to train on and the others (cleaned.csv, quarantine.csv). The
-    same command goes on after a kill. `musclelora report` shows the folder as one HTML file.
+    same command goes on after a kill. `musclelora report` shows the folder as one HTML file. For a pipeline,
+    --fail-on ends with exit code 7 by the verdict, and --format prints it for a program.
     """
     dispatch(_WORKS, task, options)
 
@@ -77,10 +80,19 @@ for _option in reversed([*_row_options(), *MODEL_OPTIONS]):
     command = _option(command)
 
 
-def audit_labels(
+def audit_labels(**options: Any) -> None:
+    """Audit labels, as the options of the command say."""
+    gate = Gate.taken_from(options)
+    with gate.aside():
+        audit = _audit_labels(gate=gate, **options)
+    gate.end(audit)
+
+
+def _audit_labels(
     *,
+    gate: Gate,
     train_file: str,
-    output: str,
+    output: str | None,
     model: str | None,
     judge: str | None,
     max_length: int | None,
@@ -89,8 +101,8 @@ def audit_labels(
     decisions: str | None,
     report: str | None,
     **options: Any,
-) -> None:
-    """Audit labels, as the options of the command say."""
+) -> Audit:
+    """The audit, printed and written."""
     model = model or _MODEL
     source = Rows.taken_from({"train_file": train_file, **options})
     loading = given(**{name: options[name] for name in _LOADING})
@@ -98,7 +110,9 @@ def audit_labels(
     asked = asked_for(click.get_current_context())
     train, trusted = _read(source, model, seed, loading)
     inputs = [*read_from(train, trusted, model=model), decisions]
-    check_output(output, inputs, folder=True)
+    gate.check(output, report, inputs)
+    if output:
+        check_output(output, inputs, folder=True)
     if report:
         _check_report(report, output, inputs)
 
@@ -121,14 +135,22 @@ def audit_labels(
     if decisions:
         audit.decide(decisions)  # what is wrong with them is said before the work
     audit.find_issues()
-    audit.save(output)
+    if output:
+        audit.save(output)
     show(audit)
     if report:
         from musclelora.report import write_report
 
         write_report(audit, report, command=asked)
         click.echo(f"the report is {printable(report)}")
-    click.echo(f"written to {output}; ask about a row with musclelora explain {output} --row N")
+    say_where(output)
+    return audit
+
+
+def say_where(output: str | None) -> None:
+    """Print where the audit is, and how to ask it."""
+    if output:
+        click.echo(f"written to {output}; ask about a row with musclelora explain {output} --row N")
 
 
 def asked_for(context: click.Context) -> str:
@@ -146,7 +168,7 @@ def asked_for(context: click.Context) -> str:
     return " ".join([words[0], *map(shlex.quote, words[1:])])
 
 
-def _check_report(report: str, output: str, inputs: Sequence[str | None]) -> None:
+def _check_report(report: str, output: str | None, inputs: Sequence[str | None]) -> None:
     """Refuse a place where no report may be written, before anything is computed.
 
     Raises:
@@ -155,7 +177,7 @@ def _check_report(report: str, output: str, inputs: Sequence[str | None]) -> Non
     from musclelora.report.page import check_report
 
     check_report(report, *inputs)
-    if Path(os.path.realpath(output)) in Path(os.path.realpath(report)).parents:
+    if output and Path(os.path.realpath(output)) in Path(os.path.realpath(report)).parents:
         raise OutputError(f"{report}: it lies in {output}, the folder of the audit; name an output beside it")
 
 

@@ -16,7 +16,8 @@ from musclelora.audit.features import features_of
 if TYPE_CHECKING:
     import pandas as pd
 
-_DECIDED: Final = re.compile(r"(?:^|; )a person decided: (keep|drop|relabel)\Z")
+DECIDED: Final = re.compile(r"(?:^|; )a person decided: (keep|drop|relabel)\Z")
+"""How the reasons of a row end about which a person decided; a phrase of the data is in quotes."""
 _FLAG: Final = re.compile(r"is_(.+)_issue")
 
 
@@ -111,7 +112,7 @@ class Subject:
         found = {}
         columns = (self.issues[name] for name in ("reasons", "action", "suggested_label"))
         for row, (reasons, action, label) in enumerate(zip(*columns, strict=True)):
-            said = _DECIDED.search(reasons)  # a phrase of the data is in quotes, and cannot end so
+            said = DECIDED.search(reasons)  # a phrase of the data is in quotes, and cannot end so
             if said and said[1] == action:
                 found[row] = (action, label if action == "relabel" else None)
         return found

@@ -235,6 +235,12 @@ class AnswerAudit(Audit):
         self._decisions |= {decision.row: decision for decision in found}
         return self
 
+    def to_dict(self) -> dict[str, Any]:
+        """What was found, as JSON values: :func:`musclelora.audit.answers.folder.document`."""
+        from musclelora.audit.answers.folder import document
+
+        return document(self)
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the findings to a folder: see :mod:`musclelora.audit.answers.folder`."""
         from musclelora.audit.answers.folder import write_answer_audit

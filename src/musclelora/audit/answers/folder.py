@@ -22,7 +22,7 @@ import numpy as np
 from musclelora import __version__
 from musclelora.audit.answers.audit import explained
 from musclelora.audit.findings import STYLE_COLUMNS, TRIGGER_COLUMNS
-from musclelora.audit.folder import AGAIN, AUDIT, FORMAT, claim, plain_row, read_issues, write_frame
+from musclelora.audit.folder import AGAIN, AUDIT, FORMAT, claim, counted, plain_rows, read_issues, write_frame
 from musclelora.audit.verdict import Verdict
 from musclelora.data.chats import as_dicts, parse_chat
 from musclelora.data.pairs import Pairs
@@ -45,32 +45,39 @@ def write_answer_audit(audit: AnswerAudit, folder: Path) -> None:
         OutputError: the folder cannot be written.
     """
     claim(folder, audit.facts())
-    listed, triggers = audit.listed(), audit.triggers
+    listed = audit.listed()
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     chats = [json.dumps(as_dicts(chat), ensure_ascii=False) for chat in audit.pairs.prompts]
     write_frame(listed.assign(messages=chats), folder / "issues.parquet")
     write_frame(listed, folder / "issues.csv")
-    write_frame(triggers, folder / "triggers.csv")
+    write_frame(audit.triggers, folder / "triggers.csv")
     write_frame(audit.quarantine(), folder / "quarantine.csv")
     _write_pairs(audit.clean_pairs(), folder / "cleaned.jsonl")
-    actions = listed["action"]
-    found = listed[listed["reasons"] != ""].drop(columns=["prompt", "response_text"])
     state = {
         "format": FORMAT,
+        **audit.to_dict(),
+        "issues_sha256": sha256_of_files([folder / "issues.parquet"]),
+    }
+    write_json(folder / AUDIT, state)
+
+
+def document(audit: AnswerAudit) -> dict[str, Any]:
+    """What an audit found, as JSON values: ``audit.json`` without what ties it to the files of its folder."""
+    listed = audit.listed()
+    found = listed[listed["reasons"] != ""].drop(columns=["prompt", "response_text"])
+    return {
         "task": "generate",
         "musclelora": __version__,
         "facts": audit.facts(),
         "rows": len(audit.pairs),
         "trusted_rows": 0 if audit.trusted_pairs is None else len(audit.trusted_pairs),
         "verdict": audit.verdict.to_dict(),
-        "triggers": [plain_row(row) for row in triggers.to_dict("records")],
+        "triggers": plain_rows(audit.triggers),
         "checks": audit.checks(),
-        "actions": {action: int((actions == action).sum()) for action in ("keep", "drop", "relabel")},
-        "issues_sha256": sha256_of_files([folder / "issues.parquet"]),
-        "issues": [plain_row(row) for row in found.to_dict("records")],
+        "actions": counted(listed),
+        "issues": plain_rows(found),
     }
-    write_json(folder / AUDIT, state)
 
 
 class SavedAnswerAudit:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from musclelora.cli.audit import audit_arguments, cell, counted, trigger_table
+from musclelora.cli.audit import audit_arguments, cell, counted, say_where, trigger_table
+from musclelora.cli.gate import Gate
 from musclelora.cli.generation.train import PairSources, show_pairs
 from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import flush_denormals
@@ -24,17 +25,26 @@ _MODEL = "smollm2-135m-instruct"
 _SUSPICIOUS = 10
 
 
-def run(
+def run(**options: Any) -> None:
+    """Audit pairs, as the options of the command say."""
+    gate = Gate.taken_from(options)
+    with gate.aside():
+        audit = _audit_pairs(gate=gate, **options)
+    gate.end(audit)
+
+
+def _audit_pairs(
     *,
-    output: str,
+    gate: Gate,
+    output: str | None,
     model: str | None,
     max_length: int | None,
     seed: int,
     confirm: bool,
     decisions: str | None,
     **options: Any,
-) -> None:
-    """Audit pairs, as the options of the command say."""
+) -> AnswerAudit:
+    """The audit, printed and written."""
     model = model or _MODEL
     source = PairSources.taken_from(options)
     spare_the_hub(source.train_file, source.trusted, source.trusted_from, model)
@@ -44,7 +54,10 @@ def run(
     if trusted is not None:
         show_pairs("trusted rows", trusted)
         warn_of_shared(shared_prompts(train, trusted), "prompt")
-    check_output(output, [*read_from(train, trusted, model=model), decisions], folder=True)
+    inputs = [*read_from(train, trusted, model=model), decisions]
+    gate.check(output, None, inputs)
+    if output:
+        check_output(output, inputs, folder=True)
 
     from musclelora.audit.answers import AnswerAudit
 
@@ -62,9 +75,11 @@ def run(
     if decisions:
         audit.decide(decisions)  # what is wrong with them is said before the work
     audit.find_issues()
-    audit.save(output)
+    if output:
+        audit.save(output)
     show(audit)
-    click.echo(f"written to {output}; ask about a row with musclelora explain {output} --row N")
+    say_where(output)
+    return audit
 
 
 def show(audit: AnswerAudit) -> None:
