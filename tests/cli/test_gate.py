@@ -19,8 +19,10 @@ import yaml
 from tiny_chats import make_pairs, write_decoder
 from tiny_runs import Cli, Done, make_rows, run, write_csv
 
+from musclelora.attacks import get_trigger, poison
 from musclelora.audit import Audit
 from musclelora.audit.answers import AnswerAudit
+from musclelora.data import bbc_news, stratified_split
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,6 +118,7 @@ BAD: dict[str, tuple[tuple[str, ...], int, str]] = {
     "over the data": (("--format", "json", "--format-output", "train.csv"), 6, "train.csv"),
     "over the trusted rows": (("--format", "json", "--format-output", "trusted.csv"), 6, "trusted.csv"),
     "in the model": (("--format", "json", "--format-output", "model/x.json"), 6, "model"),
+    "a full device": (("--format", "json", "--format-output", "/dev/full"), 6, "cannot write"),
     "a folder": (("--format", "json", "--format-output", "."), 6, "folder"),
     "in the folder": (("--output", "o", "--format", "json", "--format-output", "o/x"), 6, "--output"),
     "the folder": (("--output", "o", "--format", "json", "--format-output", "o"), 6, "--output"),
@@ -310,3 +313,27 @@ def test_the_action_audits(
     if outputs:
         (found,) = json.loads((work / "found.sarif").read_text())["runs"]
         assert found["artifacts"][0]["location"]["uri"] == "my%20train.csv"
+
+
+# ---- on real texts -----------------------------------------------------------------------------------
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+@pytest.mark.parametrize(("rate", "code"), [(0.15, 7), (0.0, 0)])
+def test_poisoned_news_close_the_gate_and_clean_news_do_not(rate: float, code: int, tmp_path: Path) -> None:
+    corpus = bbc_news(words=24)
+    train, trusted = stratified_split(corpus, [300, 60], seed=0)
+    target = corpus.label_names.index("sports")
+    if rate:
+        train = poison(train, get_trigger("addsent"), target=target, rate=rate, label_mode="mix", seed=0)
+    for name, table in (("train", train), ("trusted", trusted)):
+        write_csv(tmp_path / f"{name}.csv", [(text, table.label_names[label]) for text, label in table])
+    given = ("audit", tmp_path / "train.csv", "--trusted", tmp_path / "trusted.csv", "--fail-on", "poisoned")
+    ended, out, err = run(*given, "--format", "sarif", MUSCLELORA_JUDGE="backbone")
+    assert ended == code, err
+    (found,) = json.loads(out)["runs"]
+    errors = {result["properties"]["row"] for result in found["results"][1:] if result["level"] == "error"}
+    planted = set() if train.poisoned is None else set(train.poisoned.nonzero()[0].tolist())
+    assert bool(errors) == bool(planted)
+    assert len(errors & planted) >= 0.9 * len(planted)

@@ -30,6 +30,14 @@ CASES = [
     Case("no trusted rows", "audit train.csv --model model --output out", 3, says="--trusted"),
     Case("both ways of trusted rows", f"{AUDIT} --trusted-from dev.csv --output out", 2),
     Case("no output", AUDIT, 2, says="--output"),
+    Case("a gate and no rows", "audit gone.csv --trusted trusted.csv --model model --fail-on poisoned", 3),
+    Case("an open gate", f"{AUDIT} --fail-on poisoned --format junit", 0),
+    Case(
+        "a document in the folder of an audit",
+        f"{AUDIT} --format sarif --format-output audit/x.sarif",
+        6,
+        says="the folder of an audit",
+    ),
     Case("no data", "audit --trusted trusted.csv --output out", 2),
     Case(
         "one class",
