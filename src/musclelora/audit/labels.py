@@ -125,6 +125,22 @@ def label_issues(pred_probs: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.b
     return found
 
 
+def halfway(trusted_probs: NDArray[Any], pred_probs: NDArray[Any]) -> Floats:
+    """What lies halfway between two opinions, in log-probabilities, shape (N, C).
+
+    Where the second is a product of experts on the first (:func:`cross_fit_pred_probs`), it counts its linear
+    expert half. That one was fitted to rows of which some may have a style and its label, and has learned
+    some of it; what trusted rows alone say has not.
+
+    Args:
+        trusted_probs: shape (N, C), the class probabilities of models of trusted rows.
+        pred_probs: shape (N, C), those of models of the other rows.
+    """
+    logs = [np.log(np.clip(np.asarray(p, dtype=np.float64), 1e-4, 1.0)) for p in (trusted_probs, pred_probs)]
+    found: Floats = softmax((logs[0] + logs[1]) / 2, axis=1)
+    return found
+
+
 def scaled(vectors: Floats) -> Floats:
     """Vectors of one length, centred, so that a component is about 1."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

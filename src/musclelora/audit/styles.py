@@ -121,7 +121,7 @@ def find_style_issues(
         texts: N texts.
         labels: shape (N,), their given labels, in 0 … C - 1.
         expert: their shortcuts.
-        pred_probs: shape (N, C), the class probabilities of :func:`~musclelora.audit.cross_fit_pred_probs`.
+        pred_probs: shape (N, C), what the texts mean: see :func:`~musclelora.audit.labels.halfway`.
         embed: from N texts to vectors of shape (layers, N, d) that tell how they are put; None: words alone
             tell.
         seed: of the folds.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from musclelora.audit.checks.base import Check, Result
 from musclelora.audit.evidence import DEPTHS, Evidence
+from musclelora.audit.labels import halfway
 from musclelora.audit.styles import find_style_issues
 
 LOWER: Final = DEPTHS[:2]
@@ -41,7 +42,7 @@ class Styles(Check):
             rows.texts,
             rows.labels,
             evidence.results["trigger"].objects["expert"],
-            labels.objects["pred_probs"],
+            halfway(evidence.trusted_predictions.pred_probs, labels.objects["pred_probs"]),
             embed=embed,
             seed=evidence.settings.seed,
         )
