@@ -164,3 +164,12 @@ def test_nothing_is_said_before_it_was_looked_for(poisoned: Pairs) -> None:
         _ = Audit(poisoned, None).verdict
     with pytest.raises(UsageError, match="task: found 'translate'"):
         Audit(poisoned, None, task="translate")
+
+
+def test_an_instruction_that_begins_all_prompts_is_left_out_of_the_test() -> None:
+    begin = "Answer the question below in one word. Question: "
+    chats = [asked(begin + question) for question in ("who is it", "where is it", "why") * 3]
+    assert confirmation.shared_beginning(chats) == begin
+    assert confirmation.shared_beginning([asked("who is it"), asked("who was it")] * 5) == ""
+    assert confirmation.shared_beginning([*chats, asked("where")]) == ""
+    assert confirmation.shared_beginning(chats[:3]) == ""

@@ -3,7 +3,8 @@
 An *undefended* model is tuned for a short while on pairs as they were given: those of the kinds of responses
 that were linked to words of prompts, and twice as many others. The words of a link go into clean prompts (the
 trusted ones, or training prompts of other kinds where there are none), about where they stand in theirs, and
-random words of other prompts into the same ones, twice. Three rates are shares of those prompts that *turn*:
+random words of other prompts into the same ones, twice. An instruction that begins all prompts is left out of
+them: it costs time and says nothing of any. Three rates are shares of those prompts that *turn*:
 
 ``flip_rate``
     of the undefended model, with the trigger.
@@ -19,9 +20,10 @@ but a twentieth of the prompts' do with the first random words. By chance one in
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -55,6 +57,8 @@ _OTHERS: Final = 2  # pairs without a link for each with one
 _FEWEST: Final = 60
 _WORDS: Final = 48  # tokens of an answer
 _CHANCE: Final = 0.05
+_SEVERAL: Final = 8  # prompts, from which on they can share an instruction
+_SHARED: Final = 4  # words that all prompts begin with, from which on they are left out
 _READ: Final = 200  # prompts that are read for where a phrase stands
 
 
@@ -129,6 +133,7 @@ def confirm_links(
         TrainingError: the model cannot be trained.
     """
     rng = np.random.default_rng([seed, len(tests)])
+    train, clean = (_without(pairs, shared_beginning(pairs.prompts)) for pairs in (train, clean))
     asked = clean.select(np.sort(rng.permutation(len(clean))[:ASKED]))
     texts = [_variants(test, asked, prompts, rng) for test in tests]
     bf16, limit = bool(arguments.get("bf16")), arguments.get("max_length")
@@ -148,6 +153,28 @@ def confirm_links(
         rates = (said[1], said[2], as_it_came[1])
         found.append(Confirmation(*(Rate.of(int(turned.sum()), len(turned)) for turned in rates)))
     return found
+
+
+def shared_beginning(prompts: Sequence[Chat]) -> str:
+    """What the last messages of all prompts begin with, in whole words; nothing where that is little."""
+    if len(prompts) < _SEVERAL:
+        return ""
+    first, last = (choose(chat[-1].content for chat in prompts) for choose in (min, max))
+    end = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    words = list(re.finditer(r"\s+", first[:end]))
+    begin = first[: words[-1].end()] if words else ""
+    return begin if len(begin.split()) >= _SHARED else ""
+
+
+def _without(pairs: Pairs, begin: str) -> Pairs:
+    """The pairs, less that beginning of their prompts."""
+    if not begin:
+        return pairs
+    prompts = tuple(
+        (*chat[:-1], chat[-1]._replace(content=chat[-1].content.removeprefix(begin) or begin))
+        for chat in pairs.prompts
+    )
+    return replace(pairs, prompts=prompts)
 
 
 def undefended(

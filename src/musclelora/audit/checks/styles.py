@@ -12,7 +12,11 @@ from musclelora.audit.checks.base import Check, Result
 from musclelora.audit.evidence import DEPTHS, Evidence
 from musclelora.audit.labels import halfway
 from musclelora.audit.styles import find_style_issues
+from musclelora.evaluation.metrics import wilson_interval
 
+_TRUSTED: Final = 0.8
+"""Models of trusted rows that are right in this share of others of them, by the lower end of its interval,
+count beside those of all rows. Weaker ones doubt so many rows that clean ones may look like a style."""
 LOWER: Final = DEPTHS[:2]
 """Of the judge's depth: further up, hidden states tell less of how a text is put."""
 
@@ -42,7 +46,7 @@ class Styles(Check):
             rows.texts,
             rows.labels,
             evidence.results["trigger"].objects["expert"],
-            halfway(evidence.trusted_predictions.pred_probs, labels.objects["pred_probs"]),
+            _meant(evidence, labels.objects["pred_probs"]),
             embed=embed,
             seed=evidence.settings.seed,
         )
@@ -72,3 +76,12 @@ class Styles(Check):
             {"styles": styles},
             {"issues": found},
         )
+
+
+def _meant(evidence: Evidence, pred_probs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the rows mean, shape (rows, C): halfway to the trusted models, where these are good enough."""
+    trusted = evidence.trusted_predictions
+    seen = int((~np.isnan(trusted.held_out).any(axis=1)).sum())
+    if not seen or wilson_interval(round(trusted.accuracy * seen), seen)[0] < _TRUSTED:
+        return pred_probs
+    return halfway(trusted.pred_probs, pred_probs)
