@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from musclelora.cli.audit import audit_arguments, cell, counted, say_where, trigger_table
+from musclelora.cli.audit import audit_arguments, cell, counted, run_gated, say_where, trigger_table
 from musclelora.cli.gate import Gate
 from musclelora.cli.generation.train import PairSources, show_pairs
 from musclelora.cli.hub import spare_the_hub
@@ -27,10 +27,7 @@ _SUSPICIOUS = 10
 
 def run(**options: Any) -> None:
     """Audit pairs, as the options of the command say."""
-    gate = Gate.taken_from(options)
-    with gate.aside():
-        audit = _audit_pairs(gate=gate, **options)
-    gate.end(audit)
+    run_gated(_audit_pairs, options)
 
 
 def _audit_pairs(
