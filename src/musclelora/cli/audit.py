@@ -16,7 +16,8 @@ from musclelora.cli.hub import destination_of, push_folder, push_options, spare_
 from musclelora.cli.options import JUDGE, MODEL_OPTIONS, SEED, TEXT_TOKENS, Name, given, named_judge
 from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
 from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatch, pair_options, task_option
-from musclelora.cli.terminal import printable, printable_lines, tell
+from musclelora.cli.terminal import printable, printable_lines
+from musclelora.cli.voice import done, tell, voice, voice_options
 from musclelora.data.table import Table
 from musclelora.errors import DataError, OutputError, UsageError
 from musclelora.outputs import check_output, read_from
@@ -67,6 +68,7 @@ _WORKS = {
 @gate_options
 @push_options
 @pair_options(response=True)
+@voice_options
 def command(task: str, **options: Any) -> None:
     """Say what is wrong with labelled texts, or with prompts and responses, and which rows to train on.
 
@@ -74,8 +76,8 @@ def command(task: str, **options: Any) -> None:
     verdict and every finding (audit.json), one line a row (issues.csv), the triggers and styles
     (triggers.csv, styles.csv), and the rows to train on and the others (cleaned.csv, quarantine.csv), with a
     card (README.md). The same command goes on after a kill. `musclelora report` shows the folder as one HTML
-    file. For a pipeline, --fail-on ends with exit code 7 by the verdict, and --format prints it for a program.
-    --push-to-hub pushes the rows to train on and the card, unless that gate closes.
+    file. For a pipeline, --fail-on ends with exit code 7 by the verdict, and --format prints it for a
+    program. --push-to-hub pushes the rows to train on and the card, unless that gate closes.
     """
     dispatch(_WORKS, task, options)
 
@@ -99,6 +101,7 @@ def run_gated(work: Callable[..., Any], options: dict[str, Any]) -> None:
     Raises:
         UsageError: what the gate refuses, or something is to be pushed that is not kept.
     """
+    voice()  # whose options may be wrong
     gate = Gate.taken_from(options)
     output, repo = options["output"], options.pop("push_to_hub")
     if repo and not output:
@@ -160,6 +163,7 @@ def _audit_labels(
     audit.find_issues()
     if output:
         audit.save(output)
+    done(audit=output, verdict=audit.verdict.to_dict())
     show(audit)
     if report:
         from musclelora.report import write_report
@@ -180,7 +184,9 @@ def asked_for(context: click.Context) -> str:
     """The command line as it was given: its argument and the options that were named."""
     words = [context.command_path]
     for parameter in context.command.params:
-        value = context.params[str(parameter.name)]
+        if parameter.name not in context.params:  # it changes nothing but what is said
+            continue
+        value = context.params[parameter.name]
         if context.get_parameter_source(str(parameter.name)) is not ParameterSource.COMMANDLINE:
             continue
         if isinstance(parameter, click.Option):

@@ -12,7 +12,8 @@ from musclelora.cli.generation.train import PairSources, show_pairs
 from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import flush_denormals
 from musclelora.cli.rows import warn_of_shared
-from musclelora.cli.terminal import printable_lines, tell
+from musclelora.cli.terminal import printable_lines
+from musclelora.cli.voice import done, tell
 from musclelora.data.pairs import shared_prompts
 from musclelora.outputs import check_output, read_from
 
@@ -74,6 +75,7 @@ def _audit_pairs(
     audit.find_issues()
     if output:
         audit.save(output)
+    done(audit=output, verdict=audit.verdict.to_dict())
     show(audit)
     say_where(output)
     return audit
