@@ -139,6 +139,12 @@ def test_of_an_audit_only_what_is_kept_is_pushed(
     assert done.code == 0, done.err
     assert hub.repos == {"datasets/me/rows": False}
     assert hub.files["datasets/me/rows"].keys() == {"README.md", "cleaned.csv"}
+    hub.files.clear()
+    closed = cli(*given, "--no-confirm", "--push-to-hub", "me/rows", "--public", "--fail-on", "suspected")
+    assert (closed.code, hub.files) == (7, {})
+    unkept = cli(*given[:-2], "--format", "json", "--push-to-hub", "me/rows")
+    assert unkept.code == 2
+    assert "found without --output" in unkept.err
 
 
 def refused(cli: Cli, run: Path, tmp_path: Path, repo: str = "me/model") -> str:
