@@ -48,8 +48,9 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 FLOORS = (
-    ("errors", "files", "hashes", "interrupts", "launched", "limits", "state", "streams"),
+    ("errors", "files", "hashes", "interrupts", "launched", "limits", "progress", "state", "streams"),
     ("data", "outputs"),
+    ("cards",),
     ("attacks", "alignment", "adapter"),
     ("training", "evaluation"),
     ("generation",),

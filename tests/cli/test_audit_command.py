@@ -29,7 +29,7 @@ def test_an_audit_is_printed_written_explained_and_trained_by(
     names = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
     assert names == {
         *("audit.json", "issues.csv", "issues.parquet", "triggers.csv", "styles.csv", "cleaned.csv"),
-        *("quarantine.csv", "evidence"),
+        *("quarantine.csv", "README.md", "evidence"),
     }
     state = json.loads((folder / "audit.json").read_text())
     assert state["verdict"]["state"] in ("poisoned", "no_sign", "cannot_tell")

@@ -92,6 +92,9 @@ def test_the_whole_way(cli: Cli, files: Path, finished: Path, decoder: Path, tmp
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(decoder), tmp_path / "lora")
     assert cli("export", finished, "--format", "merged", "--output", tmp_path / "merged").code == 0
     AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    card = (tmp_path / "merged" / "README.md").read_text()
+    assert "pipeline_tag: text-generation" in card
+    assert "## What the audit found" in card
     said = cli("info", finished).out
     assert "generate" in said
     assert "labels" not in said

@@ -21,6 +21,7 @@ from musclelora.adapter.causal import load_causal_backbone
 from musclelora.adapter.layer import MultiScaleLinear
 from musclelora.adapter.loading import is_quantized
 from musclelora.adapter.placement import fold_bottlenecks
+from musclelora.cards import CARD
 from musclelora.data.export_hashes import files_of_export, write_hashes
 from musclelora.errors import OutputError, UsageError
 from musclelora.files import LOCK, atomic_folder, output_errors, write_json
@@ -59,6 +60,7 @@ def export(
     base_model: str | None = None,
     overwrite: bool = False,
     made_from: Mapping[str, str | None] | None = None,
+    card: str | None = None,
 ) -> None:
     """Write `adapted` as an ordinary Hugging Face folder, whole or not at all.
 
@@ -72,6 +74,7 @@ def export(
         overwrite: replace what is at `path`.
         made_from: hashes of what the export is made from, by name, to be kept in it beside those of its files
             (:mod:`musclelora.data.export_hashes`).
+        card: the text of its README.md, which a person may edit; None: it gets none.
 
     Raises:
         UsageError: an unknown format, LoRA asked of a model whose backbone was trained itself, or a merged
@@ -83,6 +86,8 @@ def export(
     with atomic_folder(path, overwrite=overwrite) as folder, safetensors_errors():
         FORMATS[format](adapted, folder, base_model)
         tokenizer.save_pretrained(folder)
+        if card is not None:
+            (folder / CARD).write_text(card, encoding="utf-8")
         write_hashes(folder, format, made_from or {})
 
 

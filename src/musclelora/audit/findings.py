@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from musclelora.audit.evidence import Evidence
 from musclelora.audit.features import FeatureTable
-from musclelora.audit.judgement import Judgement, style_offsets
+from musclelora.audit.judgement import Found, Judgement, NamedTrigger, style_offsets
 from musclelora.audit.judges import cut_texts
 from musclelora.audit.phrases import phrase_of
 from musclelora.audit.verdict import LEVEL, Confirmation, Style, Trigger, Verdict, decide
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _OWN: Final = frozenset({"trusted_text", "trigger", "label", "style", "restored"})
 _NAMED: Final = 3  # triggers that a summary names
+_KEPT: Final = 100  # that a run keeps for its card
 _EXAMPLES: Final = 3  # rows that show a style, and as many that do not have it
 _RATES: Final = ("flip_rate", "control_rate", "natural_rate")
 _RATE_COLUMNS: Final = tuple(name + end for name in _RATES for end in ("", "_low", "_high"))
@@ -134,7 +135,18 @@ class Findings:
             style_offsets=style_offsets(
                 self.result("style").objects.get("issues", ()), self.evidence.numbers, but=keep
             ),
+            found=Found(self.verdict, self.named_triggers()),
         )
+
+    def named_triggers(self) -> tuple[NamedTrigger, ...]:
+        """The first triggers that are no natural features, each phrase with its label once."""
+        names = self.evidence.train.label_names
+        found = [
+            NamedTrigger(trigger.phrase, names[trigger.shortcut.label], trigger.kind)
+            for trigger in self.triggers
+            if trigger.kind != "natural"
+        ]
+        return tuple({(one.text, one.label): one for one in reversed(found)}.values())[::-1][:_KEPT]
 
     def summary(self) -> list[str]:
         """What was found, in four lines; words in them come from the data."""

@@ -7,6 +7,7 @@
 ``styles.csv``         the ways of putting texts that labels follow
 ``cleaned.csv``        the rows to train on
 ``quarantine.csv``     the others, with reasons
+``README.md``          the card of ``cleaned.csv``
 ``evidence/``          arrays that a killed audit goes on from; may be deleted
 =====================  =======================================================================
 """
@@ -31,6 +32,7 @@ from musclelora.audit.judgement import Judgement
 from musclelora.audit.kept import EVIDENCE, read_facts
 from musclelora.audit.schema import AuditState
 from musclelora.audit.verdict import Verdict
+from musclelora.cards import CARD, data_card, licence_in
 from musclelora.data.table import Table, fingerprint
 from musclelora.errors import OutputError, UsageError
 from musclelora.files import LOCK, atomic_file, output_errors, special, write_json
@@ -53,7 +55,7 @@ AGAIN: Final = "restore it, or audit the data again"
 
 _WRITTEN: Final = (
     *(AUDIT, "issues.csv", "issues.parquet", "triggers.csv", "styles.csv", "cleaned.csv"),
-    *("cleaned.jsonl", "quarantine.csv", EVIDENCE, LOCK),
+    *("cleaned.jsonl", "quarantine.csv", CARD, EVIDENCE, LOCK),
 )
 
 
@@ -106,7 +108,7 @@ def write_audit(audit: Audit, folder: Path) -> None:
         "issues_sha256": sha256_of_files([folder / "issues.parquet"]),
         "judgement": audit.judgement.to_dict(),
     }
-    write_json(folder / AUDIT, state)
+    write_state(folder, state)
 
 
 def document(audit: Audit) -> dict[str, Any]:
@@ -131,6 +133,13 @@ def document(audit: Audit) -> dict[str, Any]:
 def counted(issues: pd.DataFrame) -> dict[str, int]:
     """How many rows are kept, dropped and relabelled."""
     return {action: int((issues["action"] == action).sum()) for action in ("keep", "drop", "relabel")}
+
+
+def write_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write the card of what is kept, which keeps a licence that it had, and ``audit.json``."""
+    with output_errors(folder), atomic_file(folder / CARD) as temporary:
+        temporary.write_text(data_card(state, licence_in(folder)), encoding="utf-8")
+    write_json(folder / AUDIT, state)
 
 
 class SavedAudit:

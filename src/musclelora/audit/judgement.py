@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from musclelora.audit.features import Feature
 from musclelora.audit.triggers import Shortcut, ShortcutExpert
+from musclelora.audit.verdict import Verdict
 from musclelora.data.table import Table
 
 if TYPE_CHECKING:
@@ -35,6 +36,40 @@ class StyleOffsets:
 
 
 @dataclass(frozen=True)
+class NamedTrigger:
+    """A trigger as a reader is told of it.
+
+    Attributes:
+        text: what stands in the texts; hostile.
+        label: the name of the label that it brings.
+        what: ``"trigger"``, or ``"suspected"`` where it is not known whether models obey it.
+    """
+
+    text: str
+    label: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an audit says to a reader; a training does not need it, and keeps it with its model.
+
+    Attributes:
+        verdict: on the whole data set.
+        triggers: the first ones, each text and label once.
+    """
+
+    verdict: Verdict
+    triggers: tuple[NamedTrigger, ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Found:
+        """What :func:`dataclasses.asdict` gave."""
+        triggers = tuple(NamedTrigger(**trigger) for trigger in values["triggers"])
+        return cls(Verdict.from_dict(values["verdict"]), triggers)
+
+
+@dataclass(frozen=True)
 class Judgement:
     """What the trusted rows say of N training rows.
 
@@ -49,6 +84,7 @@ class Judgement:
         trusted_texts: of those left out the ones whose text is that of a trusted row, whatever their label,
             ascending.
         style_offsets: of each style that was found, what it says of rows.
+        found: what a reader is told; None: nobody asked.
     """
 
     expert: ShortcutExpert
@@ -59,6 +95,7 @@ class Judgement:
     recheck_accuracy: float | None = None
     trusted_texts: tuple[int, ...] = ()
     style_offsets: tuple[StyleOffsets, ...] = ()
+    found: Found | None = None
 
     def apply(self, train: Table) -> tuple[Table, NDArray[np.float32]]:
         """The rows to train on, and the log-odds to add in their loss, shape (rows, C).
@@ -122,6 +159,7 @@ class Judgement:
             None if right is None else float(right),
             trusted_texts,
             tuple(styles),
+            None if values.get("found") is None else Found.from_dict(values["found"]),
         )
 
 

@@ -70,6 +70,16 @@ def judge_model(asked: str, backbone: str, texts: Sequence[str]) -> tuple[str, s
     return STRONGEST, f"judge        {STRONGEST}, the strongest that is installed (--judge)"
 
 
+def default_judge() -> str:
+    """Which judge ``auto`` stands for here, and why, in a few words."""
+    asked = os.environ.get(VARIABLE, "").strip()
+    if asked and asked != AUTO:
+        return f"{'the backbone' if asked == BACKBONE else asked}, as {VARIABLE} says"
+    if is_installed(STRONGEST):
+        return f"{STRONGEST}, the strongest that is installed; the backbone for texts that it cannot read"
+    return f"the backbone, as {STRONGEST} is not installed: {embedded_packages()[STRONGEST][1]}"
+
+
 def known_words(model: str, texts: Sequence[str]) -> float:
     """The share of words that are one token to a model, of a sample of texts; 1 where there are no words.
 

@@ -150,6 +150,21 @@ class StyleOffsetsState(Closed):
         return self
 
 
+class NamedTriggerState(Closed):
+    """A trigger as a reader is told of it."""
+
+    text: Text
+    label: Text
+    what: Literal["trigger", "suspected"]
+
+
+class FoundState(Closed):
+    """What an audit says to a reader."""
+
+    verdict: VerdictState
+    triggers: list[NamedTriggerState]
+
+
 class JudgementState(Closed):
     """What the trusted rows say of the training rows."""
 
@@ -161,6 +176,7 @@ class JudgementState(Closed):
     recheck_accuracy: Share | None = None
     trusted_texts: RowNumbers = Field(default_factory=list)
     style_offsets: list[StyleOffsetsState] = Field(default_factory=list)
+    found: FoundState | None = None
 
 
 class AuditState(Closed):

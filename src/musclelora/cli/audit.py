@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,14 @@ import click
 from click.core import ParameterSource
 
 from musclelora.cli.gate import Gate, gate_options
-from musclelora.cli.hub import spare_the_hub
+from musclelora.cli.hub import destination_of, push_folder, push_options, spare_the_hub
 from musclelora.cli.options import JUDGE, MODEL_OPTIONS, SEED, TEXT_TOKENS, Name, given, named_judge
 from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
 from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatch, pair_options, task_option
-from musclelora.cli.terminal import printable, printable_lines, tell
+from musclelora.cli.terminal import printable, printable_lines
+from musclelora.cli.voice import done, tell, voice, voice_options
 from musclelora.data.table import Table
-from musclelora.errors import DataError, OutputError
+from musclelora.errors import DataError, OutputError, UsageError
 from musclelora.outputs import check_output, read_from
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _MODEL = "all-minilm-l6-v2"
 _SUSPICIOUS, _TRIGGERS = 10, 10
+PUSHED = ("README.md", "cleaned.csv", "cleaned.jsonl")
+"""Of an audit's folder: what is there of these, and never a row that was left out."""
 _LONGEST = 48
 _LOADING = ("dtype", "quantize", "attn_implementation")
 
@@ -63,15 +66,18 @@ _WORKS = {
 @click.option("--decisions", metavar="FILE", type=Name(), help="A person's: columns row, action, label.")
 @click.option("--report", metavar="FILE", type=Name(), help="Show what was found as one HTML file as well.")
 @gate_options
+@push_options
 @pair_options(response=True)
+@voice_options
 def command(task: str, **options: Any) -> None:
     """Say what is wrong with labelled texts, or with prompts and responses, and which rows to train on.
 
     DATA is what `musclelora train` takes. Trusted rows are about 100 that you checked. The folder gets the
     verdict and every finding (audit.json), one line a row (issues.csv), the triggers and styles
-    (triggers.csv, styles.csv), and the rows to train on and the others (cleaned.csv, quarantine.csv). The
-    same command goes on after a kill. `musclelora report` shows the folder as one HTML file. For a pipeline,
-    --fail-on ends with exit code 7 by the verdict, and --format prints it for a program.
+    (triggers.csv, styles.csv), and the rows to train on and the others (cleaned.csv, quarantine.csv), with a
+    card (README.md). The same command goes on after a kill. `musclelora report` shows the folder as one HTML
+    file. For a pipeline, --fail-on ends with exit code 7 by the verdict, and --format prints it for a
+    program. --push-to-hub pushes the rows to train on and the card, unless that gate closes.
     """
     dispatch(_WORKS, task, options)
 
@@ -82,10 +88,30 @@ for _option in reversed([*_row_options(), *MODEL_OPTIONS]):
 
 def audit_labels(**options: Any) -> None:
     """Audit labels, as the options of the command say."""
+    run_gated(_audit_labels, options)
+
+
+def run_gated(work: Callable[..., Any], options: dict[str, Any]) -> None:
+    """Audit, tell the pipeline, and push what is kept if the gate lets it through.
+
+    Args:
+        work: makes, prints and writes an audit, of either task.
+        options: of the command.
+
+    Raises:
+        UsageError: what the gate refuses, or something is to be pushed that is not kept.
+    """
+    voice()  # whose options may be wrong
     gate = Gate.taken_from(options)
+    output, repo = options["output"], options.pop("push_to_hub")
+    if repo and not output:
+        raise UsageError("--push-to-hub: found without --output, expected the folder to push from; name one")
+    destination = destination_of(repo, "dataset", options.pop("public"))
     with gate.aside():
-        audit = _audit_labels(gate=gate, **options)
+        audit = work(gate=gate, **options)
     gate.end(audit)
+    with gate.aside():
+        push_folder(output, destination, PUSHED)
 
 
 def _audit_labels(
@@ -137,6 +163,7 @@ def _audit_labels(
     audit.find_issues()
     if output:
         audit.save(output)
+    done(audit=output, verdict=audit.verdict.to_dict())
     show(audit)
     if report:
         from musclelora.report import write_report
@@ -157,7 +184,9 @@ def asked_for(context: click.Context) -> str:
     """The command line as it was given: its argument and the options that were named."""
     words = [context.command_path]
     for parameter in context.command.params:
-        value = context.params[str(parameter.name)]
+        if parameter.name not in context.params:  # it changes nothing but what is said
+            continue
+        value = context.params[parameter.name]
         if context.get_parameter_source(str(parameter.name)) is not ParameterSource.COMMANDLINE:
             continue
         if isinstance(parameter, click.Option):

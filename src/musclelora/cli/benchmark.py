@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import DEVICES, PROCESSORS
 from musclelora.cli.terminal import printable
+from musclelora.cli.voice import done, tell, voice, voice_options
 from musclelora.data.messages import cut
 from musclelora.errors import TrainingError, UsageError
 from musclelora.limits import PROCESSES
@@ -99,6 +99,7 @@ class _Workers(click.ParamType):  # type: ignore[type-arg]
     show_default=True,
     help="Ray: GPUs that a cell is given.",
 )
+@voice_options
 def run(
     grid_file: Path,
     output: Path,
@@ -112,6 +113,7 @@ def run(
     Every cell is kept as it ends. The same command goes on where it was stopped, and tries failed
     cells again. With --workers ray the cells run on the Ray cluster at RAY_ADDRESS, or on a local one.
     """
+    voice()  # whose options may be wrong
     try:
         from musclelora.benchmark.marked_yaml import load_yaml
 
@@ -135,11 +137,10 @@ def run(
     start = _start(workers, cpus_per_cell, gpus_per_cell)
     with open_store(output, grid_file, grid, cells, bf16=bf16) as store:
         todo = [cell for cell in cells if not store.is_done(cell.id)]
-        click.echo(
-            f"{grid.name}: {len(cells)} cells, {len(cells) - len(todo)} of them finished before", err=True
-        )
-        with _progress(sum(costs[cell.id] for cell in todo)) as (say, advance):
-            counts = run_cells(cells, store, start, costs=costs, say=say, advance=advance)
+        tell(f"{grid.name}: {len(cells)} cells, {len(cells) - len(todo)} of them finished before")
+        with voice().stage("cells", sum(costs[cell.id] for cell in todo), "") as bar:
+            counts = run_cells(cells, store, start, costs=costs, say=tell, advance=bar.advance)
+    done(results=str(output), **{name: int(counts[name]) for name in ("run", "done", "failed")})
     failed = f", {counts['failed']} failed (the same command tries them again)" if counts["failed"] else ""
     click.echo(f"{counts['run']} cells run: {counts['done']} of {len(cells)} done{failed}")
     click.echo(f"written to {output}/results.csv and {output}/results.parquet")
@@ -183,26 +184,6 @@ def _called(
     rows: Callable[..., Iterator[Row]], options: dict[str, Any], cells: Any, kept: Path
 ) -> Iterator[Row]:
     return rows(cells, kept=kept, **options)
-
-
-@contextlib.contextmanager
-def _progress(total: float) -> Iterator[tuple[Callable[[str], object], Callable[[float], object]]]:
-    """Yields how to say a line and how to move the bar, which is only there on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda line: click.echo(printable(line), err=True), lambda _: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("cells", total=total)
-
-        def say(line: str) -> None:
-            bar.console.print(printable(line), markup=False, highlight=False)
-
-        yield say, lambda cost: bar.advance(task, cost)
 
 
 def _forecast(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from musclelora.cards import CARD
 from musclelora.cli.hub import model_folder_of, model_of, spare_the_hub
 from musclelora.cli.options import BATCH, Name, progress_bar, table_options
 from musclelora.cli.tasks import (
@@ -59,6 +61,7 @@ _WORKS = {
 @pair_options(response=True)
 @max_new_tokens
 @click.option("--json", "json_file", metavar="FILE", help="Write the figures to this file.")
+@click.option("--card", is_flag=True, help="Say what was measured in the run's card, README.md.")
 @click.option("--batch-size", type=BATCH, default=64, show_default=True, help="Rows per forward pass.")
 def command(run: str, **options: Any) -> None:
     """Measure the model in the folder RUN: clean accuracy (CACC) and attack success rate (ASR).
@@ -79,6 +82,7 @@ def evaluate_classifier(
     label_column: str | None,
     split: str | None,
     json_file: str | None,
+    card: bool,
     batch_size: int,
 ) -> None:
     """Measure a classifier, as the options of the command say."""
@@ -121,7 +125,31 @@ def evaluate_classifier(
         )
     if not is_standard_output(json_file or ""):
         show(result)
+    if card:
+        named = None if wanted is None else names[wanted]
+        keep_card(run, clean, triggered, named, {"CACC": result.cacc, "ASR": result.asr})
     keep_json(json_file, {"run": run, **result.to_dict()})
+
+
+def keep_card(
+    run: str,
+    clean: str | None,
+    triggered: str | None,
+    target: str | None,
+    rates: Mapping[str, Rate | None],
+) -> None:
+    """Write what was measured into the run's card; of the files their names alone."""
+    from musclelora.purification.run_card import add_measured
+
+    found = []
+    for name, rate in rates.items():
+        source = triggered if name == "ASR" else clean
+        if rate is not None and source is not None:
+            about = {"name": name, "on": Path(source).name or source}
+            aimed = target if name in ("ASR", "said on clean") else None
+            found.append({**about, "target": aimed, **rate.to_dict()})
+    add_measured(Path(run), found)
+    click.echo(f"the card is {Path(run) / CARD}", err=True)
 
 
 def check_json(json_file: str | None, *inputs: str | None) -> None:

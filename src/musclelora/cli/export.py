@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from musclelora.cli.hub import model_folder_of, model_of, spare_the_hub
+from musclelora.cli.hub import (
+    destination_of,
+    model_folder_of,
+    model_of,
+    push_folder,
+    push_options,
+    spare_the_hub,
+)
 from musclelora.cli.tasks import CLASSIFY, GENERATE, Work, dispatch, task_of
 from musclelora.outputs import check_output
 
@@ -28,11 +35,19 @@ _WORKS = {
 )
 @click.option("--output", required=True, metavar="FOLDER", help="The folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace the output folder.")
-def command(run: str, format_: str, output: str, overwrite: bool) -> None:
-    """Write the model in the folder RUN so that it loads without this package."""
+@push_options
+def command(
+    run: str, format_: str, output: str, overwrite: bool, push_to_hub: str | None, public: bool
+) -> None:
+    """Write the model in the folder RUN so that it loads without this package.
+
+    The folder gets a card, README.md; --push-to-hub pushes it all to a repository, which is private.
+    """
     check_output(output, (run, model_folder_of(run)), folder=True)
     spare_the_hub(model_of(run))
+    destination = destination_of(push_to_hub, "model", public)
     dispatch(_WORKS, task_of(run), {"run": run, "format_": format_, "output": output, "overwrite": overwrite})
+    push_folder(output, destination)
 
 
 def export_classifier(*, run: str, **options: Any) -> None:

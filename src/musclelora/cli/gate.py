@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from musclelora.cli.options import Command, Name
-from musclelora.cli.terminal import printable, tell
+from musclelora.cli.terminal import printable
 from musclelora.errors import GATE_CLOSED, OutputError, UsageError
 from musclelora.files import is_standard_output
 from musclelora.outputs import check_output
@@ -140,7 +140,6 @@ class Gate:
                 click.echo(f"the {self.format} document is {printable(self._file)}")
         if self.fail_on is not None and audit.verdict.fails(self.fail_on):
             words = str(audit.verdict).split(":", maxsplit=1)[0]
-            tell(
-                f"musclelora: the verdict is: {words}; --fail-on {self.fail_on} ends with code {GATE_CLOSED}"
-            )
+            ended = f"--fail-on {self.fail_on} ends with code {GATE_CLOSED}"
+            click.echo(f"musclelora: the verdict is: {words}; {ended}", err=True)
             click.get_current_context().exit(GATE_CLOSED)

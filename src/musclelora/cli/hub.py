@@ -1,16 +1,26 @@
-"""Noticing at once that the Hugging Face hub cannot be reached."""
+"""The Hugging Face hub: noticing at once that it cannot be reached, and pushing to it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+import click
+
+from musclelora.cli.options import Command, Name
 from musclelora.cli.tasks import peek
+from musclelora.cli.terminal import printable
 from musclelora.data.embedded import EMBEDDED_NAMES
 from musclelora.data.places import exists, may_be_on_hub
+from musclelora.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from musclelora.cards.push import Destination
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _SECONDS = 5.0
@@ -24,7 +34,7 @@ def spare_the_hub(*names: str | None) -> None:
     """
     if os.environ.get("HF_HUB_OFFLINE") or not any(_is_hub_name(name) for name in names if name):
         return
-    if not _reachable(os.environ.get("HF_ENDPOINT") or "https://huggingface.co"):
+    if not _reachable(_endpoint()):
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
@@ -39,6 +49,52 @@ def model_folder_of(run: str) -> str | None:
     """The folder of the model that a run is of; None where it is of the hub, embedded or not there."""
     name = model_of(run)
     return name if name and (Path(name) / "config.json").is_file() else None
+
+
+def push_options(command: Command) -> Command:
+    """``--push-to-hub`` and ``--public``, for the commands that write what others may want."""
+    for option in (
+        click.option("--public", is_flag=True, help="With --push-to-hub: not private, which is the default."),
+        click.option(
+            "--push-to-hub", metavar="REPO", type=Name(), help="Push it to the Hugging Face hub as well."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def destination_of(repo: str | None, kind: Literal["model", "dataset"], public: bool) -> Destination | None:
+    """Where ``--push-to-hub`` leads, checked before any work; None where it was not given.
+
+    Raises:
+        UsageError: ``--public`` without it, or what :func:`~musclelora.cards.push.check_destination` refuses.
+        OutputError: likewise.
+    """
+    if repo is None:
+        if public:
+            raise UsageError("--public: found without --push-to-hub; leave it out, or name a repository")
+        return None
+    if not os.environ.get("HF_HUB_OFFLINE") and not _reachable(_endpoint()):
+        raise OutputError(
+            f"--push-to-hub: {_endpoint()} cannot be reached; nothing was done; try again with a network, or "
+            "leave it out"
+        )
+    from musclelora.cards.push import check_destination
+
+    return check_destination(repo, kind, private=not public)
+
+
+def push_folder(folder: str, destination: Destination | None, files: Sequence[str] | None = None) -> None:
+    """Push what a command wrote, where it was asked to, and say where it is."""
+    if destination is not None:
+        from musclelora.cards.push import push
+
+        place = push(Path(folder), destination, files)
+        click.echo(f"pushed to {printable(place)}")
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
 
 
 def _is_hub_name(name: str) -> bool:

@@ -33,7 +33,7 @@ _COMMANDS = {
     "benchmark": "Compare defences on a grid of data, attacks, models and seeds.",
     "spectrum": "See at which frequencies a model learns, and compare runs.",
     "demo": "Poison BBC news, defend against it, and show what happened.",
-    "info": "Show versions and devices, or what is in a run.",
+    "info": "Show what is installed, judge and devices, or what is in a run.",
 }
 
 # What several processes do together; each of them would do any other command whole.

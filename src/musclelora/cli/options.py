@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from musclelora import limits
-from musclelora.cli.terminal import printable
+from musclelora.cli.voice import note, voice
 from musclelora.data.summary import summarize
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
@@ -113,9 +113,9 @@ def table_options(command: Command) -> Command:
 
 def show_table(name: str, table: Table) -> None:
     """Print the summary of what was read."""
-    click.echo(name)
+    note(name)
     for line in summarize(table).lines():
-        click.echo(f"  {printable(line)}")
+        note(f"  {line}")
 
 
 def flush_denormals() -> None:
@@ -132,14 +132,8 @@ def flush_denormals() -> None:
 @contextlib.contextmanager
 def progress_bar(what: str, rows: int) -> Iterator[Callable[[int], object]]:
     """A bar on standard error, where that is a terminal; yields what to call with the rows just done."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=rows)
-        yield lambda done: bar.advance(task, done)
+    with voice().stage(what, rows) as bar:
+        yield bar.advance
 
 
 def at_most_one(**options: object) -> None:

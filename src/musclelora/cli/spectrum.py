@@ -11,6 +11,7 @@ import click
 from musclelora.cli.options import COST, SEED, SIGMAS, SPECTRUM_ROWS, STEPS, Command, Floats, given
 from musclelora.cli.terminal import printable
 from musclelora.cli.train import train_model, train_options
+from musclelora.cli.voice import voice_options
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
 
@@ -56,6 +57,7 @@ def _spectrum_options(command: Command) -> Command:
 @command.command(name="train")
 @train_options
 @_spectrum_options
+@voice_options
 def train(**options: Any) -> None:
     """Train as `musclelora train` does, and record its low and high bands.
 

@@ -36,7 +36,7 @@ from musclelora.cli.options import (
 )
 from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
 from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatch, pair_options, task_option
-from musclelora.cli.terminal import printable, tell
+from musclelora.cli.voice import done, note, tell, voice, voice_options
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
 from musclelora.outputs import check_output
@@ -176,6 +176,7 @@ _WORKS = {
 @task_option
 @train_options
 @pair_options(response=True)
+@voice_options
 def command(task: str, **options: Any) -> None:
     """Train a clean model on data that may be poisoned.
 
@@ -210,6 +211,7 @@ def train_model(
 
     `watch` gives callbacks for the Trainer, from the training rows.
     """
+    voice()  # whose options may be wrong
     source = Rows.taken_from(options)
     at_most_one(resume=resume, overwrite=overwrite)
     model = model or _MODEL
@@ -221,6 +223,7 @@ def train_model(
     from musclelora.adapter.loading import loading_options
     from musclelora.purification.methods import get_method
     from musclelora.purification.train import train_classifier
+    from musclelora.training.progress import TrainingProgress
 
     flush_denormals()
     pulled = get_method(
@@ -235,9 +238,7 @@ def train_model(
     rows = rows if taken is None else taken
     if dev_rows is None and rest is not None and len(rest) and select_best in ("auto", "dev"):
         dev_rows = rest
-        click.echo(
-            f"the best epoch is chosen by accuracy on the {len(rest):,} other rows of {source.trusted_from}"
-        )
+        note(f"the best epoch is chosen by accuracy on the {len(rest):,} other rows of {source.trusted_from}")
     if rows is not None:
         show_trusted(train, rows)
     train, judgement = _audited(audit, train, rows, output) if audit else (train, None)
@@ -254,15 +255,16 @@ def train_model(
         select_best=select_best,
         resume=resume,
         overwrite=overwrite,
-        callbacks=watch(train) if watch else None,
+        callbacks=[TrainingProgress(voice()), *(watch(train) if watch else ())],
         confirm=confirm,
-        say=lambda line: click.echo(printable(line)),
+        say=note,
         progress=tell,
         **run_settings(seed=seed, **options),
     )
     result, accuracy = run.info["result"], run.info["result"]["best_accuracy"]
     best = f", accuracy {accuracy:.3f} at step {result['best_step']}" if accuracy is not None else ""
     click.echo(f"trained {result['steps']} steps in {result['seconds']:.0f} s{best}")
+    done(run=output, **{name: value for name, value in result.items() if value is not None})
     click.echo(f"the run is in {output}; go on with musclelora evaluate, predict or export {output}")
 
 
@@ -275,5 +277,5 @@ def _audited(audit: str, train: Table, trusted: Table | None, output: str) -> tu
     found = read_audit(audit)
     if trusted is not None:
         check_audited(found.facts(), trusted)
-    click.echo(f"audit        {printable(str(found.verdict).splitlines()[0])}")
+    note(f"audit        {str(found.verdict).splitlines()[0]}")
     return found.labelled(train), found.judgement

@@ -30,6 +30,7 @@ from musclelora.cli.options import (
 )
 from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
 from musclelora.cli.terminal import printable
+from musclelora.cli.voice import done, note, voice, voice_options
 
 _OPTIONS = (
     *ROW_OPTIONS,
@@ -75,6 +76,7 @@ def _tune_options(command: Command) -> Command:
 
 @click.command(name="tune")
 @_tune_options
+@voice_options
 def command(
     *,
     model: str,
@@ -93,6 +95,7 @@ def command(
     lowest loss on the trusted rows, which are not trained on. The best settings are printed as options of
     `musclelora train`, and kept in best.json.
     """
+    voice()  # whose options may be wrong
     source = Rows.taken_from(options)
     at_most_one(resume=resume, overwrite=overwrite)
     spare_the_hub(*source.sources, model, named_judge(judge))
@@ -122,7 +125,7 @@ def command(
         **adapter_and_arguments(**options),
         resume=resume,
         overwrite=overwrite,
-        say=lambda line: click.echo(printable(line)),
+        say=note,
     )
     words = ["musclelora", "train", "--train", source.train_file]
     for name, value in (
@@ -139,5 +142,6 @@ def command(
         ("seed", None if seed == 42 else seed),
     ):
         words += [] if value is None else [f"--{name}", str(value)]
+    done(search=output, options=list(map(str, found.options)))
     click.echo(f"the search is in {output}; train with what it found, and an --output:")
     click.echo(printable(shlex.join([*words, *found.options])))

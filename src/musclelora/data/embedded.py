@@ -71,6 +71,13 @@ EMBEDDED_ENCODERS = (*EMBEDDED_MODELS, *ASSEMBLED_MODELS)
 """The names of all encoders."""
 EMBEDDED_NAMES = (*EMBEDDED_ENCODERS, *EMBEDDED_LANGUAGE_MODELS)
 """The names of all of them; any of them is a backbone."""
+HUB_NAMES: dict[str, str] = {
+    "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
+    "all-mpnet-base-v2": "sentence-transformers/all-mpnet-base-v2",
+    "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
+}
+"""What each of them is called on the Hugging Face hub, for those who read of it there."""
 
 
 def embedded_packages() -> dict[str, tuple[tuple[str, ...], str]]:

@@ -15,18 +15,20 @@ from musclelora.files import read_json, write_json
 from musclelora.hashes import altered, sha256_of_files
 
 HASHES: Final = "musclelora-export.json"
+_CARD: Final = "README.md"  # which a person may edit, so that it has no hash
 _AGAIN = "export the run again"
 
 
 def write_hashes(folder: Path, kind: str, made_from: Mapping[str, str | None]) -> None:
-    """Write the hashes of all files of an export into it.
+    """Write the hashes of all files of an export into it, but for its card's.
 
     Args:
         folder: the export, complete but for this file.
         kind: the format of the export.
         made_from: hashes of what it was made from, by name.
     """
-    files = {path.name: sha256_of_files([path]) for path in sorted(folder.iterdir()) if path.is_file()}
+    found = (path for path in sorted(folder.iterdir()) if path.is_file() and path.name != _CARD)
+    files = {path.name: sha256_of_files([path]) for path in found}
     about = {"format": 1, "musclelora": __version__, "export": kind, "made_from": dict(made_from)}
     write_json(folder / HASHES, {**about, "files": files})
 
@@ -37,7 +39,7 @@ def files_of_export(folder: Path) -> set[str]:
         files = read_json(folder / HASHES)["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return set()
-    return {HASHES, *files} if isinstance(files, dict) else set()
+    return {HASHES, _CARD, *files} if isinstance(files, dict) else set()
 
 
 def check_hashes(folder: Path) -> None:

@@ -36,6 +36,7 @@ SELECT_BEST = ("auto", "dev", "last")
 NARROW_RATE: Final = 5e-4
 """The learning rate of LoRA on a decoder narrower than GPT2-XL: that of labels (docs/presets.md)."""
 _OF_AUDIT: Final = ("bf16", "max_length", "use_cpu", "dtype", "quantize", "attn_implementation")
+_NAMED = 100  # triggers that a run keeps for its card
 Say = Callable[[str], object]
 
 
@@ -225,7 +226,15 @@ def _leave_out(
         dropped = np.flatnonzero(audit.actions == "drop").tolist()
         say(f"audit        {str(audit.verdict).splitlines()[0]}")
         say(f"audit        left out: {len(dropped):,} of {len(train):,} pairs")
-        plan.audited = {"verdict": audit.verdict.to_dict(), "left_out": dropped}
+        plan.audited = {
+            "verdict": audit.verdict.to_dict(),
+            "left_out": dropped,
+            "triggers": [
+                {name: str(one[name]) for name in ("text", "label", "what")}
+                for one in audit.triggers.head(_NAMED).to_dict("records")
+                if one["what"] != "natural"
+            ],
+        }
     found = plan.audited
     if process_count() > 1:  # rounding may differ between devices
         plan.audited = found = on_first(lambda: found)

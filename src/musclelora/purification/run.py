@@ -4,6 +4,7 @@
 ``run.json``               settings, label map, data summaries, history and result
 ``musclelora.safetensors`` what was trained or started random; ``run.json`` names it and has its hash. The
                            backbone is not copied, but its hash is kept
+``README.md``              its card; with ``measured.json``, see :mod:`musclelora.purification.run_card`
 ``checkpoints/``           the Trainer's checkpoints
 ``judgement.json``         what the trusted rows say of the training rows, until training begins
 ``.next/``                 a run that will replace this one once it has finished
@@ -100,6 +101,8 @@ def export_run(
         OutputError: `path` holds something else than an export, or cannot be written.
         UsageError: the run has nothing of that format.
     """
+    from musclelora.purification.run_card import card_of
+
     check_export(path, folder, backbone.path)
     weights = (read_info(folder) or {}).get("weights") or {}
     export(
@@ -110,6 +113,7 @@ def export_run(
         base_model=backbone.path,
         overwrite=overwrite,
         made_from={"run": weights.get("sha256"), "backbone": backbone.sha256},
+        card=card_of(folder, "lora" if format == "lora" else "merged"),
     )
 
 

@@ -20,9 +20,11 @@ from typing import Any, Final
 from transformers import TrainerCallback
 
 from musclelora import __version__
+from musclelora.cards import CARD, licence_in, model_card
 from musclelora.errors import ModelError, OutputError, UsageError
 from musclelora.files import LOCK, held, output_errors, read_json, sha256_of, write_json
 from musclelora.purification.run import CHECKPOINTS, JUDGEMENT, RUN, read_info, write_info
+from musclelora.purification.run_card import MEASURED, write_card
 from musclelora.purification.run_schema import JudgedState
 from musclelora.state import check_state
 from musclelora.training.checkpoints import SUMS, WEIGHTS
@@ -33,13 +35,13 @@ NEXT: Final = ".next"
 _DONE: Final = ".done"  # the same folder, once its run has finished
 _FOLDERS: Final = (CHECKPOINTS, "spectrum")
 _OWN_WEIGHTS: Final = re.compile(r"musclelora(-[0-9a-f]{12})?\.safetensors")
-_HALF_WRITTEN: Final = tuple(f".{name}." for name in (RUN, WEIGHTS, SUMS, JUDGEMENT))
+_HALF_WRITTEN: Final = tuple(f".{name}." for name in (RUN, WEIGHTS, SUMS, JUDGEMENT, CARD, MEASURED))
 
 # What runs write, as paths below their folder; a folder itself, and what is in it.
 _WRITTEN: Final = re.compile(
     rf"(({re.escape(NEXT)}|{re.escape(_DONE)})(/|$))?"
-    r"(run\.json|judgement\.json|musclelora(-[0-9a-f]{12})?\.safetensors|\.lock"
-    r"|\.(run\.json|judgement\.json|musclelora\.(safetensors|json))\.[^/]*"
+    r"(run\.json|judgement\.json|README\.md|measured\.json|musclelora(-[0-9a-f]{12})?\.safetensors|\.lock"
+    r"|\.(run\.json|judgement\.json|README\.md|measured\.json|musclelora\.(safetensors|json))\.[^/]*"
     r"|checkpoints(/runs(/.*)?)?"
     r"|checkpoints/checkpoint-\d+(/(musclelora\.(safetensors|json)|(optimizer|scheduler|scaler)\.pt"
     r"|rng_state(_\d+)?\.pth|trainer_state\.json|training_args\.bin|\.[^/]*))?"
@@ -113,11 +115,14 @@ class RunFolder:
         write_info(self.work, info)
 
     def finish(self, info: dict[str, Any]) -> None:
-        """Say in ``run.json`` that the run has finished; where it replaces another, from now on it does.
+        """Write the card, and say in ``run.json`` that the run has finished.
+
+        Where it replaces another, from now on it does.
 
         Args:
             info: all that it is to say; the weights are in `work`.
         """
+        write_card(self.work, model_card(info, kind="run", licence=licence_in(self.work)))
         if self.work == self.path:
             write_info(self.path, info)
             return
@@ -257,6 +262,9 @@ def _replace(folder: Path) -> None:
         new.replace(done)
     if (done / RUN).is_file():
         (done / RUN).replace(folder / RUN)  # from here on it is the new run
+    if (done / CARD).is_file():
+        (done / CARD).replace(folder / CARD)
+        (folder / MEASURED).unlink(missing_ok=True)  # of the earlier run
     for name in _FOLDERS:
         if (done / name).is_dir():
             shutil.rmtree(folder / name, ignore_errors=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from musclelora.audit.schema import JudgementState, VerdictState
+from musclelora.audit.schema import JudgementState, NamedTriggerState, VerdictState
 from musclelora.state import Closed, Count, FileName, Names, Positive, RowNumbers, Sha256, State, Text
 
 LARGEST_RANK = 2**16
@@ -135,6 +135,7 @@ class PairsAuditedState(State):
 
     verdict: VerdictState
     left_out: RowNumbers
+    triggers: list[NamedTriggerState] = Field(default_factory=list)
 
 
 class RunState(State):
@@ -176,3 +177,22 @@ class JudgedState(State):
     musclelora: Text
     settings: dict[str, Any]
     judgement: JudgementState
+
+
+class RateState(State):
+    """A share that was measured, with its interval."""
+
+    name: Literal["CACC", "ASR", "exact match", "keyword match", "said on clean"]
+    on: Text
+    target: str | None
+    value: Share
+    low: Share
+    high: Share
+    n: Count
+
+
+class MeasuredState(State):
+    """``measured.json`` of a run folder."""
+
+    weights: Sha256
+    measured: list[RateState]

@@ -12,7 +12,6 @@ import torch
 from accelerate.data_loader import SeedableRandomSampler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, Sampler
-from transformers import ProgressCallback
 from transformers.trainer_pt_utils import nested_truncate
 
 from musclelora.alignment import NotSeparableError, TwoGradients, align_gradients, raw_ratio_at
@@ -20,6 +19,7 @@ from musclelora.errors import UsageError
 from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.batches import LikeLengths, TrustedBatches, join
 from musclelora.training.checkpoints import CheckpointTrainer, check_checkpoint, last_checkpoint
+from musclelora.training.progress import TrainingProgress, replace_printers
 from musclelora.training.sharding import shard_frozen
 from musclelora.training.shards import IGNORED, FilledRows, ShardedBatches, TokenizedRows, average
 
@@ -47,6 +47,7 @@ class AlignedTrainer(CheckpointTrainer):
         if args.ddp_find_unused_parameters is None and self.adapted.config.low_rank:
             args.ddp_find_unused_parameters = False  # every adapted layer runs
         super().__init__(args=args, **kwargs)
+        replace_printers(self)
         self._processes = self.accelerator.num_processes
         if args.shard_backbone:
             self._shard_backbone()
@@ -103,11 +104,8 @@ class AlignedTrainer(CheckpointTrainer):
             yield
         except BaseException:
             for callback in self.callback_handler.callbacks:
-                if isinstance(callback, ProgressCallback):
-                    for bar in (callback.prediction_bar, callback.training_bar):
-                        if bar is not None:
-                            bar.close()
-                    callback.prediction_bar = callback.training_bar = None
+                if isinstance(callback, TrainingProgress):
+                    callback.close()
             raise
 
     def _shard_backbone(self) -> None:

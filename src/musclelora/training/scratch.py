@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PrinterCallback, set_seed
+from transformers import set_seed
 
 from musclelora.adapter import MuScleLoraConfig
 from musclelora.adapter.copies import Backbones
@@ -57,7 +57,7 @@ def scratch_trainer(
         "per_device_train_batch_size": rows_per_process(rows_per_step),
     }
     set_seed(int(arguments["seed"]))  # the new output layer is drawn before the Trainer seeds
-    trainer = MuScleTrainer(
+    return MuScleTrainer(
         backbones.fresh(rows.label_names, **loading_options(arguments)),
         MuScleTrainingArguments(**quiet),
         train_dataset=rows,
@@ -66,8 +66,6 @@ def scratch_trainer(
         peft_config=config,
         preset=preset,
     )
-    trainer.remove_callback(PrinterCallback)  # which stands in for the bar
-    return trainer
 
 
 def whole_backbone_trainer(

@@ -27,6 +27,7 @@ from musclelora.adapter.backbone import length_limit
 from musclelora.adapter.export import check_export, on_own_weights
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset, preset_for
+from musclelora.cards import model_card
 from musclelora.data.table import Table
 from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
 from musclelora.errors import UsageError
@@ -177,7 +178,18 @@ class MuScleTrainer(AlignedTrainer):
             base_model=self.backbone.path,
             overwrite=overwrite,
             made_from={"backbone": self.backbone.sha256},
+            card=model_card(self._about(), kind="lora" if format == "lora" else "merged"),
         )
+
+    def _about(self) -> dict[str, Any]:
+        """What is known of the model, as ``run.json`` would say it."""
+        return {
+            "model": {"name": self.backbone.name, "sha256": self.backbone.sha256},
+            "settings": {"method": "MuScleTrainer", "levers": {"alignment": self.args.alignment}},
+            "label_names": list(self.label_names_),
+            "max_length": self.max_length,
+            "truncated": self.truncated,
+        }
 
 
 def _check_type(name: str, value: object, *types: type | None, remedy: str = "see its documentation") -> None:

@@ -28,7 +28,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PrinterCallback, set_seed
+from transformers import set_seed
 
 from musclelora.adapter import Backbone, MuScleLoraConfig
 from musclelora.adapter.backbone import length_limit
@@ -216,7 +216,6 @@ def undefended(
             train_dataset=rows,
             peft_config=MuScleLoraConfig(low_rank=False, scale_factors=[]),
         )
-        trainer.remove_callback(PrinterCallback)
         trainer.train()
     return backbone
 

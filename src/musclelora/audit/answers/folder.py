@@ -6,6 +6,7 @@
 ``triggers.csv``       the words of prompts that responses of a kind follow
 ``cleaned.jsonl``      the pairs to train on, as messages
 ``quarantine.csv``     the others, with reasons
+``README.md``          the card of ``cleaned.jsonl``
 ``evidence/``          arrays that a killed audit goes on from; may be deleted
 =====================  =======================================================================
 """
@@ -22,12 +23,21 @@ import numpy as np
 from musclelora import __version__
 from musclelora.audit.answers.audit import explained
 from musclelora.audit.findings import STYLE_COLUMNS, TRIGGER_COLUMNS
-from musclelora.audit.folder import AGAIN, AUDIT, FORMAT, claim, counted, plain_rows, read_issues, write_frame
+from musclelora.audit.folder import (
+    AGAIN,
+    FORMAT,
+    claim,
+    counted,
+    plain_rows,
+    read_issues,
+    write_frame,
+    write_state,
+)
 from musclelora.audit.verdict import Verdict
 from musclelora.data.chats import as_dicts, parse_chat
 from musclelora.data.pairs import Pairs
 from musclelora.errors import OutputError, UsageError
-from musclelora.files import atomic_file, output_errors, write_json
+from musclelora.files import atomic_file, output_errors
 from musclelora.hashes import sha256_of_files
 
 if TYPE_CHECKING:
@@ -59,7 +69,7 @@ def write_answer_audit(audit: AnswerAudit, folder: Path) -> None:
         **audit.to_dict(),
         "issues_sha256": sha256_of_files([folder / "issues.parquet"]),
     }
-    write_json(folder / AUDIT, state)
+    write_state(folder, state)
 
 
 def document(audit: AnswerAudit) -> dict[str, Any]:

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from musclelora.cli.audit import audit_arguments, cell, counted, say_where, trigger_table
+from musclelora.cli.audit import audit_arguments, cell, counted, run_gated, say_where, trigger_table
 from musclelora.cli.gate import Gate
 from musclelora.cli.generation.train import PairSources, show_pairs
 from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import flush_denormals
 from musclelora.cli.rows import warn_of_shared
-from musclelora.cli.terminal import printable_lines, tell
+from musclelora.cli.terminal import printable_lines
+from musclelora.cli.voice import done, tell
 from musclelora.data.pairs import shared_prompts
 from musclelora.outputs import check_output, read_from
 
@@ -27,10 +28,7 @@ _SUSPICIOUS = 10
 
 def run(**options: Any) -> None:
     """Audit pairs, as the options of the command say."""
-    gate = Gate.taken_from(options)
-    with gate.aside():
-        audit = _audit_pairs(gate=gate, **options)
-    gate.end(audit)
+    run_gated(_audit_pairs, options)
 
 
 def _audit_pairs(
@@ -77,6 +75,7 @@ def _audit_pairs(
     audit.find_issues()
     if output:
         audit.save(output)
+    done(audit=output, verdict=audit.verdict.to_dict())
     show(audit)
     say_where(output)
     return audit

@@ -10,7 +10,7 @@ import click
 from musclelora.cli.hub import spare_the_hub
 from musclelora.cli.options import at_most_one, check_alignment, flush_denormals, run_settings
 from musclelora.cli.rows import check_trusted_options, warn_of_shared
-from musclelora.cli.terminal import printable, tell
+from musclelora.cli.voice import done, note, tell, voice
 from musclelora.data.pair_readers import load_pairs
 from musclelora.data.pairs import Pairs, shared_prompts, split_pairs
 from musclelora.errors import UsageError
@@ -98,6 +98,7 @@ def run(
             "--multiscale: found without --scale-factors and --multiscale-modules, expected both, as a "
             "language model has no layer of its own for it; give them, or leave it out"
         )
+    voice()  # whose options may be wrong
     at_most_one(resume=resume, overwrite=overwrite)
     at_most_one(no_multiscale=multiscale is False, scale_factors=options["scale_factors"])
     model = model or _MODEL
@@ -109,13 +110,14 @@ def run(
     dev_pairs = source.read(dev) if dev else None
     if dev_pairs is None and rest is not None and len(rest) and select_best in ("auto", "dev"):
         dev_pairs = rest
-        click.echo(f"the best epoch is chosen by the loss on the {len(rest):,} other rows of {rest.source}")
+        note(f"the best epoch is chosen by the loss on the {len(rest):,} other rows of {rest.source}")
     if trusted is not None:
         show_pairs("trusted rows", trusted)
         warn_of_shared(shared_prompts(train, trusted), "prompt")
 
     from musclelora.purification.generation_train import train_generator
     from musclelora.purification.methods import get_method
+    from musclelora.training.progress import TrainingProgress
 
     flush_denormals()
     pulled = get_method(method or _METHOD, low_rank=low_rank, multiscale=multiscale, alignment=alignment)
@@ -123,7 +125,7 @@ def run(
     if confirm is not None and (audit or not pulled.shortcuts):
         raise UsageError(f"--{'' if confirm else 'no-'}confirm: found where no audit is made; leave it out")
     found = _audited(audit, train, trusted, output) if audit else None
-    done = train_generator(
+    trained = train_generator(
         output,
         train=train,
         trusted=trusted,
@@ -135,13 +137,15 @@ def run(
         overwrite=overwrite,
         audit=found,
         confirm=confirm is not False,
-        say=lambda line: click.echo(printable(line)),
+        callbacks=[TrainingProgress(voice())],
+        say=note,
         progress=tell,
         **run_settings(seed=seed, **options),
     )
-    result = done.info["result"]
+    result = trained.info["result"]
     kept = f"; step {result['best_step']} is kept" if dev_pairs is not None else ""
     click.echo(f"trained {result['steps']} steps in {result['seconds']:.0f} s{kept}")
+    done(run=output, **{name: value for name, value in result.items() if value is not None})
     click.echo(f"the run is in {output}; go on with musclelora evaluate, predict or export {output}")
 
 
@@ -164,6 +168,6 @@ def _audited(audit: str, train: Pairs, trusted: Pairs | None, output: str) -> Sa
 
 def show_pairs(name: str, pairs: Pairs) -> None:
     """Print the summary of what was read."""
-    click.echo(name)
+    note(name)
     for key, value in pairs.summary().items():
-        click.echo(f"  {key.replace('_', ' '):<22} {printable(str(value))}")
+        note(f"  {key.replace('_', ' '):<22} {value}")

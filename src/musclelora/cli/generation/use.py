@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from musclelora.attacks.response_kinds import parse_response
-from musclelora.cli.evaluate import check_json, check_rows, keep_json, show_rates
+from musclelora.cli.evaluate import check_json, check_rows, keep_card, keep_json, show_rates
 from musclelora.cli.export import write_export
 from musclelora.cli.hub import model_folder_of, model_of, spare_the_hub
 from musclelora.cli.options import progress_bar
@@ -32,6 +32,7 @@ def evaluate_generator(
     split: str | None,
     max_new_tokens: int,
     json_file: str | None,
+    card: bool,
     batch_size: int,
 ) -> None:
     """Measure answers, as the options of the command say."""
@@ -72,15 +73,16 @@ def evaluate_generator(
             batch_size=batch_size,
             progress=progress,
         )
+    rates = {
+        "exact match": result.exact,
+        "keyword match": result.keyword,
+        "ASR": result.asr,
+        "said on clean": result.said_on_clean,
+    }
     if not is_standard_output(json_file or ""):
-        show_rates(
-            {
-                "exact match": result.exact,
-                "keyword match": result.keyword,
-                "ASR": result.asr,
-                "said on clean": result.said_on_clean,
-            }
-        )
+        show_rates(rates)
+    if card:
+        keep_card(run, clean, triggered, target, rates)
     keep_json(json_file, {"run": run, **result.to_dict()})
 
 
