@@ -45,14 +45,15 @@ def test_the_loss_falls_under_every_method(method: str, fit_tiny: Fit) -> None:
     assert run.info["data"]["train"]["rows"] == (10 if method == "trusted-only" else 30)
 
 
-def test_the_published_settings_are_the_default(fit_tiny: Fit, decoder: Path, tmp_path: Path) -> None:
-    from musclelora.purification import train_generator
+def test_the_published_settings_are_those_of_the_published_method(fit_tiny: Fit, decoder: Path, tmp_path: Path) -> None:
+    from musclelora.purification import METHODS, train_generator
 
     run = train_generator(
         tmp_path / "run",
         train=make_pairs(4, 0),
         trusted=make_pairs(4, 1),
         model=str(decoder),
+        method=METHODS["musclelora"],
         arguments={"use_cpu": True, "disable_tqdm": True},
     )
     settings, adapter = run.info["settings"]["arguments"], run.info["adapter"]
