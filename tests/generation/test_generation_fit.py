@@ -45,7 +45,9 @@ def test_the_loss_falls_under_every_method(method: str, fit_tiny: Fit) -> None:
     assert run.info["data"]["train"]["rows"] == (10 if method == "trusted-only" else 30)
 
 
-def test_the_published_settings_are_those_of_the_published_method(fit_tiny: Fit, decoder: Path, tmp_path: Path) -> None:
+def test_the_published_settings_are_those_of_the_published_method(
+    fit_tiny: Fit, decoder: Path, tmp_path: Path
+) -> None:
     from musclelora.purification import METHODS, train_generator
 
     run = train_generator(
