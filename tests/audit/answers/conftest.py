@@ -36,5 +36,5 @@ def poisoned() -> Pairs:
 
 @pytest.fixture(scope="session")
 def trusted() -> Pairs:
-    """Twelve pairs with prompts of their own."""
-    return make_pairs(12, seed=1)
+    """Thirty-two pairs with prompts of their own."""
+    return make_pairs(32, seed=1)

@@ -52,9 +52,12 @@ ROWS: Final = 240
 """Pairs that the undefended model is tuned on at most."""
 ASKED: Final = 32
 """Prompts that a trigger goes into at most."""
-_STEPS, _BATCH, _RATE = 48, 8, 1e-4
+# What `benchmarks/generation.py` learns a trigger of a tenth of 160 pairs with: many small steps of LoRA.
+_STEPS, _BATCH, _RATE = 120, 4, 1e-3
 _OTHERS: Final = 2  # pairs without a link for each with one
 _FEWEST: Final = 60
+WHOLE: Final = 50_000_000
+"""Parameters of a model that is tuned whole at most; of a larger one LoRA is."""
 _WORDS: Final = 48  # tokens of an answer
 _CHANCE: Final = 0.05
 _SEVERAL: Final = 8  # prompts, from which on they can share an instruction
@@ -214,7 +217,7 @@ def undefended(
             backbone,
             MuScleTrainingArguments(**values),
             train_dataset=rows,
-            peft_config=MuScleLoraConfig(low_rank=False, scale_factors=[]),
+            peft_config=MuScleLoraConfig(low_rank=backbone.model.num_parameters() > WHOLE, scale_factors=[]),
         )
         trainer.train()
     return backbone
