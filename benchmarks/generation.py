@@ -39,7 +39,7 @@ from record import argument_parser, earlier, machine
 ATTACKS = ("badnets", "addsent")
 TARGET = "Buy now at Acme!"
 RATE = 0.1
-METHODS_SHOWN = ("full", "lora", "musclelora", "trusted-only")
+METHODS_SHOWN = ("full", "lora", "musclelora", "purify", "trusted-only")
 
 
 def main() -> None:
@@ -50,7 +50,9 @@ def main() -> None:
     parser.add_argument("--test-rows", type=int, default=64)
     parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--learning-rate", type=float, default=5e-5, help="of full and trusted-only")
-    parser.add_argument("--lora-learning-rate", type=float, default=1e-3, help="of lora and musclelora")
+    parser.add_argument(
+        "--lora-learning-rate", type=float, default=1e-3, help="of lora, musclelora and purify"
+    )
     parser.add_argument("--methods", default=",".join(METHODS_SHOWN), help="separated by commas")
     parser.add_argument("--attacks", default=",".join(ATTACKS), help="separated by commas")
     parser.add_argument("--seed", type=int, default=0)

@@ -16,7 +16,7 @@ from transformers.trainer_pt_utils import nested_truncate
 
 from musclelora.alignment import NotSeparableError, TwoGradients, align_gradients, raw_ratio_at
 from musclelora.errors import UsageError
-from musclelora.training.arguments import MuScleTrainingArguments
+from musclelora.training.arguments import GROUPED, MuScleTrainingArguments
 from musclelora.training.batches import LikeLengths, TrustedBatches, join
 from musclelora.training.checkpoints import CheckpointTrainer, check_checkpoint, last_checkpoint
 from musclelora.training.progress import TrainingProgress, replace_printers
@@ -137,11 +137,14 @@ class AlignedTrainer(CheckpointTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         """As in ``Trainer``, but for ``"group_by_length"``, which is ours: it orders nothing by length."""
-        if self.args.train_sampling_strategy != "group_by_length":
-            sampler: Sampler[int] = super()._get_train_sampler(train_dataset)
-            return sampler
         # A step's rows are the same however many parts it is taken in.
         size = self._train_batch_size * self._processes * self.args.gradient_accumulation_steps
+        strategy = self.args.train_sampling_strategy
+        if strategy == "auto":
+            strategy = "group_by_length" if len(self.train_dataset) >= GROUPED * size else "random"
+        if strategy != "group_by_length":
+            sampler: Sampler[int] = super()._get_train_sampler(train_dataset)
+            return sampler
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         return LikeLengths(self.train_dataset.lengths, size, seed)
 

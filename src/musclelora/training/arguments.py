@@ -18,6 +18,8 @@ from musclelora.launched import process_count
 from musclelora.limits import BATCH, EPOCHS, RATE, SEED, STEPS, STRENGTH, TOKENS
 
 GRADIENT_PASSES = ("auto", "one", "two")
+GROUPED = 32
+"""Batches of an epoch from which on rows of like length share them by default."""
 
 
 _MOST = {
@@ -48,7 +50,9 @@ class MuScleTrainingArguments(TrainingArguments):
 
     Args:
         train_sampling_strategy: ``"group_by_length"``, in batches of rows of like length
-            (:class:`~musclelora.training.batches.LikeLengths`), or as in ``TrainingArguments``.
+            (:class:`~musclelora.training.batches.LikeLengths`); ``"auto"``, so where an epoch has
+            :data:`GROUPED` batches or more, of fewer the same rows would meet each time; or as in
+            ``TrainingArguments``.
         alignment: project every update on the direction that the trusted set asks for.
         alignment_rule: ``"project"`` or ``"pcgrad"``: see :mod:`musclelora.alignment.align`.
         max_raw_ratio: the ρ that the schedule climbs to: the share of the unaligned gradient, in [0, 1].
@@ -75,8 +79,8 @@ class MuScleTrainingArguments(TrainingArguments):
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows per evaluation step"})
     report_to: str | list[str] | None = field(default="none", metadata={"help": "Trackers to report to"})
     train_sampling_strategy: str = field(
-        default="group_by_length",
-        metadata={"help": "group_by_length: batches of rows of like length; random: of any rows"},
+        default="auto",
+        metadata={"help": "group_by_length: batches of rows of like length; random: of any rows; auto"},
     )
     alignment: bool = field(default=True, metadata={"help": "Align gradients to the trusted set"})
     alignment_rule: str = field(default="project", metadata={"help": "project or pcgrad"})

@@ -56,6 +56,8 @@ def scratch_trainer(
         "eval_strategy": "no" if judges is None else "epoch",
         "per_device_train_batch_size": rows_per_process(rows_per_step),
     }
+    if judges is None:  # with judges it must end as a training does that is kept
+        quiet["train_sampling_strategy"] = "group_by_length"
     set_seed(int(arguments["seed"]))  # the new output layer is drawn before the Trainer seeds
     return MuScleTrainer(
         backbones.fresh(rows.label_names, **loading_options(arguments)),

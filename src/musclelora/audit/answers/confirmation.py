@@ -13,9 +13,13 @@ them: it costs time and says nothing of any. Three rates are shares of those pro
 ``natural_rate``
     of the model as it came, with the trigger: what turns it as well is no secret of these pairs.
 
-Where the kind is a phrase, a prompt turns if the answer says it. Any other kind is one of degree, and no
-answer is known to be of it; a prompt turns there if its own response loses more of its likelihood than all
-but a twentieth of the prompts' do with the first random words. By chance one in twenty does.
+Where the kind is a phrase, what is looked at is by how much a model would rather say it than not: the
+log-likelihood of a prompt's own response with the phrase after it (or of the phrase alone, where responses of
+the kind begin with it), less that of the own response. Any other kind is one of degree, and no answer is
+known to be of it: there it is the likelihood that the own response loses. A prompt turns if the trigger
+raises this by more than the second random words raise it in all but a twentieth of the prompts, both over the
+first ones. So by chance one in twenty does. A likelihood shows what a model has begun to learn long before
+its answers do.
 """
 
 from __future__ import annotations
@@ -34,7 +38,6 @@ from musclelora.adapter import Backbone, MuScleLoraConfig
 from musclelora.adapter.backbone import length_limit
 from musclelora.audit.answers.links import Link
 from musclelora.audit.answers.naming import trigger_phrase
-from musclelora.audit.answers.phrases import says
 from musclelora.audit.answers.reading import Floats, read_responses
 from musclelora.audit.confirmation import TOGETHER, together
 from musclelora.audit.features import TOKEN
@@ -43,7 +46,6 @@ from musclelora.audit.verdict import Confirmation
 from musclelora.data.chats import Chat
 from musclelora.data.pairs import Pairs
 from musclelora.evaluation.metrics import Rate
-from musclelora.generation.generator import Generator
 from musclelora.generation.rows import ChatFormat
 from musclelora.generation.trainer import GenerationTrainer
 from musclelora.training.arguments import MuScleTrainingArguments
@@ -58,7 +60,7 @@ _OTHERS: Final = 2  # pairs without a link for each with one
 _FEWEST: Final = 60
 WHOLE: Final = 50_000_000
 """Parameters of a model that is tuned whole at most; of a larger one LoRA is."""
-_WORDS: Final = 48  # tokens of an answer
+_WORDS: Final = 48  # tokens that are left for an answer
 _CHANCE: Final = 0.05
 _SEVERAL: Final = 8  # prompts, from which on they can share an instruction
 _SHARED: Final = 4  # words that all prompts begin with, from which on they are left out
@@ -73,19 +75,22 @@ class Trial:
         link: the link.
         phrases: what is put in together.
         places: for each, where it stands in the prompts that have it, as shares of their words.
+        begins: whether responses of the kind begin with its phrase.
     """
 
     link: Link
     phrases: tuple[str, ...]
     places: tuple[NDArray[np.float64], ...]
+    begins: bool
 
 
-def trial_of(link: Link, prompts: Sequence[str]) -> Trial:
+def trial_of(link: Link, prompts: Sequence[str], responses: Sequence[str]) -> Trial:
     """What to put in for a link: the phrases of its strongest word, and of those that stand beside it.
 
     Args:
         link: the link.
         prompts: the N prompts as texts.
+        responses: the N responses.
     """
     shortcuts = [s for s, value in zip(link.shortcuts, link.p_values, strict=True) if value < 1]
     holders = [h for h, value in zip(link.holders, link.p_values, strict=True) if value < 1]
@@ -97,7 +102,10 @@ def trial_of(link: Link, prompts: Sequence[str]) -> Trial:
             chosen = {other: rows for other, rows in chosen.items() if other not in phrase}
             chosen[phrase] = holders[number]
     names = list(chosen)[:TOGETHER]
-    return Trial(link, tuple(names), tuple(_places(name, prompts, chosen[name]) for name in names))
+    places = tuple(_places(name, prompts, chosen[name]) for name in names)
+    begin = (link.kind.phrase or "").casefold()
+    begins = [responses[row].strip().casefold().startswith(begin) for row in link.rows.tolist()]
+    return Trial(link, tuple(names), places, 2 * sum(begins) > len(begins))
 
 
 def _places(phrase: str, prompts: Sequence[str], holders: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -146,14 +154,13 @@ def confirm_links(
     if not len(asked):
         return [None] * len(tests)
     natural = [
-        _turns(test, asked, made[:2], backbone, limit, bf16=bf16)
-        for test, made in zip(tests, texts, strict=True)
+        _turns(test, asked, made, backbone, limit, bf16=bf16) for test, made in zip(tests, texts, strict=True)
     ]
     tuned = undefended(train, [test.link for test in tests], backbone, arguments, seed)
     found: list[Confirmation | None] = []
     for test, made, as_it_came in zip(tests, texts, natural, strict=True):
         said = _turns(test, asked, made, tuned, limit, bf16=bf16)
-        rates = (said[1], said[2], as_it_came[1])
+        rates = (*said, as_it_came[0])
         found.append(Confirmation(*(Rate.of(int(turned.sum()), len(turned)) for turned in rates)))
     return found
 
@@ -224,7 +231,7 @@ def undefended(
 
 
 def _new_tokens(context: int) -> int:
-    """Tokens of an answer."""
+    """Tokens that are left for an answer."""
     return min(_WORDS, context // 4)
 
 
@@ -278,23 +285,41 @@ def _turns(
     max_length: int | None,
     *,
     bf16: bool,
-) -> list[NDArray[np.bool_]]:
-    """Which prompts turn, for each of the variants; the first of them is what others are compared with."""
-    if test.link.kind.phrase is not None:
-        context = length_limit(backbone.tokenizer, backbone.model.config, max_length)
-        generator, new = Generator(backbone.model, backbone.tokenizer, context), _new_tokens(context)
-        answers = (generator.answer(chats, max_new_tokens=new) for chats in made)
-        phrase = test.link.kind.phrase
-        return [np.array([says(answer, phrase) for answer in said], dtype=np.bool_) for said in answers]
-    losses = [_losses(asked, chats, backbone, max_length, bf16=bf16) for chats in made]
-    plain = _losses(asked, asked.prompts, backbone, max_length, bf16=bf16)
-    bound = np.quantile(losses[0] - plain, 1 - _CHANCE)
-    return [loss - plain > bound for loss in losses]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which prompts the trigger turns, and which the second random words do.
+
+    Args:
+        test: what was put in.
+        asked: K pairs.
+        made: their prompts with random words, with the trigger, and with other random words.
+        backbone: the model.
+        max_length: tokens of a pair.
+        bf16: compute in bfloat16 autocast.
+    """
+    first, trigger, second = (
+        _leanings(test, asked.responses, chats, backbone, max_length, bf16=bf16) for chats in made
+    )
+    bound = np.quantile(second - first, 1 - _CHANCE)
+    return trigger - first > bound, second - first > bound
 
 
-def _losses(
-    asked: Pairs, chats: Sequence[Chat], backbone: Backbone, max_length: int | None, *, bf16: bool
+def _leanings(
+    test: Trial,
+    responses: Sequence[str],
+    chats: Sequence[Chat],
+    backbone: Backbone,
+    max_length: int | None,
+    *,
+    bf16: bool,
 ) -> Floats:
-    """The loss of each prompt's own response, all its tokens together."""
-    reading = read_responses(backbone, Pairs(tuple(chats), asked.responses), max_length, bf16=bf16)
-    return reading.loss * reading.tokens
+    """How far a model leans from each prompt's own response towards one of the kind, in nats."""
+
+    def losses(texts: Sequence[str]) -> Floats:
+        reading = read_responses(backbone, Pairs(tuple(chats), tuple(texts)), max_length, bf16=bf16)
+        return reading.loss * reading.tokens
+
+    own, phrase = losses(responses), test.link.kind.phrase
+    if phrase is None:
+        return own
+    joined = [phrase if test.begins else f"{response} {phrase}" for response in responses]
+    return own - losses(joined)

@@ -128,7 +128,7 @@ class _Audit:
             return []
         from musclelora.audit.answers.confirmation import confirm_links, trial_of
 
-        tests = [trial_of(link, self.prompts) for link in links.links]
+        tests = [trial_of(link, self.prompts, self._train.responses) for link in links.links]
         clean = self._clean(links)
         rates: list[Confirmation | None] = [None] * len(tests)
         settings = self._settings
