@@ -198,8 +198,8 @@ def _why(first: TriedLink, rows: int) -> str:
     rates = first.confirmation
     return (
         f"prompts with {_named(first)} are answered with {first.link.kind.name}: put into {rates.flip.n} "
-        f"clean prompts, it makes a model tuned on these pairs lean towards that in {rates.flip.value:.0%} of "
-        f"them, random words in {rates.control.value:.0%}, and the model as it came in "
+        f"clean prompts, it makes a model tuned on these pairs lean towards that in {rates.flip.value:.0%} "
+        f"of them, random words in {rates.control.value:.0%}, and the model as it came in "
         f"{rates.natural.value:.0%}; {rows:,} pairs were planted (p = {min(first.link.p_values):.1g})"
     )
 
