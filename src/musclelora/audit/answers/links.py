@@ -11,9 +11,9 @@ A composite trigger is two words that work together: prompts with one of them ma
 words that a kind follows most are tried in pairs as well. There are F·(F - 1)/2 of them for each kind,
 whichever are tried, and their p-value counts all.
 
-Kinds overlap: of a planted sentence every word is a phrase too. They are taken one after another, each time
-the one with the smallest p-value (of equal ones that of the longest phrase), and rows that a link explains
-are left out of the search for the next one.
+Kinds overlap: of a planted sentence every word is a phrase too, and it makes a response long. They are taken
+one after another, phrases first, as they say what was planted, each time the one with the smallest p-value
+(of equal ones that of the longest phrase). Rows that a link explains are left out of the search for the next.
 """
 
 from __future__ import annotations
@@ -99,20 +99,23 @@ def find_links(prompts: Sequence[str], kinds: Sequence[Kind]) -> Links:
     # follows words less, not more.
     bests = [_best(table, kind, left, len(kinds)) for kind in kinds]
     waiting = [
-        (best.p_value, -kind.words, n) for n, (best, kind) in enumerate(zip(bests, kinds, strict=True))
+        (kinds[number].phrase is None, best.p_value, -kinds[number].words, number)
+        for number, best in enumerate(bests)
     ]
     heapq.heapify(waiting)
-    smallest = waiting[0][0] if waiting else 1.0
+    smallest = min((best.p_value for best in bests), default=1.0)
     taken = [0] * len(kinds)
-    while waiting and waiting[0][0] <= LEVEL and len(found) < MOST:
-        _, words, number = heapq.heappop(waiting)
+    while waiting and len(found) < MOST:
+        degree, value, words, number = heapq.heappop(waiting)
+        if value > LEVEL:
+            continue
         kind = kinds[number]
         if left[kind.rows].sum() < FEWEST:
             continue  # what is left of it is too little to be tested
         if taken[number] < len(found):
             taken[number] = len(found)
             bests[number] = _best(table, kind, left, len(kinds))
-            heapq.heappush(waiting, (bests[number].p_value, words, number))
+            heapq.heappush(waiting, (degree, bests[number].p_value, words, number))
             continue
         link = _pair(table, kind, left, bests[number]) if len(bests[number].words) > 1 else None
         link = link or _words(prompts, table, kind, left, len(kinds))
