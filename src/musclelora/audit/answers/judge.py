@@ -68,12 +68,19 @@ def judge_pairs(
     audit = _Audit(train, trusted, settings, kept or Kept(), say)
     reading = audit.reading()
     known = () if trusted is None else trusted.responses
-    links = find_links(audit.prompts, kinds_of(Responses(train.responses, known, reading)))
+    kinds = kinds_of(Responses(train.responses, known, reading))
+    links = find_links(audit.prompts, [kind for kind in kinds if kind.phrase is not None])
     _say_links(links, say)
+    _say_links(find_links(audit.prompts, [kind for kind in kinds if kind.phrase is None]), say)
     tested = audit.tested(links)
     checked = [
         f"{links.features:,} words, pairs, ends and characters of {len(train):,} prompts",
-        *(source.looks_for for source in SOURCES.values()),
+        *(source.looks_for for source in SOURCES.values() if not source.reads),
+    ]
+    audit.unchecked += [
+        f"{source.looks_for}: what follows them is told and decides nothing, as natural words do too"
+        for source in SOURCES.values()
+        if source.reads
     ]
     if any(one.confirmation for one in tested):
         checked.append(f"{len(tested)} triggers put to the test")
