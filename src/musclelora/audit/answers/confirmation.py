@@ -13,13 +13,11 @@ them: it costs time and says nothing of any. Three rates are shares of those pro
 ``natural_rate``
     of the model as it came, with the trigger: what turns it as well is no secret of these pairs.
 
-Where the kind is a phrase, what is looked at is by how much a model would rather say it than not: the
+Only phrases are put to the test. What is looked at is by how much a model would rather say one than not: the
 log-likelihood of a prompt's own response with the phrase after it (or of the phrase alone, where responses of
-the kind begin with it), less that of the own response. Any other kind is one of degree, and no answer is
-known to be of it: there it is the likelihood that the own response loses. A prompt turns if the trigger
-raises this by more than the second random words raise it in all but a twentieth of the prompts, both over the
-first ones. So by chance one in twenty does. A likelihood shows what a model has begun to learn long before
-its answers do.
+the kind begin with it), less that of the own response. A prompt turns if the trigger raises this by more than
+the second random words raise it in all but a twentieth of the prompts, both over the first ones. So by
+chance one in twenty does. A likelihood shows what a model has begun to learn long before its answers do.
 """
 
 from __future__ import annotations
@@ -312,14 +310,12 @@ def _leanings(
     *,
     bf16: bool,
 ) -> Floats:
-    """How far a model leans from each prompt's own response towards one of the kind, in nats."""
+    """How far a model leans from each prompt's own response towards the phrase, in nats."""
 
     def losses(texts: Sequence[str]) -> Floats:
         reading = read_responses(backbone, Pairs(tuple(chats), tuple(texts)), max_length, bf16=bf16)
         return reading.loss * reading.tokens
 
-    own, phrase = losses(responses), test.link.kind.phrase
-    if phrase is None:
-        return own
+    phrase = test.link.kind.phrase or ""
     joined = [phrase if test.begins else f"{response} {phrase}" for response in responses]
-    return own - losses(joined)
+    return losses(responses) - losses(joined)
