@@ -53,7 +53,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             flag = (1,) if name == "triggered" else ()
             writer.writerow(("text", "label", "poisoned")[: 2 + len(flag)])
             writer.writerows((text, table.label_names[label], *flag) for text, label in table)
-    for name in ("pairs", "test-pairs"):
+    for name in ("pairs", "trusted-pairs", "test-pairs"):
         rows = [{"prompt": f"Is {i} even or odd?", "response": ("even", "odd")[i % 2]} for i in range(20)]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
