@@ -16,7 +16,7 @@ from tiny_runs import make_rows, make_table
 from musclelora import Audit, purify
 from musclelora.audit import Decision, read_audit
 from musclelora.audit.confirmation import undefended
-from musclelora.audit.folder import AUDIT
+from musclelora.audit.saved import AUDIT
 from musclelora.audit.schema import AuditState
 from musclelora.audit.verdict import Confirmation, Style
 from musclelora.cli.audit import show

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from musclelora.audit.folder import AUDIT, FORMAT
+from musclelora.audit.saved import AUDIT, FORMAT
 from musclelora.hashes import digest_of_values, sha256_of_files
 
 NAMES = ("negative", "positive")

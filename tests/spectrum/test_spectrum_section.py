@@ -11,6 +11,7 @@ from tiny_runs import Fit
 
 from musclelora import Audit
 from musclelora.errors import DataError, ModelError
+from musclelora.purification.run_card import add_measured
 from musclelora.report import write_report
 from musclelora.report.spectrum import spectrum_of
 from musclelora.spectrum import analyse, load_analysis
@@ -40,6 +41,29 @@ def test_the_curves_of_a_recorded_run_are_drawn(record: Fit, tmp_path: Path) -> 
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert 'id="spectrum"' in page
     assert "How the run learned" in page
+
+
+def test_what_was_measured_of_a_run_is_in_the_report(record: Fit, tmp_path: Path) -> None:
+    record(tmp_path / "run", settings=None)
+    write_saved(tmp_path / "audit", poisoned_texts(20))
+    audit = Audit.load(tmp_path / "audit")
+    write_report(audit, tmp_path / "report.html", run=tmp_path / "run")
+    assert "What the trained model scored" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    interval = {"value": 0.25, "low": 0.2, "high": 0.32, "n": 1234}
+    asr = {"name": "ASR", "on": "<b>triggered</b>.csv", "target": "sport", **interval}
+    add_measured(tmp_path / "run", [asr])
+    write_report(audit, tmp_path / "report.html", run=tmp_path / "run")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    section = page[page.index('<h2 id="measured">') :].partition("</section>")[0]
+    for shown in (
+        "ASR",
+        "&lt;b&gt;triggered&lt;/b&gt;.csv",
+        "sport",
+        "25\u00a0%",
+        "20\u00a0% to 32\u00a0%",
+        "1,234",
+    ):
+        assert shown in section
 
 
 def test_a_run_without_an_analysis_has_no_section_and_no_run_is_refused(record: Fit, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from musclelora.audit.answers.folder import SavedAnswerAudit
-    from musclelora.audit.folder import SavedAudit
     from musclelora.audit.judgement import Judgement
+    from musclelora.audit.saved import SavedAudit
 
 
 CLASSIFY: Final = "classify"
@@ -145,7 +145,7 @@ class Audit:
 
     # ---- finding --------------------------------------------------------------------------------------
 
-    def find_issues(self) -> Audit:
+    def find_issues(self) -> Self:
         """Run every check, put the triggers to the test, and decide.
 
         Raises:
@@ -269,17 +269,12 @@ class Audit:
             if check.name != "restored":
                 flagged = found.planted if check.name == "trigger" else result.flagged
                 columns[f"is_{check.name}_issue"] = flagged
-        reasons = found.reasons
-        for row, decision in self._decisions.items():
-            reasons[row] = [*reasons[row], f"a person decided: {decision.action}"]
-        columns["reasons"] = ["; ".join(reason) for reason in reasons]
-        columns["action"] = self.actions
-        return pd.DataFrame(columns)
+        return pd.DataFrame(columns | self._decided(found.reasons))
 
     @property
     def actions(self) -> NDArray[np.object_]:
-        """What is done with each training row, shape (N,): keep, drop or relabel."""
-        actions = np.where(self._findings.dropped, "drop", "keep").astype(object)
+        """What is done with each row, shape (N,): keep, drop or, of rows with labels, relabel."""
+        actions = np.where(self._dropped, "drop", "keep").astype(object)
         for row, decision in self._decisions.items():
             actions[row] = decision.action
         return actions
@@ -343,50 +338,54 @@ class Audit:
             for check in found.checks
         ]
 
-    def quarantine(self) -> pd.DataFrame:
-        """The rows that are not trained on: their number from 0, their text, and the columns of issues."""
+    def listed(self) -> pd.DataFrame:
+        """The issues, before them each row's number from 0 and its texts."""
         issues = self.issues
-        issues.insert(0, "text", list(self.train.texts))
-        issues.insert(0, "row", np.arange(len(issues)))
-        return issues[issues["action"] == "drop"].reset_index(drop=True)
+        for place, (name, texts) in enumerate({"row": np.arange(len(issues)), **self._texts()}.items()):
+            issues.insert(place, name, texts)
+        return issues
+
+    def quarantine(self) -> pd.DataFrame:
+        """The rows that are not trained on: those of :meth:`listed` that are dropped."""
+        listed = self.listed()
+        return listed[listed["action"] == "drop"].reset_index(drop=True)
 
     def explain(self, row: int) -> str:
-        """Why a training row is kept or dropped, in a few lines; words in it come from the data.
+        """Why a row is kept or dropped, in a few lines; words in it come from the data.
 
         Raises:
             UsageError: there is no such row.
         """
-        if not 0 <= row < len(self.train):
-            raise UsageError(f"row {row:,}: found {len(self.train):,} rows, expected a number below that")
-        return explained(row, self.train.texts[row], self.issues.iloc[row])
+        count = len(self._dropped)
+        if not 0 <= row < count:
+            raise UsageError(f"row {row:,}: found {count:,} rows, expected a number below that")
+        return self._explained(row, self.listed().iloc[row])
 
-    def decide(self, decisions: str | os.PathLike[str] | pd.DataFrame | Iterable[Decision]) -> Audit:
+    def decide(self, decisions: str | os.PathLike[str] | pd.DataFrame | Iterable[Decision]) -> Self:
         """Take a person's decisions: they go before what the audit says.
 
         Args:
-            decisions: a file or data frame with the columns row, action (keep, drop or relabel) and, for
-                relabel, label; or :class:`~musclelora.audit.decisions.Decision` objects.
+            decisions: a file or data frame with the columns row, action (keep, drop or, of rows with labels,
+                relabel) and, for relabel, label; or :class:`~musclelora.audit.decisions.Decision` objects.
 
         Raises:
             DataError: a row, an action or a label is not known; nothing is taken then.
         """
-        found = read_decisions(decisions, len(self.train), self.train.label_names)
+        found = read_decisions(decisions, len(self._dropped), self._label_names)
         self._decisions |= {decision.row: decision for decision in found}
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """What was found, as JSON values: :func:`musclelora.audit.folder.document`."""
+        """What was found, as JSON values: the contents of ``audit.json``."""
         from musclelora.audit.folder import document
 
         return document(self)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the findings to a folder: see :mod:`musclelora.audit.folder`."""
-        from musclelora.audit.folder import write_audit
-
         place = Path(folder)
         with held(place, "musclelora audit"):
-            write_audit(self, place)
+            self._write(place)
 
     @staticmethod
     def load(folder: str | os.PathLike[str]) -> SavedAudit | SavedAnswerAudit:
@@ -395,9 +394,42 @@ class Audit:
         Raises:
             OutputError: there are none in the folder, or they were altered.
         """
-        from musclelora.audit.folder import read_any_audit
+        from musclelora.audit.saved import read_any_audit
 
         return read_any_audit(Path(folder))
+
+    # ---- what another task has of its own -------------------------------------------------------------
+
+    @property
+    def _dropped(self) -> NDArray[np.bool_]:
+        """The rows that no person decided about and that are dropped, shape (N,)."""
+        return self._findings.dropped
+
+    @property
+    def _label_names(self) -> tuple[str, ...] | None:
+        """What a row may be relabelled as; None: it has no label."""
+        return self.train.label_names
+
+    def _texts(self) -> dict[str, list[str]]:
+        """The texts of each row, by column."""
+        return {"text": list(self.train.texts)}
+
+    def _explained(self, row: int, listed: Mapping[str, Any]) -> str:
+        return explained(row, listed["text"], listed)
+
+    def _write(self, folder: Path) -> None:
+        from musclelora.audit.folder import write_audit
+
+        write_audit(self, folder)
+
+    # ---- by the way -----------------------------------------------------------------------------------
+
+    def _decided(self, reasons: Sequence[Sequence[str]]) -> dict[str, Any]:
+        """The last two columns of issues: reasons, a person's among them, and actions."""
+        said = [list(reason) for reason in reasons]
+        for row, decision in self._decisions.items():
+            said[row].append(f"a person decided: {decision.action}")
+        return {"reasons": ["; ".join(reason) for reason in said], "action": self.actions}
 
     def _suggested(self) -> NDArray[np.int64]:
         """The label that each row should have: a person's word goes first."""

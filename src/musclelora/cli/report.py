@@ -14,7 +14,7 @@ from musclelora.files import is_standard_output
 @click.command(name="report")
 @click.argument("folder", metavar="DIR", type=Name())
 @click.option("--output", metavar="FILE", type=Name(), help="The file to write.  [default: DIR.html]")
-@click.option("--run", metavar="RUN", type=Name(), help="Show this run's Fourier analysis as well.")
+@click.option("--run", metavar="RUN", type=Name(), help="Show this run's rates and Fourier analysis.")
 def command(folder: str, output: str | None, run: str | None) -> None:
     """Show what the audit in the folder DIR found, as one HTML file.
 

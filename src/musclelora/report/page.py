@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from musclelora.files import atomic_file, is_stream, output_errors
 from musclelora.outputs import check_output
 from musclelora.report import charts, wording
 from musclelora.report.coordinates import map_of
+from musclelora.report.measured import measured_of
 from musclelora.report.rows import packed
 from musclelora.report.spectrum import Spectrum, spectrum_of
 from musclelora.report.subject import Feature, Subject, subject_of
@@ -58,7 +59,8 @@ def write_report(
         audit: an audit that has looked for issues, or one that was saved.
         path: the file to write; an earlier report is replaced, no other file is.
         command: the command that made the audit; None: one is put together of its settings.
-        run: the folder of a run, whose Fourier analysis is shown where it recorded one.
+        run: the folder of a run; what `musclelora evaluate --card` measured of it is shown, and its Fourier
+            analysis where it recorded one.
 
     Raises:
         ModelError, DataError: `run` is no run, or its analysis is not finished.
@@ -66,7 +68,12 @@ def write_report(
         UsageError: the audit has not looked for anything yet.
     """
     check_report(path, audit.folder, run)
-    page = html(subject_of(audit), command=command, spectrum=None if run is None else spectrum_of(run))
+    page = html(
+        subject_of(audit),
+        command=command,
+        measured=[] if run is None else measured_of(run),
+        spectrum=None if run is None else spectrum_of(run),
+    )
     with atomic_file(path) as temporary:
         temporary.write_bytes(page.encode("utf-8", "backslashreplace"))
 
@@ -87,7 +94,13 @@ def check_report(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] |
         raise OutputError(f"{place}: it is a file that is no report; name another output")
 
 
-def html(subject: Subject, *, command: str | None = None, spectrum: Spectrum | None = None) -> str:
+def html(
+    subject: Subject,
+    *,
+    command: str | None = None,
+    measured: Sequence[Mapping[str, Any]] = (),
+    spectrum: Spectrum | None = None,
+) -> str:
     """The whole page."""
     found = map_of(subject)
     features, styles = subject.features[:FEATURES], _styles(subject)
@@ -125,6 +138,7 @@ def html(subject: Subject, *, command: str | None = None, spectrum: Spectrum | N
         labels=_labels(subject),
         map=found,
         rows=rows,
+        measured=measured,
         spectrum=spectrum,
         command=command or wording.again(subject.facts, subject.verdict, subject.sources),
         known_command=command is not None or subject.sources is not None,

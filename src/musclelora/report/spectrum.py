@@ -10,8 +10,6 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from musclelora.errors import ModelError
-
 _WIDTH, _HEIGHT = 600, 160
 _BANDS: Final = (("e_low", "low"), ("e_high", "high"))
 
@@ -54,18 +52,12 @@ def spectrum_of(run: str | os.PathLike[str]) -> Spectrum | None:
     """The Fourier analysis in a run folder; None where the run recorded none.
 
     Raises:
-        ModelError: the folder is no run, or the run is damaged.
         DataError: the analysis is not finished, or damaged.
     """
-    from musclelora.purification.run import read_info
     from musclelora.spectrum.analysis import load_analysis
     from musclelora.spectrum.sample import FOLDER
 
     folder = Path(run)
-    if read_info(folder) is None:
-        raise ModelError(
-            f"{folder}: no run.json in it; expected a run that `musclelora train` wrote; name one"
-        )
     if not (folder / FOLDER).is_dir():
         return None
     found = load_analysis(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from musclelora import __version__
 from musclelora.audit.answers.findings import AnswerFindings
 from musclelora.audit.answers.judge import PairSettings, check_responses, judge_pairs
 from musclelora.audit.audit import Audit
-from musclelora.audit.decisions import Decision, read_decisions
+from musclelora.audit.decisions import Decision
 from musclelora.audit.findings import STYLE_COLUMNS, TRIGGER_COLUMNS, trigger_row
 from musclelora.audit.kept import Kept, plain
 from musclelora.audit.verdict import Verdict
@@ -108,15 +108,6 @@ class AnswerAudit(Audit):
 
     # ---- finding --------------------------------------------------------------------------------------
 
-    def find_issues(self) -> AnswerAudit:
-        """Look for links, put them to the test, and decide.
-
-        Raises:
-            DataError, ModelError, OutputError: each says what to do.
-        """
-        super().find_issues()
-        return self
-
     def facts(self) -> dict[str, Any]:
         """What decides the findings, as JSON values."""
         return {
@@ -172,21 +163,7 @@ class AnswerAudit(Audit):
         import pandas as pd
 
         found = self._pair_findings
-        reasons = [list(reason) for reason in found.reasons]
-        for row, decision in self._decisions.items():
-            reasons[row].append(f"a person decided: {decision.action}")
-        columns = found.issues()
-        columns["reasons"] = ["; ".join(reason) for reason in reasons]
-        columns["action"] = self.actions
-        return pd.DataFrame(columns)
-
-    @property
-    def actions(self) -> NDArray[np.object_]:
-        """What is done with each pair, shape (N,): keep or drop."""
-        actions = np.where(self._pair_findings.dropped, "drop", "keep").astype(object)
-        for row, decision in self._decisions.items():
-            actions[row] = decision.action
-        return actions
+        return pd.DataFrame(found.issues() | self._decided(found.reasons))
 
     def clean(self) -> Any:
         """The pairs to train on, as the type that came in; what was read from a path comes as Pairs."""
@@ -202,53 +179,32 @@ class AnswerAudit(Audit):
         flagged = {"trusted_prompt": found.known, "trigger": found.planted}
         return [{"name": name, "flagged": int(rows.sum()), "skipped": None} for name, rows in flagged.items()]
 
-    def quarantine(self) -> pd.DataFrame:
-        """The pairs that are not trained on: their number from 0, both texts, and the columns of issues."""
-        listed = self.listed()
-        return listed[listed["action"] == "drop"].reset_index(drop=True)
-
-    def listed(self) -> pd.DataFrame:
-        """The issues with the number and the texts of each pair before them."""
-        issues = self.issues
-        issues.insert(0, "response_text", list(self.pairs.responses))
-        issues.insert(0, "prompt", self.prompts)
-        issues.insert(0, "row", np.arange(len(issues)))
-        return issues
-
-    def explain(self, row: int) -> str:
-        """Why a pair is kept or dropped, in a few lines; words in it come from the data.
-
-        Raises:
-            UsageError: there is no such row.
-        """
-        if not 0 <= row < len(self.pairs):
-            raise UsageError(f"row {row:,}: found {len(self.pairs):,} rows, expected a number below that")
-        return explained(row, self.listed().iloc[row])
-
-    def decide(self, decisions: str | os.PathLike[str] | pd.DataFrame | Iterable[Decision]) -> AnswerAudit:
-        """Take a person's decisions, keep or drop: they go before what the audit says.
-
-        Raises:
-            DataError: a row or an action is not known; nothing is taken then.
-        """
-        found = read_decisions(decisions, len(self.pairs), None)
-        self._decisions |= {decision.row: decision for decision in found}
-        return self
-
     def to_dict(self) -> dict[str, Any]:
-        """What was found, as JSON values: :func:`musclelora.audit.answers.folder.document`."""
+        """What was found, as JSON values: the contents of ``audit.json``."""
         from musclelora.audit.answers.folder import document
 
         return document(self)
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the findings to a folder: see :mod:`musclelora.audit.answers.folder`."""
-        from musclelora.audit.answers.folder import write_answer_audit
-        from musclelora.files import held
+    # ---- in place of labels ---------------------------------------------------------------------------
 
-        place = Path(folder)
-        with held(place, "musclelora audit"):
-            write_answer_audit(self, place)
+    @property
+    def _dropped(self) -> NDArray[np.bool_]:
+        return self._pair_findings.dropped
+
+    @property
+    def _label_names(self) -> None:
+        return None
+
+    def _texts(self) -> dict[str, list[str]]:
+        return {"prompt": self.prompts, "response_text": list(self.pairs.responses)}
+
+    def _explained(self, row: int, listed: Mapping[str, Any]) -> str:
+        return explained(row, listed)
+
+    def _write(self, folder: Path) -> None:
+        from musclelora.audit.answers.folder import write_answer_audit
+
+        write_answer_audit(self, folder)
 
     @property
     def _pair_findings(self) -> AnswerFindings:

@@ -3,21 +3,22 @@
 An *undefended* model is tuned for a short while on pairs as they were given: those of the kinds of responses
 that were linked to words of prompts, and twice as many others. The words of a link go into clean prompts (the
 trusted ones, or training prompts of other kinds where there are none), about where they stand in theirs, and
-random words of other prompts into the same ones, twice. An instruction that begins all prompts is left out of
-them: it costs time and says nothing of any. Three rates are shares of those prompts that *turn*:
+random words of other prompts into the same ones, three times. An instruction that begins all prompts is left
+out of them: it costs time and says nothing of any. Three rates are shares of those prompts that *turn*:
 
 ``flip_rate``
     of the undefended model, with the trigger.
 ``control_rate``
-    of the same model, with the second random words.
+    of the same model, with the third random words.
 ``natural_rate``
     of the model as it came, with the trigger: what turns it as well is no secret of these pairs.
 
 Only phrases are put to the test. What is looked at is by how much a model would rather say one than not: the
 log-likelihood of a prompt's own response with the phrase after it (or of the phrase alone, where responses of
-the kind begin with it), less that of the own response. A prompt turns if the trigger raises this by more than
-the second random words raise it in all but a twentieth of the prompts, both over the first ones. So by
-chance one in twenty does. A likelihood shows what a model has begun to learn long before its answers do.
+the kind begin with it), less that of the own response. A prompt turns if its words raise this by more than
+the second random words raise it in all but a twentieth of the prompts, both over the first ones. By chance
+one in twenty does, and the third random words, which the bound has not seen, say whether that holds. A
+likelihood shows what a model has begun to learn long before its answers do.
 """
 
 from __future__ import annotations
@@ -249,7 +250,7 @@ def _fitting(
 def _variants(
     test: Trial, asked: Pairs, prompts: Sequence[str], rng: np.random.Generator
 ) -> list[list[Chat]]:
-    """The prompts with random words, with the trigger, and with other random words in them."""
+    """The prompts with random words, with the trigger, and with other random words in them, twice."""
     pool = [token for row in rng.permutation(len(prompts))[:200] for token in TOKEN.findall(prompts[row])]
     taken = {token for phrase in test.phrases for token in TOKEN.findall(phrase)}
     words = [word for word in pool if word.isalnum() and word not in taken] or ["."]
@@ -257,9 +258,9 @@ def _variants(
     def random() -> list[str]:
         return [" ".join(rng.choice(words, size=max(1, len(phrase.split())))) for phrase in test.phrases]
 
-    made: list[list[Chat]] = [[], [], []]
+    made: list[list[Chat]] = [[], [], [], []]
     for chat in asked.prompts:
-        for place, phrases in enumerate((random(), list(test.phrases), random())):
+        for place, phrases in enumerate((random(), list(test.phrases), random(), random())):
             made[place].append(_with(chat, phrases, test.places, rng))
     return made
 
@@ -284,21 +285,21 @@ def _turns(
     *,
     bf16: bool,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which prompts the trigger turns, and which the second random words do.
+    """Which prompts the trigger turns, and which the third random words do.
 
     Args:
         test: what was put in.
         asked: K pairs.
-        made: their prompts with random words, with the trigger, and with other random words.
+        made: their prompts as :func:`_variants` gives them.
         backbone: the model.
         max_length: tokens of a pair.
         bf16: compute in bfloat16 autocast.
     """
-    first, trigger, second = (
+    first, trigger, second, third = (
         _leanings(test, asked.responses, chats, backbone, max_length, bf16=bf16) for chats in made
     )
     bound = np.quantile(second - first, 1 - _CHANCE)
-    return trigger - first > bound, second - first > bound
+    return trigger - first > bound, third - first > bound
 
 
 def _leanings(

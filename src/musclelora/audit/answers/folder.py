@@ -22,30 +22,15 @@ import numpy as np
 
 from musclelora import __version__
 from musclelora.audit.answers.audit import explained
-from musclelora.audit.findings import STYLE_COLUMNS, TRIGGER_COLUMNS
-from musclelora.audit.folder import (
-    AGAIN,
-    FORMAT,
-    claim,
-    counted,
-    plain_rows,
-    read_issues,
-    write_frame,
-    write_state,
-)
-from musclelora.audit.verdict import Verdict
+from musclelora.audit.folder import claim, counted, plain_rows, write_frame, write_state
+from musclelora.audit.saved import FORMAT, SavedFindings
 from musclelora.data.chats import as_dicts, parse_chat
 from musclelora.data.pairs import Pairs
-from musclelora.errors import OutputError, UsageError
 from musclelora.files import atomic_file, output_errors
 from musclelora.hashes import sha256_of_files
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from musclelora.audit.answers.audit import AnswerAudit
-
-_COLUMNS = frozenset({"row", "prompt", "response_text", "messages", "trigger_score", "reasons", "action"})
 
 
 def write_answer_audit(audit: AnswerAudit, folder: Path) -> None:
@@ -90,43 +75,10 @@ def document(audit: AnswerAudit) -> dict[str, Any]:
     }
 
 
-class SavedAnswerAudit:
-    """The findings of an audit of pairs, read back from its folder.
+class SavedAnswerAudit(SavedFindings):
+    """The findings of an audit of pairs: :class:`~musclelora.audit.saved.SavedFindings`; it has no styles."""
 
-    Attributes:
-        folder: where they are.
-        verdict: of the whole data set.
-        triggers: as :attr:`AnswerAudit.triggers`.
-        styles: none.
-        issues: as :attr:`AnswerAudit.issues`, with the columns row, prompt, response_text and messages.
-        info: what ``audit.json`` holds.
-    """
-
-    def __init__(self, folder: Path, info: Mapping[str, Any]) -> None:
-        import pandas as pd
-
-        self.folder, self.info = folder, info
-        self.verdict = Verdict.from_dict(info["verdict"])
-        self.triggers = pd.DataFrame(info["triggers"], columns=TRIGGER_COLUMNS)
-        self.styles = pd.DataFrame(columns=STYLE_COLUMNS)
-        self.issues = read_issues(folder / "issues.parquet", info["issues_sha256"])
-        missing = sorted(_COLUMNS - set(self.issues.columns))
-        if missing or len(self.issues) != info["rows"]:
-            found = f"no column {missing[0]}" if missing else f"{len(self.issues):,} rows"
-            raise OutputError(
-                f"{folder / 'issues.parquet'}: found {found}, expected the issues of {info['rows']:,} rows; "
-                f"{AGAIN}"
-            )
-
-    def facts(self) -> dict[str, Any]:
-        """What decided the findings; see :meth:`AnswerAudit.facts`."""
-        found: dict[str, Any] = self.info["facts"]
-        return found
-
-    @property
-    def actions(self) -> Any:
-        """What is done with each pair, shape (N,): keep or drop."""
-        return self.issues["action"].to_numpy(dtype=object)
+    columns = frozenset({"row", "prompt", "response_text", "messages", "trigger_score", "reasons", "action"})
 
     def clean(self) -> Pairs:
         """The pairs to train on."""
@@ -144,22 +96,11 @@ class SavedAnswerAudit:
         Raises:
             OutputError: other pairs were audited.
         """
-        if self.info["facts"]["train"] != train.sha256():
-            raise OutputError(
-                f"{self.folder}: it is an audit of other pairs than {train.source}; audit these, or name the "
-                "pairs that were audited"
-            )
+        self.check_same(train.sha256(), train.source)
         return train.select(np.flatnonzero(self.actions != "drop"))
 
-    def quarantine(self) -> pd.DataFrame:
-        """The pairs that are not trained on."""
-        return self.issues[self.issues["action"] == "drop"].reset_index(drop=True)
-
-    def explain(self, row: int) -> str:
-        """Why a pair is kept or dropped; see :meth:`AnswerAudit.explain`."""
-        if not 0 <= row < len(self.issues):
-            raise UsageError(f"row {row:,}: found {len(self.issues):,} rows, expected a number below that")
-        return explained(row, self.issues.iloc[row])
+    def _explained(self, row: int, issue: Mapping[str, Any]) -> str:
+        return explained(row, issue)
 
 
 def _write_pairs(pairs: Pairs, file: Path) -> None:

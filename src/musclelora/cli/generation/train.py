@@ -152,7 +152,7 @@ def run(
 def _audited(audit: str, train: Pairs, trusted: Pairs | None, output: str) -> SavedAnswerAudit:
     """What an audit of these pairs found."""
     from musclelora.audit.answers import SavedAnswerAudit
-    from musclelora.audit.folder import read_any_audit
+    from musclelora.audit.saved import read_any_audit
 
     check_output(output, [audit], folder=True)
     found = read_any_audit(audit)
