@@ -1,15 +1,17 @@
-"""Finding a defence by name."""
+"""Finding a defence, or a filter of pairs, by name."""
 
 from __future__ import annotations
 
 import difflib
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from musclelora.defenses.adapter import Adapter
 from musclelora.defenses.base import Defense
 from musclelora.defenses.bki import BKI
 from musclelora.defenses.contrastive import TrustedOnlyContrastive
 from musclelora.defenses.cube import CUBE
+from musclelora.defenses.graceful import GraCeFul
+from musclelora.defenses.gradsentry import GradSentry
 from musclelora.defenses.lora import LoRA
 from musclelora.defenses.musclelora import (
     Alignment,
@@ -20,6 +22,7 @@ from musclelora.defenses.musclelora import (
     MuScleLoRA,
 )
 from musclelora.defenses.onion import ONION
+from musclelora.defenses.pair_filter import PairFilter
 from musclelora.defenses.prefix import Prefix
 from musclelora.defenses.purify import Purify
 from musclelora.defenses.rap import RAP
@@ -39,6 +42,9 @@ DEFENSES: Final[dict[str, type[Defense]]] = {
     )
 }
 """Every defence; a new one is one new file and one entry."""
+PAIR_FILTERS: Final[dict[str, type[PairFilter]]] = {each.name: each for each in (GraCeFul, GradSentry)}
+"""Every filter of prompts and responses; likewise."""
+_Kind = TypeVar("_Kind", Defense, PairFilter)
 RENAMED: Final = {"musclelora-auto": "purify"}
 
 
@@ -50,18 +56,25 @@ def get_defense(name: str, **parameters: Any) -> Defense:
     """
     if name in RENAMED:
         raise UsageError(f"defense: found {name!r}, which is called {RENAMED[name]} now; use that name")
-    if name not in DEFENSES:
-        raise UsageError(
-            f"defense: found {name!r}, expected one of {', '.join(DEFENSES)}{_nearest(name, DEFENSES)}"
-        )
-    known = DEFENSES[name].parameters()
+    return _made("defense", DEFENSES, name, parameters)
+
+
+def get_pair_filter(name: str, **parameters: Any) -> PairFilter:
+    """The filter of pairs of a name; parameters and errors as for :func:`get_defense`."""
+    return _made("filter", PAIR_FILTERS, name, parameters)
+
+
+def _made(what: str, known: dict[str, type[_Kind]], name: str, parameters: dict[str, Any]) -> _Kind:
+    if name not in known:
+        raise UsageError(f"{what}: found {name!r}, expected one of {', '.join(known)}{_nearest(name, known)}")
+    possible = known[name].parameters()
     for parameter in parameters:
-        if parameter not in known:
+        if parameter not in possible:
             raise UsageError(
-                f"defense {name}: found no parameter {parameter!r}, expected some of {', '.join(known)}"
-                f"{_nearest(parameter, known)}"
+                f"{what} {name}: found no parameter {parameter!r}, expected some of {', '.join(possible)}"
+                f"{_nearest(parameter, possible)}"
             )
-    return DEFENSES[name](**parameters)
+    return known[name](**parameters)
 
 
 def _nearest(name: str, known: Any) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 
 from musclelora.adapter import load_causal_backbone
 from musclelora.audit.answers import reading
-from musclelora.audit.answers.reading import gradient_entropy, read_responses, without_length
+from musclelora.audit.answers.reading import each_response, gradient_entropy, read_responses, without_length
 from musclelora.data.pairs import Pairs
 from musclelora.generation.rows import ChatFormat, TokenizedPairs
 
@@ -51,6 +51,17 @@ def test_batches_read_as_single_rows_do(
         assert together.loss[number] == pytest.approx(loss, rel=1e-4)
     alone = [read_responses(backbone, pairs.select([n]), bf16=False).entropy[0] for n in range(len(pairs))]
     assert together.entropy == pytest.approx(alone, abs=1e-3)
+
+
+def test_gradients_are_as_exact_under_bf16_as_the_states_are(decoder: Path) -> None:
+    """Autocast is for the model alone: what is computed of its states is float32."""
+    backbone = load_causal_backbone(decoder)
+    pairs = make_pairs(12, seed=3)
+    found = read_responses(backbone, pairs, bf16=True)
+    for said in each_response(backbone, pairs, bf16=True):
+        assert said.logits.dtype == said.hidden.dtype == torch.float32
+        exact = gradient_entropy(said.logits.double(), said.hidden.double(), said.labels)
+        assert found.entropy[said.number] == pytest.approx(exact, abs=1e-5)
 
 
 def test_what_the_length_explains_is_taken_away() -> None:

@@ -59,15 +59,42 @@ class Reading:
         return cls(*np.asarray(values, dtype=np.float64))
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Said:
+    """What a model makes of one response of T tokens, its end among them.
+
+    Attributes:
+        number: of the pair.
+        logits: shape (T, V), float32: of the tokens that the response has, each after those before it.
+        hidden: shape (T, d), float32: the last hidden states that the logits are made of.
+        labels: shape (T,), the tokens that the response has.
+    """
+
+    number: int
+    logits: Tensor
+    hidden: Tensor
+    labels: Tensor
+
+
 def read_responses(backbone: Backbone, pairs: Pairs, max_length: int | None = None, *, bf16: bool) -> Reading:
-    """Ask a language model about given responses.
+    """Ask a language model about given responses; arguments and errors are those of :func:`each_response`."""
+    found = np.zeros((3, len(pairs)))
+    for said in each_response(backbone, pairs, max_length, bf16=bf16):
+        found[:, said.number] = _measures(said)
+    return Reading.from_array(found)
+
+
+@torch.no_grad()
+def each_response(
+    backbone: Backbone, pairs: Pairs, max_length: int | None = None, *, bf16: bool
+) -> Iterator[Said]:
+    """What a language model makes of each given response, those of like length together.
 
     Args:
         backbone: a decoder with its head.
         pairs: N pairs.
         max_length: tokens of a pair; None: what the model reads.
-        bf16: compute in bfloat16 autocast.
+        bf16: compute the states in bfloat16 autocast.
 
     Raises:
         DataError: a prompt leaves no token for its response.
@@ -75,27 +102,23 @@ def read_responses(backbone: Backbone, pairs: Pairs, max_length: int | None = No
     model, tokenizer = backbone.model, backbone.tokenizer
     limit = length_limit(tokenizer, model.config, max_length)
     rows = TokenizedPairs(pairs, ChatFormat(tokenizer), limit)
-    found = np.zeros((3, len(pairs)))
     device = next(model.parameters()).device
     training = model.training
     model.eval()
     try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            for numbers in _batches(rows.lengths):
-                answers = [[token for token in rows[n]["labels"] if token != IGNORED] for n in numbers]
+        for numbers in _batches(rows.lengths):
+            answers = [[token for token in rows[n]["labels"] if token != IGNORED] for n in numbers]
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 logits, hidden = _ends(
                     backbone, [rows[n]["input_ids"] for n in numbers], max(map(len, answers))
                 )
-                for place, (number, answer) in enumerate(zip(numbers, answers, strict=True)):
-                    # The state before a token says it, and the last token says nothing that is given.
-                    said = slice(-1 - len(answer), -1)
-                    labels = torch.tensor(answer, device=device)
-                    found[:, number] = _measures(
-                        logits[place, said].float(), hidden[place, said].float(), labels
-                    )
+            for place, (number, answer) in enumerate(zip(numbers, answers, strict=True)):
+                # The state before a token says it, and the last token says nothing that is given.
+                said = slice(-1 - len(answer), -1)
+                labels = torch.tensor(answer, device=device)
+                yield Said(number, logits[place, said].float(), hidden[place, said].float(), labels)
     finally:
         model.train(training)
-    return Reading.from_array(found)
 
 
 def _ends(backbone: Backbone, rows: list[list[int]], longest: int) -> tuple[Tensor, Tensor]:
@@ -126,10 +149,22 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def _measures(logits: Tensor, hidden: Tensor, labels: Tensor) -> tuple[float, float, float]:
+def _measures(said: Said) -> tuple[float, float, float]:
     """Of one response of T tokens: T, its mean loss, and the entropy of its gradient's singular values."""
-    loss = nn.functional.cross_entropy(logits, labels)
-    return float(len(labels)), float(loss), gradient_entropy(logits, hidden, labels)
+    loss = nn.functional.cross_entropy(said.logits, said.labels)
+    return float(len(said.labels)), float(loss), gradient_entropy(said.logits, said.hidden, said.labels)
+
+
+def output_errors(logits: Tensor, labels: Tensor) -> Tensor:
+    """A, the gradient of the summed loss by the logits, shape (T, V).
+
+    Args:
+        logits: shape (T, V).
+        labels: shape (T,).
+    """
+    errors = logits.softmax(-1)
+    errors[torch.arange(len(labels)), labels] -= 1.0
+    return errors
 
 
 def gradient_entropy(logits: Tensor, hidden: Tensor, labels: Tensor) -> float:
@@ -140,8 +175,7 @@ def gradient_entropy(logits: Tensor, hidden: Tensor, labels: Tensor) -> float:
         hidden: shape (T, d), the states that they were made of.
         labels: shape (T,), the tokens that the response has.
     """
-    errors = logits.softmax(-1)
-    errors[torch.arange(len(labels)), labels] -= 1.0
+    errors = output_errors(logits, labels)
     left, right = (errors @ errors.T).double(), (hidden @ hidden.T).double()
     # K M has the eigenvalues of the symmetric R M Rᵀ, where K = Rᵀ R.
     values, vectors = torch.linalg.eigh(left)
