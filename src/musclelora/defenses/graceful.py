@@ -41,9 +41,10 @@ class GraCeFul(PairFilter):
     the smaller cluster is dropped. No trusted pair is needed. One of the two is dropped whatever they are, so
     unpoisoned data lose pairs as well.
 
-    Of the paper, only the abstract and summaries could be read. The numbers are those of the authors' public
-    code: the first eighth of the frequencies of either axis, DCT-II without normalisation, the first 32
-    principal components, each scaled to variance 1, cosine distance and average linkage.
+    Of the paper, only the abstract and summaries could be read. The numbers are those of the public code of
+    GradSentry, by two of its authors, which has GraCeFul as a baseline: the first eighth of the frequencies
+    of either axis, DCT-II without normalisation, the first 32 principal components, each scaled to variance
+    1, cosine distance and average linkage.
 
     Departures: the components are exact, from the inner products of the pairs, where the code has a
     randomised decomposition; where the output layer and the embeddings are one matrix, the gradient is that
