@@ -57,7 +57,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     if options.json.exists():
         rows = json.loads(options.json.read_text())["rows"]
-    for (rate, scales, trained), name in itertools.product(GRID, tables):
+    for name, (rate, scales, trained) in itertools.product(tables, GRID):
         row: dict[str, Any] = {
             "model": options.model,
             "data": name,
