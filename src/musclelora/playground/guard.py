@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
@@ -11,7 +13,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-_OWN_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # A page asks nothing but its own server, and of the scripts that stand in it only those run that have the
 # response's nonce. Gradio's templates are functions made of text, hence 'unsafe-eval'.
 _POLICY: Final = (
@@ -42,7 +43,7 @@ class Guard:
         """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif self._private and _name(scope) not in _OWN_NAMES:
+        elif self._private and not _is_own(scope):
             await _refuse(send)
         else:
             # The page is rewritten, which it cannot be once it is compressed.
@@ -84,11 +85,13 @@ class _Answer:
         await self._send({"type": "http.response.body", "body": body})
 
 
-def _name(scope: Message) -> str:
-    """The name of this server as the request has it, less the port."""
+def _is_own(scope: Message) -> bool:
+    """Whether a request has this machine's own name for its server; an address is no name that leads here."""
     host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
-    name, bracket, _ = host.partition("]")
-    return name + bracket if bracket else host.partition(":")[0].lower()
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(name).is_loopback
+    return name.lower() == "localhost"
 
 
 async def _refuse(send: Send) -> None:

@@ -61,10 +61,11 @@ def head(playground: Playground) -> Markup:
     lines = [Markup("<h1>Playground</h1>"), Markup("<p>{}</p>").format(models)]
     verdict = playground.verdict
     if verdict is not None:
-        target = verdict.get("target")
-        towards = Markup(" They teach the label {}.").format(data(target)) if target else ""
+        target, poisoned = verdict.get("target"), verdict["state"] == "poisoned"
+        towards = "Their label is" if poisoned else "What is suspected has the label"
+        label = Markup(" {} {}.").format(towards, data(target, _EXCERPT)) if target else ""
         said = _HEADINGS[str(verdict["state"])]
-        lines.append(Markup("<p>The audit of the training rows: {}{}</p>").format(said, towards))
+        lines.append(Markup("<p>The audit of the training rows: {}{}</p>").format(said, label))
     if playground.advice is not None:
         lines.append(Markup('<p class="faint">{}</p>').format(data(playground.advice)))
     return Markup("").join(lines)

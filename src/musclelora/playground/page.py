@@ -104,7 +104,7 @@ def _text_tab(gr: Any, playground: Playground) -> None:
         max_lines=12,
         max_length=LONGEST,
         elem_id="text",
-        info="Enter asks; Shift and Enter begin a new line.",
+        info="Shift and Enter ask, as the button does.",
     )
     ask = gr.Button("Ask", variant="primary", elem_id="ask")
     buttons = []

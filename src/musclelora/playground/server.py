@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from musclelora.data.messages import one_line, shown
 from musclelora.errors import UsageError
 from musclelora.playground.batch import BYTES
 from musclelora.playground.guard import Guard
@@ -32,10 +34,7 @@ def listen(host: str = HOST, port: int = 0) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
-        raise UsageError(
-            f"--host: found {host!r}, which is no address ({error}); expected one of this machine, such as "
-            f"{HOST}"
-        ) from error
+        raise _no_address(host, error) from error
     opened = socket.socket(family, kind, protocol)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -43,11 +42,19 @@ def listen(host: str = HOST, port: int = 0) -> socket.socket:
         opened.listen(128)
     except OSError as error:
         opened.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise _no_address(host, error) from error
         raise UsageError(
             f"--port: {host}, port {port}: cannot be listened at ({error.strerror}); name another port, or "
             "leave it out for a free one"
         ) from error
     return opened
+
+
+def _no_address(host: str, error: Exception) -> UsageError:
+    return UsageError(
+        f"--host: found {shown(host)} ({one_line(error)}), expected one of this machine, such as {HOST}"
+    )
 
 
 def address_of(opened: socket.socket) -> str:
