@@ -16,7 +16,7 @@ from musclelora.data.table import Table
 from musclelora.purification import METHODS, train_classifier
 
 ARGUMENTS: dict[str, Any] = {
-    "num_train_epochs": 3,
+    "num_train_epochs": 8,
     "per_device_train_batch_size": 8,
     "learning_rate": 1e-2,
     "disable_tqdm": True,

@@ -18,6 +18,8 @@ from tiny_chats import WORDS, make_pairs, write_decoder
 from tiny_runs import LIMIT, make_rows, start, write_csv
 
 from musclelora.data.hidden import is_hidden
+from musclelora.playground.markup import LEAST
+from musclelora.playground.words import read
 from musclelora.purification import METHODS, load_generation_run, load_run, train_generator
 
 if TYPE_CHECKING:
@@ -30,6 +32,11 @@ WATCH = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) => violations.push(event.violatedDirective));
 """
+OPAQUE = """() => {  // what is asked for fades in
+  for (let part = document.querySelector(".side"); part; part = part.parentElement)
+    if (getComputedStyle(part).opacity !== "1") return false;
+  return true;
+}"""
 FOREIGN = "img, iframe, object, embed, video, template, plaintext, #click, animate, [onload], [onerror]"
 SHORT = [text for text in HOSTILE if len(text) < 20_000]
 Played = tuple[subprocess.Popen[str], str, Path]
@@ -126,19 +133,22 @@ def test_a_text_is_answered_by_both_models(
     page = open_page(address)
     assert page.title() == "Playground"
     assert "The audit of the training rows: These rows are poisoned." in page.inner_text("#head")
-    text = "word1 word2 word49 word3"
+    text = "word49 word1 word12"
     page.fill("#text textarea", text)
     page.keyboard.press("Shift+Enter")
     shown(page, text)
     assert page.locator(".side h2").all_inner_texts() == ["Method musclelora", "Undefended"]
     labels = page.locator(".side .label").all_inner_texts()
-    for side, (run, label) in enumerate(zip((defended, undefended), labels, strict=True)):
-        said = load_run(run).classifier.predict([text])
-        assert label == ("bad", "good")[said.labels[0]]
-        first = page.locator(".side").nth(side).locator(".bars li").first.inner_text().split("\n")
+    for number, (run, label) in enumerate(zip((defended, undefended), labels, strict=True)):
+        said = read(load_run(run).classifier, text)
+        assert label == ("bad", "good")[said.label]
+        side = page.locator(".side").nth(number)
+        first = side.locator(".bars li").first.inner_text().split("\n")
         assert first[0] == label
         assert float(first[-1].split()[0]) == pytest.approx(100 * said.probabilities.max(), abs=0.6)
-    assert "word49" in page.locator(".side >> nth=1").locator(".word").all_inner_texts()
+        marked = [text[word.start : word.end] for word in said.words if abs(word.effect) >= LEAST]
+        assert side.locator(".word").all_inner_texts() == marked
+    assert marked  # by the model that nothing defends
     line = "Both give the same label." if labels[0] == labels[1] else "The two give different labels."
     assert page.inner_text("#said [role=status]") == line
     page.locator("summary").last.click()
@@ -227,6 +237,7 @@ def test_axe_finds_no_serious_fault(width: int, scheme: str, pair: Played, open_
     page = open_page(pair[1], width=width, color_scheme=scheme, bypass_csp=True)
     ask(page, "word1 word49 word12")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.wait_for_function(OPAQUE)
     found = axe.Axe().run(page).response["violations"]
     serious = [
         (one["id"], [node["html"][:160] for node in one["nodes"]][:3])

@@ -15,7 +15,8 @@ from musclelora.playground.words import MOST, Reading, Word
 
 BARS: Final = 5
 """Labels of a text that are shown, the most probable ones."""
-_LEAST: Final = 0.01  # change of the probability below which a word is not marked
+LEAST: Final = 0.01
+"""Change of the probability below which a word is not marked."""
 _NUMBERS: Final = 5  # words that are listed with their numbers
 _EXCERPT: Final = 160
 _HEADINGS: Final = {
@@ -151,7 +152,7 @@ def marked(text: str, reading: Reading) -> Markup:
 
 
 def _word(text: str, word: Word) -> Markup:
-    if abs(word.effect) < _LEAST:
+    if abs(word.effect) < LEAST:
         return _shown(text)
     return Markup('<span class="word {}" style="--weight:{:.2f}" title="{}">{}</span>').format(
         "for" if word.effect > 0 else "against",
@@ -168,7 +169,7 @@ def _numbers(text: str, reading: Reading) -> Markup:
             data(text[word.start : word.end], 60), _points(word.effect)
         )
         for word in telling[:_NUMBERS]
-        if abs(word.effect) >= _LEAST
+        if abs(word.effect) >= LEAST
     )
     if not rows:
         return Markup('<p class="faint">No single word changes the probability by a point.</p>')

@@ -65,7 +65,6 @@ def make_page(playground: Playground, scratch: Path) -> Any:
 def theme() -> Any:
     """Colours and fonts; the fonts are those of the reader's system, so that none is fetched."""
     gr = need_gradio()
-    accent = {"color_accent": "#a63d0a", "button_primary_background_fill": "#a63d0a"}
     base = gr.themes.Base(
         primary_hue="orange",
         neutral_hue="stone",
@@ -73,18 +72,18 @@ def theme() -> Any:
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
     )
+    filled, hovered = "#a63d0a", "#8a3208"
     return base.set(
-        **accent,
-        **{f"{name}_dark": value for name, value in accent.items() if name.startswith("button")},
-        button_primary_background_fill_hover="#8a3208",
-        button_primary_background_fill_hover_dark="#8a3208",
+        color_accent=filled,
+        button_primary_background_fill=filled,
+        button_primary_background_fill_dark=filled,
+        button_primary_background_fill_hover=hovered,
+        button_primary_background_fill_hover_dark=hovered,
         block_info_text_color="#55585d",
         block_info_text_color_dark="#a9adb3",
         block_label_text_color="#55585d",
         input_placeholder_color="#6b6e73",
         input_placeholder_color_dark="#a9adb3",
-        input_border_color="#84878c",
-        input_border_color_dark="#7d8289",
         input_background_fill="#ffffff",
         input_background_fill_dark="#1b1d20",
         block_background_fill_dark="#131416",
