@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "training"))  # tiny_runs serves several rooms
 sys.path.insert(0, str(Path(__file__).parent / "adapter"))  # and so does architectures
 sys.path.insert(0, str(Path(__file__).parent / "generation"))  # and tiny_chats
+sys.path.insert(0, str(Path(__file__).parent / "report"))  # and hostile_texts
 
 # Read when the libraries are imported, so set before any test module imports them.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -28,6 +30,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from playwright.sync_api import Browser
     from tiny_runs import Cli
     from transformers import PreTrainedTokenizerFast
 
@@ -40,6 +43,8 @@ settings.load_profile("musclelora")
 
 
 pytest_plugins = ["tiny_fixtures"]
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -108,3 +113,17 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
         return Done(code, printed.out, printed.err)
 
     return command
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium, of the system: none is downloaded."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if found is None:
+        pytest.skip("no chromium is installed")
+    root = hasattr(os, "getuid") and os.getuid() == 0
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"] if root else [])
+        yield started
+        started.close()

@@ -58,7 +58,7 @@ FLOORS = (
     ("purification",),
     ("spectrum", "tuning"),
     ("defenses",),
-    ("benchmark", "report"),
+    ("benchmark", "playground", "report"),
     ("demo",),
     ("cli",),
     ("entry", "__main__"),

@@ -7,12 +7,13 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "peft", "datasets", "sklearn", "scipy", "pandas", "matplotlib")
+HEAVY = ("torch", "transformers", "peft", "datasets", "sklearn", "scipy", "pandas", "matplotlib", "gradio")
 COMMANDS = (
     "train",
     "tune",
     "evaluate",
     "predict",
+    "play",
     "export",
     "demo",
     "info",

@@ -29,6 +29,7 @@ _BRINGS: Mapping[str, str] = {
     "tune": "the longer search: musclelora tune",
     "gguf": "language models in GGUF files",
     "quantize": "backbones in 4 or 8 bits: --quantize",
+    "play": "a page to try models on: musclelora play",
     "dev": "",
 }
 """What each extra of the package is for; it is not said of those that bring a user nothing."""

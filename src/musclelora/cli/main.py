@@ -27,6 +27,7 @@ _COMMANDS = {
     "tune": "Search longer for settings, by the trusted rows.",
     "evaluate": "Measure clean accuracy and attack success rate.",
     "predict": "Predict the labels of texts.",
+    "play": "Type texts on a page, and see two models side by side.",
     "export": "Write a trained model so that it loads without this package.",
     "poison": "Plant triggers in data, to try a defence on it.",
     "attacks": "List the trigger families, their parameters and examples.",

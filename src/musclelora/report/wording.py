@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 import shlex
-import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
 from markupsafe import Markup, escape
 
 from musclelora.audit.verdict import Verdict
+from musclelora.data.hidden import is_hidden
 
-_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-"""Categories of characters that show nothing, or turn the text around; ``page.js`` has the same."""
-_BLANK: Final = frozenset("ㅤᅟᅠﾠ⠀")
 _LONGEST: Final = 300
 _HEADINGS: Final = {
     "poisoned": "These rows are poisoned.",
@@ -38,8 +35,7 @@ def data(text: object, longest: int = _LONGEST) -> Markup:
 
 
 def _visible(character: str) -> Markup:
-    hidden = unicodedata.category(character) in _HIDDEN and character not in "\t\n\r"
-    if hidden or character in _BLANK or 0xE0100 <= ord(character) <= 0xE01EF:
+    if is_hidden(character):
         return Markup('<span class="hidden-character">U+{:04X}</span>').format(ord(character))
     return escape(character)
 
