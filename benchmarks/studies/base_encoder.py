@@ -35,7 +35,7 @@ from record import argument_parser, machine
 ROOT = Path(__file__).parents[2]
 SCALES = {"bert-base": [1, 4, 8, 12, 16, 20, 24, 28], "large": [1, 2, 3, 4, 5, 6, 7, 8, 9]}
 GRID = [(2e-5, "bert-base", False)]
-GRID += [(rate, "bert-base", True) for rate in (1e-4, 3e-4, 1e-3)]
+GRID += [(rate, "bert-base", True) for rate in (3e-4, 1e-3, 1e-4)]
 GRID += [(3e-4, "large", True)]
 EPOCHS, WORDS, MAX_LENGTH = 4, 40, 64
 TRAIN_ROWS, DEV_ROWS, SEED = 1000, 500, 100

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
+import html
 import itertools
 import json
 import re
@@ -389,3 +392,18 @@ def test_a_file_of_something_else_is_said_in_one_line(
     assert (code, out) == (6, "")
     assert one_line(err)
     assert not (folder / "report").exists()
+
+
+def test_the_browser_may_use_the_style_of_the_page_and_nothing_else(tmp_path: Path) -> None:
+    write_report(write_results(tmp_path / "results", make_rows(skills=SMALL)), tmp_path / "report")
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    hashed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
+    directives = [directive.split(" ", 1) for directive in html.unescape(policy).split("; ")]
+    allowed = {name: value for name, value in directives if value != "'none'"}
+    assert allowed == {
+        "style-src": f"'sha256-{hashed}'",
+        "img-src": "data:",
+        "require-trusted-types-for": "'script'",
+    }

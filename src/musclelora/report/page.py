@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -21,6 +19,7 @@ from musclelora.files import atomic_file, is_stream, output_errors
 from musclelora.outputs import check_output
 from musclelora.report import charts, wording
 from musclelora.report.coordinates import map_of
+from musclelora.report.look import asset, policy, stylesheet
 from musclelora.report.measured import measured_of
 from musclelora.report.rows import packed
 from musclelora.report.spectrum import Spectrum, spectrum_of
@@ -28,6 +27,7 @@ from musclelora.report.subject import Feature, Subject, subject_of
 
 FEATURES: Final = 40
 """Features that the page shows; the others are in ``triggers.csv``."""
+_HERE: Final = Path(__file__).parent
 _MARK: Final = '<meta name="generator" content="musclelora report">'
 _LIBRARIES: Final = ("torch", "transformers", "scikit-learn", "numpy")
 _RATES: Final = (
@@ -107,9 +107,9 @@ def html(
     groups = [(feature.row["text"], feature.holders) for feature in features]
     groups += [(None, style["holders"]) for style in styles]
     rows = packed(subject, None if found is None else found.places, groups)
-    style, script = (_asset(name) for name in ("page.css", "page.js"))
+    style, script = stylesheet(_HERE / "page.css"), asset(_HERE / "page.js")
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(_HERE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -123,7 +123,7 @@ def html(
     }
     return environment.get_template("page.html.j2").render(
         mark=Markup(_MARK),  # noqa: S704 - a text of this module
-        policy=_policy(style, script),
+        policy=policy(style, script),
         style=style,
         script=script,
         subject=subject,
@@ -145,22 +145,6 @@ def html(
         settings=_settings(subject),
         versions=_versions(subject),
         charts=charts,
-    )
-
-
-def _asset(name: str) -> Markup:
-    """A file of the page that this package ships."""
-    return Markup(Path(__file__).with_name(name).read_text(encoding="utf-8"))  # noqa: S704 - our own file
-
-
-def _policy(style: str, script: str) -> str:
-    """What the browser may do with the page: run this style and this script, and nothing else."""
-    style_hash, script_hash = (
-        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)
-    )
-    return (
-        f"default-src 'none'; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'; "
-        "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     )
 
 
