@@ -94,3 +94,20 @@ def test_a_published_size_of_another_architecture_is_not_called_published() -> N
 
 def test_a_configuration_without_a_size_is_a_small_encoder() -> None:
     assert preset_for(SimpleNamespace(model_type="mystery")).name == "small-encoder"
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "mpnet"])
+def test_published_settings_are_for_aligned_training(kind: str) -> None:
+    config = SimpleNamespace(model_type=kind, hidden_size=768, num_hidden_layers=12)
+    assert preset_for(config).learning_rate == preset_for(config, aligned=True).learning_rate == 2e-5
+    other = preset_for(config, aligned=False)
+    assert (other.name, other.train_output_layer) == ("base-encoder", True)
+    assert other.learning_rate > 2e-5
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "depth"), [("bert", 384, 6), ("bert", 1024, 24), ("gpt2", 768, 12)]
+)
+def test_of_other_sizes_and_decoders_alignment_changes_nothing(kind: str, width: int, depth: int) -> None:
+    config = SimpleNamespace(model_type=kind, hidden_size=width, num_hidden_layers=depth)
+    assert preset_for(config, aligned=False) == preset_for(config)

@@ -39,6 +39,7 @@ class Preset:
 
 
 _ADAPTER_FIELDS = ("r", "lora_alpha", "inner_rank", "multiscale_alpha", "train_output_layer")
+BASE_WIDTHS = range(768, 1024)
 NARROW_DECODER = 1600
 """The width of GPT2-XL, the narrowest decoder of the paper."""
 _RULE = "rule for a backbone that was not in the paper"
@@ -77,6 +78,15 @@ PRESETS: dict[str, Preset] = {
             min_trusted_loss=0.0,
         ),
         Preset(
+            "base-encoder",
+            f"{_RULE}: settings for training without alignment",
+            (1, 4, 8, 12, 16, 20, 24, 28),
+            train_output_layer=True,
+            learning_rate=3e-4,
+            epochs=4,
+            max_raw_ratio=0.0,
+        ),
+        Preset(
             "small-encoder",
             f"{_RULE}: settings for narrow encoders",
             (1, 2, 3, 4, 5, 6, 7, 8, 9),
@@ -96,14 +106,20 @@ _MATCHES: tuple[tuple[str, Callable[[Any], bool]], ...] = (
 )
 
 
-def preset_for(config: Any) -> Preset:
+def preset_for(config: Any, *, aligned: bool = True) -> Preset:
     """The preset of a backbone.
 
-    A backbone of the paper gets the published settings. Any other one gets :func:`rule_for`.
+    A backbone of the paper gets the published settings, which are for aligned training. Any other one gets
+    :func:`rule_for`. Without alignment any encoder of BERT-base's width gets ``base-encoder``: at the
+    published learning rate, with its output layer frozen, it learns next to nothing of some thousand rows
+    (``benchmarks/studies/base_encoder.py``).
 
     Args:
         config: the backbone's ``transformers`` configuration.
+        aligned: whether updates are projected on the gradient of trusted rows.
     """
+    if not aligned and not is_decoder(config) and _size(config)[0] in BASE_WIDTHS:
+        return PRESETS["base-encoder"]
     for name, matches in _MATCHES:
         if matches(config):
             return PRESETS[name]
@@ -134,7 +150,7 @@ def rule_for(config: Any) -> Preset:
         return replace(PRESETS["decoder"], source=_rule("the published decoder settings"))
     if width >= 1024:
         return replace(PRESETS["encoder-large"], source=_rule("the settings of the published large encoders"))
-    if width >= 768:
+    if width in BASE_WIDTHS:
         return replace(PRESETS["bert-base"], source=_rule("the settings of BERT-base"))
     return PRESETS["small-encoder"]
 

@@ -125,7 +125,7 @@ def cut_texts(model: str, texts: Sequence[str], max_length: int | None) -> tuple
 
 
 def preset_of(model: str) -> Preset:
-    """The settings of a model, by its configuration.
+    """The settings of a model for training without alignment, by its configuration.
 
     Raises:
         ModelError: there is no such model.
@@ -137,4 +137,4 @@ def preset_of(model: str) -> Preset:
     source = model_source(model)
     with model_errors(model):
         own = AutoConfig.from_pretrained(source.path, trust_remote_code=False, **source.files)
-    return preset_for(own)
+    return preset_for(own, aligned=False)

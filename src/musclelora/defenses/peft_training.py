@@ -78,7 +78,7 @@ class Efficient(Defense):
                     "alignment": False,
                     "seed": setting.seed,
                 },
-            ).filled_in(preset_for(config))
+            ).filled_in(preset_for(config, aligned=False))
             room = length_limit(backbone.tokenizer, config) - self.reserved
             longest = min(length_limit(backbone.tokenizer, config, args.max_length), room)
             rows = TokenizedTable(setting.train, backbone.tokenizer, longest)

@@ -123,7 +123,7 @@ class MuScleTrainer(AlignedTrainer):
         if not isinstance(model, Backbone):
             model = load_backbone(model, train_dataset.label_names, **loading_options(vars(args)))
         self.backbone = model
-        self.preset = preset or preset_for(model.model.config)
+        self.preset = preset or preset_for(model.model.config, aligned=bool(args.alignment))
         self.adapted: Adapted = attach(model, peft_config or MuScleLoraConfig(), self.preset)
         args = args.filled_in(self.preset, args.world_size)
         args.label_names = ["labels"]

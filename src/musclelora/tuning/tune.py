@@ -110,7 +110,7 @@ def tune(
     trusted = _checked(train, trusted)
     backbones = Backbones(from_anywhere(model))
     backbone = backbones.fresh(train.label_names, **loading_options(arguments))
-    preset = preset_for(backbone.model.config)
+    preset = preset_for(backbone.model.config, aligned=False)
     say(f"preset       {preset.name}: {preset.source}")
     space = space_around(preset, {**arguments, **adapter})
     _configured(space.settings(space.first), preset, arguments, adapter)  # bad ones are refused here
