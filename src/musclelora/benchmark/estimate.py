@@ -173,7 +173,8 @@ def _training(cell: Cell, size: Sizes, config: Any) -> float:
     own: Mapping[str, Any] = {} if cell.defense is None else cell.defense.parameters
     full = cell.kind != "training" if method is None else not method.low_rank
     given = {**cell.training, **(cell.full if full else {}), **own}
-    epochs = given.get("num_train_epochs") or (_EPOCHS_FULL if full else _preset_epochs(config))
+    aligned = method is not None and method.alignment
+    epochs = given.get("num_train_epochs") or (_EPOCHS_FULL if full else _preset_epochs(config, aligned))
     rows = size.train
     if method is None and cell.defense is not None:
         own_way = get_defense(cell.defense.name, **own).rows_seen(cell.trusted_size or 0)
@@ -181,7 +182,7 @@ def _training(cell: Cell, size: Sizes, config: Any) -> float:
             return own_way
     if method is not None and method.trusted_only:
         rows, epochs = cell.trusted_size or 0, own.get("num_train_epochs", 12)
-    factor = (1.0 if full else LOW_RANK) * (ALIGNED if method is not None and method.alignment else 1.0)
+    factor = (1.0 if full else LOW_RANK) * (ALIGNED if aligned else 1.0)
     rows_seen = float(rows * epochs * factor)
     if method is not None and method.shortcuts:
         from musclelora.purification.auto import REPEATS
@@ -218,11 +219,11 @@ def _config(model: str) -> Any:
         return None
 
 
-def _preset_epochs(config: Any) -> float:
+def _preset_epochs(config: Any, aligned: bool) -> float:
     from musclelora.adapter import preset_for
 
     try:
-        return float(preset_for(config).epochs)
+        return float(preset_for(config, aligned=aligned).epochs)
     except Exception:  # as above
         return _EPOCHS
 
