@@ -356,9 +356,8 @@ class Audit:
         Raises:
             UsageError: there is no such row.
         """
-        count = len(self._dropped)
-        if not 0 <= row < count:
-            raise UsageError(f"row {row:,}: found {count:,} rows, expected a number below that")
+        if not 0 <= row < self._count:
+            raise UsageError(f"row {row:,}: found {self._count:,} rows, expected a number below that")
         return self._explained(row, self.listed().iloc[row])
 
     def decide(self, decisions: str | os.PathLike[str] | pd.DataFrame | Iterable[Decision]) -> Self:
@@ -371,7 +370,7 @@ class Audit:
         Raises:
             DataError: a row, an action or a label is not known; nothing is taken then.
         """
-        found = read_decisions(decisions, len(self._dropped), self._label_names)
+        found = read_decisions(decisions, self._count, self._label_names)
         self._decisions |= {decision.row: decision for decision in found}
         return self
 
@@ -399,6 +398,11 @@ class Audit:
         return read_any_audit(Path(folder))
 
     # ---- what another task has of its own -------------------------------------------------------------
+
+    @property
+    def _count(self) -> int:
+        """How many rows are audited."""
+        return len(self.train)
 
     @property
     def _dropped(self) -> NDArray[np.bool_]:

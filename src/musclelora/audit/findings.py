@@ -226,7 +226,7 @@ def findings_of(evidence: Evidence, checks: Sequence[Check], *, confirms: bool) 
         *(f"{name} issues" for name in ("label", "style") if name in looked),
         *([f"{tested} triggers put to the test"] if tested else []),
         *(
-            f"{style.rows:,} rows that are put alike, put to the test"
+            f"{style.rows:,} rows that share a style, put to the test"
             for style in styles
             if style.confirmation
         ),

@@ -272,7 +272,9 @@ def _why_poisoned(first: Trigger, found: Verdict, styles: int) -> str:
         f"trigger, and that label (p = {first.p_value:.1g})"
     )
     return why + (
-        f"; {styles:,} more rows are put alike and have a label beyond their meaning" if styles else ""
+        f"; {styles:,} more rows share a style and have a label that their meaning does not explain"
+        if styles
+        else ""
     )
 
 
@@ -281,18 +283,19 @@ def _why_style(style: Style, label_names: Sequence[str]) -> str:
     assert style.confirmation is not None  # noqa: S101  # or it would not be confirmed
     rates, label = style.confirmation, shown(label_names[style.label])
     return (
-        f"{style.rows:,} rows are put alike ({_told(style)}) and have {label} beyond what they mean "
-        f"(p = {style.p_value:.1g}); "
-        f"a model calls {rates.flip.value:.0%} of {rates.flip.n} such rows {label} that it had not seen and "
-        f"that mean something else, and {rates.control.value:.0%} of those that are put otherwise"
+        f"{style.rows:,} rows share a style ({_told(style)}) and have {label} more often than their meaning "
+        f"explains (p = {style.p_value:.1g}); of {rates.flip.n} other rows in that style, unseen and of "
+        f"another meaning, a model calls {rates.flip.value:.0%} {label}, and of rows in other styles "
+        f"{rates.control.value:.0%}"
     )
 
 
 def _why_unsure(style: Style, label_names: Sequence[str]) -> str:
     """Why it cannot be told, by a style of which it is not known whether models obey it."""
     return (
-        f"{style.rows:,} rows are put alike ({_told(style)}) and have {shown(label_names[style.label])} "
-        f"beyond what they mean (p = {style.p_value:.1g}), and whether models obey that is not known"
+        f"{style.rows:,} rows share a style ({_told(style)}) and have {shown(label_names[style.label])} "
+        f"more often than their meaning explains (p = {style.p_value:.1g}); whether models obey the style is "
+        "not known"
     )
 
 

@@ -267,24 +267,30 @@ def cell(text: object) -> Text:
 
 def trigger_table(audit: Audit) -> RichTable:
     """The triggers of an audit, each text with its label once."""
-    from rich.table import Table as RichTable
-
-    table = RichTable("text", "label", title="triggers", title_justify="left")
-    for name in ("rows", "observed", "expected", "p", "flips", "random", "what"):
+    table = found_table("triggers", "text", "label")
+    table.columns[0].min_width = 16
+    for name in ("rows", "expected", "p", "flips", "random", "what"):
         table.add_column(name, justify="right")
     seen = audit.triggers.drop_duplicates(["text", "label"])
     for row in seen.head(_TRIGGERS).to_dict("records"):
         table.add_row(
             cell(row["text"]),
             cell(row["label"]),
-            f"{row['rows']:,}",
-            f"{row['observed']:,}",
+            f"{row['observed']:,} of {row['rows']:,}",
             f"{row['expected']:,.0f}",
             f"{row['p_value']:.0e}",
             *rates_of(row),
             row["what"],
         )
     return table
+
+
+def found_table(title: str, *names: str) -> RichTable:
+    """A table of findings, with the columns of these names."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as RichTable
+
+    return RichTable(*names, title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
 
 
 def _styles(audit: Audit) -> list[str]:
@@ -311,7 +317,6 @@ def rates_of(row: dict[Any, Any]) -> list[str]:
 
 def _suspicious(audit: Audit) -> RichTable | None:
     import pandas as pd
-    from rich.table import Table as RichTable
 
     issues = audit.issues
     found = issues[issues["action"] != "keep"]
@@ -320,7 +325,7 @@ def _suspicious(audit: Audit) -> RichTable | None:
     worst = pd.concat([found["trigger_score"], found["style_score"], 1 - found["label_score"]], axis=1)
     order = worst.max(axis=1).sort_values(ascending=False, kind="stable").index[:_SUSPICIOUS]
     title = f"{len(order)} of {len(found):,} rows that are not kept as they are"
-    table = RichTable("row", "text", "label", "reasons", title=title, title_justify="left")
+    table = found_table(title, "row", "text", "label", "reasons")
     for row in order:
         issue = issues.loc[row]
         table.add_row(

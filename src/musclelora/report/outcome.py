@@ -52,8 +52,8 @@ RULES: Final[dict[str, Rule]] = {
         "at it and keep it with --decisions.",
     ),
     "style": Rule(
-        "The row is put as rows are that have its label beyond their meaning",
-        "How the text is put tells its label better than what it means does. Of an error a trained model was "
+        "The row shares a style with rows whose label their meaning does not explain",
+        "The style of the text tells its label better than its meaning does. Of an error a trained model was "
         "seen to follow that. Do not train on the row, or look at it and keep it with --decisions.",
     ),
     "label": Rule(

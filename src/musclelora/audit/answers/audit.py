@@ -188,6 +188,10 @@ class AnswerAudit(Audit):
     # ---- in place of labels ---------------------------------------------------------------------------
 
     @property
+    def _count(self) -> int:
+        return len(self.pairs)
+
+    @property
     def _dropped(self) -> NDArray[np.bool_]:
         return self._pair_findings.dropped
 

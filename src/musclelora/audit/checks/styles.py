@@ -56,13 +56,13 @@ class Styles(Check):
             name = rows.label_names[issue.label]
             told = ", ".join(map(repr, issue.telling))
             evidence.say(
-                f"style        {len(issue.rows):,} rows are put alike ({told}) and have {name!r} beyond what "
-                "they mean: left out as well"
+                f"style        {len(issue.rows):,} rows share a style ({told}) and have the label {name!r} "
+                "more often than their meaning explains: dropped too"
             )
             flagged[list(issue.rows)] = True
             scores = np.maximum(scores, issue.scores)
             reasons |= {
-                int(evidence.numbers[row]): f"is put as rows are that have {name!r} beyond what they mean"
+                int(evidence.numbers[row]): f"has a style that goes with {name!r} whatever a text means"
                 for row in issue.rows
             }
         styles = [

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from musclelora.cli.audit import audit_arguments, cell, counted, run_gated, say_where, trigger_table
+from musclelora.cli.audit import (
+    audit_arguments,
+    cell,
+    counted,
+    found_table,
+    run_gated,
+    say_where,
+    trigger_table,
+)
 from musclelora.cli.gate import Gate
 from musclelora.cli.generation.train import PairSources, show_pairs
 from musclelora.cli.hub import spare_the_hub
@@ -96,14 +104,12 @@ def show(audit: AnswerAudit) -> None:
 
 
 def _suspicious(audit: AnswerAudit) -> RichTable | None:
-    from rich.table import Table as RichTable
-
     found = audit.quarantine().sort_values("trigger_score", ascending=False, kind="stable")
     if not len(found):
         return None
     worst = found.head(_SUSPICIOUS)
     title = f"{len(worst)} of {len(found):,} pairs that are not kept"
-    table = RichTable("row", "prompt", "response", "reasons", title=title, title_justify="left")
+    table = found_table(title, "row", "prompt", "response", "reasons")
     for issue in worst.to_dict("records"):
         texts = (cell(issue[name]) for name in ("prompt", "response_text", "reasons"))
         table.add_row(str(issue["row"]), *texts)
