@@ -42,7 +42,7 @@ lint: setup
 	$(BIN)/mypy
 
 docs-check: setup
-	$(BIN)/python -m pytest tests/test_docs.py -m ''
+	$(BIN)/python -m pytest tests/test_docs.py tests/test_first_ten_minutes.py -m ''
 
 format: setup
 	$(BIN)/ruff format .
