@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import IO, Any, Final, Protocol
 
+from musclelora.printable import printable
+
 _BAR: Final = "{desc:<12} {percentage:3.0f}%|{bar:30}| {n_fmt}/{total_fmt} {unit}, {remaining} left{postfix}"
 _SHARE: Final = "{desc:<12} {percentage:3.0f}%|{bar:30}| {remaining} left{postfix}"
 
@@ -117,8 +119,8 @@ class Plain:
         return Bar(what, total, unit, done=done)
 
     def tell(self, line: str) -> None:
-        """Print a line."""
-        print(line, file=sys.stderr)
+        """Print a line, in which nothing of the data is obeyed by a terminal."""
+        print(printable(line), file=sys.stderr)
 
     def detail(self, line: str) -> None:
         """Nothing."""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tiny_runs import Cli, Fit
 
-from musclelora.progress import Bar, TimeLeft
+from musclelora.progress import Bar, Plain, TimeLeft
 from musclelora.training.progress import TrainingProgress
 
 RAW = re.compile(r"\{'|it/s\]|train_runtime")
@@ -119,6 +119,11 @@ def test_a_bar_is_only_on_a_terminal() -> None:
     hidden = Terminal()
     Bar("training", 4, stream=hidden, show=False).advance(1)
     assert hidden.getvalue() == ""
+
+
+def test_what_is_told_without_a_command_is_safe_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    Plain().tell("found '\x1b[2J\u202e'")
+    assert capsys.readouterr().err == "found '\\x1b[2J\\u202e'\n"
 
 
 def test_the_time_left_is_that_of_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:

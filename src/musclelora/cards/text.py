@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from musclelora.files import special
+from musclelora.printable import printable
 
 CARD: Final = "README.md"
 """The file in a folder that is its card."""
@@ -25,7 +26,7 @@ def plain(text: object, longest: int = _LONGEST) -> str:
     """
     line = str(text)
     cut = line if len(line) <= longest else line[:longest] + "…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
+    return printable(cut)
 
 
 def code(text: object, longest: int = _LONGEST) -> str:

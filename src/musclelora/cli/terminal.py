@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from musclelora.printable import printable
 
-def printable(text: str) -> str:
-    """`text` with everything that a terminal would obey or hide, such as ANSI escapes, written out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+__all__ = ["printable", "printable_lines"]
 
 
 def printable_lines(text: str) -> str:

@@ -6,7 +6,8 @@ from typing import Any, Final
 from xml.etree import ElementTree as Xml
 
 from musclelora import __version__
-from musclelora.report.outcome import Outcome, RowFinding, plain
+from musclelora.printable import printable
+from musclelora.report.outcome import Outcome, RowFinding
 
 _LISTED: Final = 50
 """Rows that a test case names."""
@@ -49,16 +50,16 @@ def _verdict(suite: Xml.Element, outcome: Outcome, fail_on: str) -> None:
     case = Xml.SubElement(suite, "testcase", classname=_CLASS, name="verdict")
     if outcome.verdict.fails(fail_on):
         failure = Xml.SubElement(case, "failure", type=outcome.verdict.state, message=outcome.why)
-        failure.text = "\n".join(map(plain, str(outcome.verdict).split("\n")))
+        failure.text = "\n".join(map(printable, str(outcome.verdict).split("\n")))
     elif outcome.verdict.state != "no_sign":
         Xml.SubElement(case, "skipped", message=outcome.why)
 
 
 def _check(suite: Xml.Element, check: dict[str, Any], findings: list[RowFinding]) -> None:
-    case = Xml.SubElement(suite, "testcase", classname=_CLASS, name=plain(check["name"]))
+    case = Xml.SubElement(suite, "testcase", classname=_CLASS, name=printable(check["name"]))
     planted = [one for one in findings if one.planting and one.checks[0] == check["name"]]
     if check["skipped"] is not None:
-        Xml.SubElement(case, "skipped", message=plain(check["skipped"]))
+        Xml.SubElement(case, "skipped", message=printable(check["skipped"]))
     elif planted:
         message = f"{len(planted):,} rows speak for poison"
         failure = Xml.SubElement(case, "failure", type=planted[0].level, message=message)

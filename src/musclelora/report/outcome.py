@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 from musclelora.audit import Audit, Verdict
 from musclelora.audit.answers import AnswerAudit
 from musclelora.data.messages import cut, shown
+from musclelora.printable import printable
 from musclelora.report.subject import DECIDED
 
 Level = Literal["error", "warning", "note"]
@@ -135,7 +136,7 @@ class Outcome:
 
     def rule(self, name: str) -> Rule:
         """What the check of that name looks for."""
-        of_others = f"What the check {plain(name)} of another package flagged"
+        of_others = f"What the check {printable(name)} of another package flagged"
         return RULES.get(name) or Rule(of_others, f"{of_others}. See the documents of that package.")
 
 
@@ -158,8 +159,8 @@ def outcome_of(audit: Audit | AnswerAudit) -> Outcome:
     source = os.fspath(data.source)
     return Outcome(
         verdict=audit.verdict,
-        why=plain(cut(audit.verdict.why, _LONGEST_WHY)),
-        source=plain(source),
+        why=printable(cut(audit.verdict.why, _LONGEST_WHY)),
+        source=printable(source),
         file=source if os.path.isfile(source) else None,  # noqa: PTH113 - any name, of a hub's data set too
         lined=data.lines is not None,
         rows=len(data),
@@ -167,11 +168,6 @@ def outcome_of(audit: Audit | AnswerAudit) -> Outcome:
         findings=_findings(document, texts, label),
         document={"source": source, **document},
     )
-
-
-def plain(text: str) -> str:
-    """A text in which whatever is hidden, turns its neighbours or is refused by XML is written out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _findings(document: Mapping[str, Any], texts: Sequence[tuple[str, str]], label: str) -> list[RowFinding]:
@@ -238,7 +234,7 @@ def _score(issue: Mapping[str, Any], checks: Sequence[str]) -> float | None:
 
 def _message(issue: Mapping[str, Any], text: str, said: str) -> str:
     what = "response" if "response" in issue else "label"
-    return plain(
+    return printable(
         f"row {issue['row']}, {_ACTIONS[issue['action']]}: {cut(issue['reasons'], _LONGEST)}. "
         f"Text: {shown(text)}; {what}: {shown(said)}"
     )

@@ -8,7 +8,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from musclelora import __version__
-from musclelora.report.outcome import Outcome, RowFinding, plain
+from musclelora.printable import printable
+from musclelora.report.outcome import Outcome, RowFinding
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 FINGERPRINT: Final = "musclelora/row/v1"
@@ -60,7 +61,7 @@ def sarif(outcome: Outcome) -> dict[str, Any]:
 def _rule(outcome: Outcome, name: str) -> dict[str, Any]:
     rule = outcome.rule(name)
     return {
-        "id": plain(name),
+        "id": printable(name),
         "shortDescription": _message(rule.title),
         "fullDescription": _message(rule.help),
         "help": _message(rule.help),
@@ -83,7 +84,7 @@ def _verdict(outcome: Outcome) -> dict[str, Any]:
 
 def _row(outcome: Outcome, finding: RowFinding, rules: list[str]) -> dict[str, Any]:
     result = {
-        "ruleId": plain(finding.checks[0]),
+        "ruleId": printable(finding.checks[0]),
         "ruleIndex": rules.index(finding.checks[0]),
         "level": finding.level,
         "message": _message(finding.message),
@@ -91,7 +92,7 @@ def _row(outcome: Outcome, finding: RowFinding, rules: list[str]) -> dict[str, A
         "partialFingerprints": {FINGERPRINT: finding.fingerprint},
         "properties": {
             "row": finding.row,
-            "checks": [plain(name) for name in finding.checks],
+            "checks": [printable(name) for name in finding.checks],
             "action": finding.action,
         },
     }
@@ -122,7 +123,7 @@ def _location(outcome: Outcome, finding: RowFinding | None) -> dict[str, Any]:
 def _invocation(outcome: Outcome) -> dict[str, Any]:
     """That the audit ended, and what it did not look for."""
     missed = [
-        {"level": "warning", "message": _message(f"not checked: {plain(line)}")}
+        {"level": "warning", "message": _message(f"not checked: {printable(line)}")}
         for line in outcome.verdict.unchecked
     ]
     return {"executionSuccessful": True, "toolExecutionNotifications": missed}
