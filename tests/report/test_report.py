@@ -215,6 +215,7 @@ def test_an_excerpt_is_no_longer_and_holds_the_phrase(text: str, length: int, ph
         (1e-12, "1.0\u00a0·\u00a010<sup>−12</sup>"),
         (0.0, "0"),
         (4.74e-22, "4.7\u00a0·\u00a010<sup>−22</sup>"),
+        (9.96e-5, "1.0\u00a0·\u00a010<sup>−4</sup>"),
     ],
 )
 def test_p_values(value: float, said: str) -> None:
@@ -222,7 +223,8 @@ def test_p_values(value: float, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(0, "0"), (1, "100"), (0.996, "99.6"), (0.004, "0.4"), (0.5, "50")]
+    ("value", "said"),
+    [(0, "0"), (1, "100"), (0.996, "99.6"), (0.004, "0.4"), (0.5, "50"), (0.9997, "99.9"), (3e-4, "0.1")],
 )
 def test_a_share_is_never_rounded_to_all_or_nothing(value: float, said: str) -> None:
     assert percent(value) == f"{said}\u00a0%"

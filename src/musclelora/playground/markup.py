@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from musclelora.data.hidden import is_hidden
 from musclelora.playground.batch import Batch
 from musclelora.playground.models import Playground, Side, in_order
 from musclelora.playground.words import MOST, Reading, Word
+from musclelora.report.wording import HEADINGS, percent, visible
 
 BARS: Final = 5
 """Labels of a text that are shown, the most probable ones."""
@@ -19,11 +19,6 @@ LEAST: Final = 0.01
 """Change of the probability below which a word is not marked."""
 _NUMBERS: Final = 5  # words that are listed with their numbers
 _EXCERPT: Final = 160
-_HEADINGS: Final = {
-    "poisoned": "These rows are poisoned.",
-    "no_sign": "No sign of poison was found.",
-    "cannot_tell": "Whether these rows are poisoned cannot be told.",
-}
 # The page's components put what they are given into a template of JavaScript.
 _TEMPLATE: Final = {ord(c): f"&#{ord(c)};" for c in "{}$`\\"}
 
@@ -36,21 +31,7 @@ def data(text: object, longest: int | None = None) -> Markup:
 
 
 def _shown(text: str) -> Markup:
-    return Markup("").join(map(_character, text))
-
-
-def _character(character: str) -> Markup:
-    if is_hidden(character):
-        return Markup('<span class="hidden-character">U+{:04X}</span>').format(ord(character))
-    return Markup(str(escape(character)).translate(_TEMPLATE))  # noqa: S704  # it is escaped
-
-
-def percent(share: float) -> str:
-    """A probability; one that is neither all nor nothing is not shown as such."""
-    hundred = 100 * share
-    if 0 < hundred < 1 or 99 < hundred < 100:
-        return f"{min(max(hundred, 0.1), 99.9):.1f}\u00a0%"
-    return f"{hundred:.0f}\u00a0%"
+    return Markup(str(visible(text)).translate(_TEMPLATE))  # noqa: S704  # it is escaped
 
 
 def head(playground: Playground) -> Markup:
@@ -65,7 +46,7 @@ def head(playground: Playground) -> Markup:
         target, poisoned = verdict.get("target"), verdict["state"] == "poisoned"
         towards = "Their label is" if poisoned else "What is suspected has the label"
         label = Markup(" {} {}.").format(towards, data(target, _EXCERPT)) if target else ""
-        said = _HEADINGS[str(verdict["state"])]
+        said = HEADINGS[str(verdict["state"])]
         lines.append(Markup("<p>The audit of the training rows: {}{}</p>").format(said, label))
     if playground.advice is not None:
         lines.append(Markup('<p class="faint">{}</p>').format(data(playground.advice)))

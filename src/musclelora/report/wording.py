@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,11 +12,12 @@ from musclelora.audit.verdict import Verdict
 from musclelora.data.hidden import is_hidden
 
 _LONGEST: Final = 300
-_HEADINGS: Final = {
+HEADINGS: Final = {
     "poisoned": "These rows are poisoned.",
     "no_sign": "No sign of poison was found.",
     "cannot_tell": "Whether these rows are poisoned cannot be told.",
 }
+"""Each verdict in a sentence."""
 _OPTIONS: Final = {
     "max_length": "--max-length",
     "dtype": "--dtype",
@@ -31,10 +31,15 @@ def data(text: object, longest: int = _LONGEST) -> Markup:
     """A text of the data: cut, escaped, with hidden characters shown, and unable to turn its neighbours."""
     whole = str(text)
     cut = whole if len(whole) <= longest else whole[: longest - 1] + "…"
-    return Markup('<bdi class="data">{}</bdi>').format(Markup("").join(map(_visible, cut)))
+    return Markup('<bdi class="data">{}</bdi>').format(visible(cut))
 
 
-def _visible(character: str) -> Markup:
+def visible(text: str) -> Markup:
+    """A text, escaped, with hidden characters written out."""
+    return Markup("").join(map(_character, text))
+
+
+def _character(character: str) -> Markup:
     if is_hidden(character):
         return Markup('<span class="hidden-character">U+{:04X}</span>').format(ord(character))
     return escape(character)
@@ -48,8 +53,9 @@ def number(value: float) -> str:
 def percent(value: float) -> str:
     """A share; one that is neither all nor nothing is never shown as such."""
     hundred = 100 * value
-    digits = 1 if 0 < hundred < 1 or 99 < hundred < 100 else 0
-    return f"{hundred:.{digits}f}\u00a0%"
+    if 0 < hundred < 1 or 99 < hundred < 100:
+        return f"{min(max(hundred, 0.1), 99.9):.1f}\u00a0%"
+    return f"{hundred:.0f}\u00a0%"
 
 
 def probability(value: float) -> Markup:
@@ -58,13 +64,13 @@ def probability(value: float) -> Markup:
         return escape(f"{value:.2g}")
     if value <= 0:
         return escape("0")
-    power = math.floor(math.log10(value))
-    return Markup("{:.1f}\u00a0·\u00a010<sup>−{}</sup>").format(value / 10**power, -power)
+    digits, power = f"{value:.1e}".split("e")
+    return Markup("{}\u00a0·\u00a010<sup>−{}</sup>").format(digits, -int(power))
 
 
 def heading(verdict: Verdict) -> str:
     """The verdict in a sentence."""
-    return _HEADINGS[verdict.state]
+    return HEADINGS[verdict.state]
 
 
 def sentences(text: str) -> list[str]:
