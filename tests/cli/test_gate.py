@@ -281,6 +281,25 @@ def test_the_action_installs_the_package(package: str, wanted: str, tmp_path: Pa
     assert done.stdout == f"-m|pip|install|{wanted}|"
 
 
+@pytest.mark.parametrize("options", ["--seed 3 --no-confirm", "--seed 3\n--no-confirm\n", ""])
+def test_the_action_passes_on_options_of_one_line_or_several(options: str, tmp_path: Path) -> None:
+    script, variables = step("Audit", {"data": "a b.csv", "trusted": "t.csv", "options": options})
+    shim = tmp_path / "musclelora"
+    shim.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    shim.chmod(0o755)
+    surroundings = {**os.environ, **variables, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    surroundings["GITHUB_OUTPUT"] = str(tmp_path / "outputs")
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", script],
+        env=surroundings,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    given = ["audit", *options.split(), "--trusted=t.csv", "--fail-on=poisoned", "--format=sarif"]
+    assert done.stdout.split("|")[:-1] == [*given, "--format-output=musclelora.sarif", "--", "a b.csv"]
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize(
     ("fail_on", "data", "code", "outputs"),
