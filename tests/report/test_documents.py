@@ -173,7 +173,7 @@ def test_a_fingerprint_stays_with_its_row(tmp_path: Path) -> None:
 def test_rows_of_no_text_file_have_their_number(tmp_path: Path) -> None:
     file = tmp_path / "rows.parquet"
     file.write_bytes(b"PAR1")
-    for source, is_file in ((str(file), True), ("owner/name", False)):
+    for source, is_file in ((str(file), True), (str(tmp_path), True), ("owner/name", False)):
         run = run_of(Made(TEXTS, source=source), tmp_path)
         places = [result["locations"][0] for result in run["results"]]
         assert [("physicalLocation" in place) for place in places] == [is_file] * 4

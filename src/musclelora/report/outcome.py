@@ -116,7 +116,7 @@ class Outcome:
         verdict: on all of them.
         why: the verdict's reason, safe to show.
         source: what the rows were read from, safe to show.
-        file: its name as it is, if it is a file.
+        file: its name as it is, if it is a file or a folder of this machine.
         lined: whether rows are on lines of it.
         rows: N.
         checks: as :meth:`musclelora.Audit.checks`.
@@ -161,7 +161,7 @@ def outcome_of(audit: Audit | AnswerAudit) -> Outcome:
         verdict=audit.verdict,
         why=printable(cut(audit.verdict.why, _LONGEST_WHY)),
         source=printable(source),
-        file=source if os.path.isfile(source) else None,  # noqa: PTH113 - any name, of a hub's data set too
+        file=source if os.path.exists(source) else None,  # noqa: PTH110 - any name, of a hub's data set too
         lined=data.lines is not None,
         rows=len(data),
         checks=document["checks"],
