@@ -238,9 +238,12 @@ def test_a_test_case_for_each_check(tmp_path: Path) -> None:
 
     rest = {"label": "system-out", "style": "skipped", "restored": None}
     assert cases() == {"verdict": "failure", "trigger": "failure", **rest}
-    unsure = replace(VERDICT, state="cannot_tell")
-    assert cases(verdict=unsure)["verdict"] == "skipped"
-    assert cases(verdict=unsure, fail_on="suspected")["verdict"] == "failure"
+    unsure = {
+        "verdict": replace(VERDICT, state="cannot_tell"),
+        "triggers": [trigger("cf", label="good", what="suspected")],
+    }
+    assert cases(**unsure) == {"verdict": "skipped", "trigger": "system-out", **rest}
+    assert cases(**unsure, fail_on="suspected") == {"verdict": "failure", "trigger": "failure", **rest}
     natural = [trigger("cf", label="good", what="natural")]
     clean = cases(verdict=replace(VERDICT, state="no_sign"), triggers=natural)
     assert clean == {"verdict": None, "trigger": "system-out", **rest}

@@ -17,10 +17,10 @@ _CLASS: Final = "musclelora.audit"
 def junit(outcome: Outcome, *, fail_on: str) -> bytes:
     """An audit's findings as one test suite: a case for the verdict and one for each check.
 
-    The verdict's case fails where a gate closes that fails on `fail_on`; where the audit could not tell and
-    the gate stays open, it is skipped. A check's case fails where it flagged rows with a trigger or a style
-    that is no natural one. What other checks flag is in their output and fails nothing: unpoisoned data have
-    label issues as well.
+    Cases fail only where a gate closes that fails on `fail_on`, so that a build server and the exit code say
+    the same. Then the verdict's case does, and that of each check that flagged rows with a trigger or a style
+    that is no natural one. Where the audit could not tell and the gate stays open, the verdict's case is
+    skipped. Whatever else checks flag is in their output: unpoisoned data have label issues as well.
 
     Args:
         outcome: what was found.
@@ -32,8 +32,10 @@ def junit(outcome: Outcome, *, fail_on: str) -> bytes:
     for name, value in facts.items():
         Xml.SubElement(properties, "property", name=name, value=value)
     _verdict(suite, outcome, fail_on)
+    closed = outcome.verdict.fails(fail_on)
     for check in outcome.checks:
-        _check(suite, check, [one for one in outcome.findings if check["name"] in one.checks])
+        flagged = [one for one in outcome.findings if check["name"] in one.checks]
+        _check(suite, check, flagged, closed=closed)
     for name in ("failure", "skipped"):
         counted = "failures" if name == "failure" else name
         suite.set(counted, str(len(suite.findall(f"testcase/{name}"))))
@@ -55,12 +57,12 @@ def _verdict(suite: Xml.Element, outcome: Outcome, fail_on: str) -> None:
         Xml.SubElement(case, "skipped", message=outcome.why)
 
 
-def _check(suite: Xml.Element, check: dict[str, Any], findings: list[RowFinding]) -> None:
+def _check(suite: Xml.Element, check: dict[str, Any], findings: list[RowFinding], *, closed: bool) -> None:
     case = Xml.SubElement(suite, "testcase", classname=_CLASS, name=printable(check["name"]))
     planted = [one for one in findings if one.planting and one.checks[0] == check["name"]]
     if check["skipped"] is not None:
         Xml.SubElement(case, "skipped", message=printable(check["skipped"]))
-    elif planted:
+    elif planted and closed:
         message = f"{len(planted):,} rows speak for poison"
         failure = Xml.SubElement(case, "failure", type=planted[0].level, message=message)
         failure.text = _lines(planted)
