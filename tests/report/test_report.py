@@ -164,6 +164,16 @@ def test_a_bound_too_small_for_any_row_still_ends(tmp_path: Path) -> None:
     assert packed(subject, None, largest=1).left_out == 49
 
 
+def test_decisions_on_rows_that_are_left_out_are_kept(tmp_path: Path) -> None:
+    texts = ordinary_rows(50)
+    issues = issues_of(texts, [NAMES[n % 2] for n in range(50)], NAMES, PHRASE)
+    issues["reasons"], issues["action"] = "a person decided: drop", "drop"
+    subject = subject_of(Audit.load(write_saved(tmp_path / "audit", texts, issues=issues)))
+    values = json.loads(zlib.decompress(base64.b64decode(packed(subject, None, largest=1).data)))
+    assert len(values["rows"]) == 1
+    assert values["decided"] == {str(row): ["drop", None] for row in range(50)}
+
+
 def test_an_audit_without_findings_or_vectors(tmp_path: Path) -> None:
     verdict = {"state": "no_sign", "why": "nothing was found", "target": None, "rows": 0, "p_value": 0.4}
     page = page_of(tmp_path, ordinary_rows(30), triggers=[], verdict=verdict, vectors=False, phrase="no such")

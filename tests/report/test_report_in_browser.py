@@ -157,6 +157,46 @@ def test_decisions_that_a_person_made_before_are_there(open_page: Open, tmp_path
     assert found == [Decision(0, "relabel", names[1]), Decision(3, "relabel", names[0])]
 
 
+def test_another_persons_decisions_are_added_to_ones_own(open_page: Open, tmp_path: Path) -> None:
+    texts = poisoned_texts(20)
+    issues = issues_of(texts, [NAMES[n % 2] for n in range(20)], NAMES, PHRASE)
+    issues["reasons"] = issues["reasons"].astype(object)
+
+    def again(**decided: str) -> None:
+        """Write the report anew, of an audit that took these decisions, by ``row_NUMBER``."""
+        taken = issues.copy()
+        for name, action in decided.items():
+            said = [f"a person decided: {action}", action]
+            taken.loc[int(name.removeprefix("row_")), ["reasons", "action"]] = said
+        folder = tmp_path / f"audit-{len(list(tmp_path.iterdir()))}"
+        write_saved(folder, texts, issues=taken)
+        write_report(Audit.load(folder), tmp_path / "report.html")
+
+    def there() -> dict[int, str]:
+        file = downloaded(page, tmp_path / "decisions.csv")
+        return {decision.row: decision.action for decision in read_decisions(file, 20, NAMES)}
+
+    def reload() -> None:
+        page.reload()
+        page.wait_for_selector("html[data-ready]")
+        page.select_option("#show", "all")
+
+    again()
+    page = open_page(tmp_path / "report.html")
+    again(row_3="drop", row_5="keep", row_6="drop")
+    reload()
+    assert there() == {3: "drop", 5: "keep", 6: "drop"}  # although nothing was decided here before
+    page.click("[aria-label='Keep row 3']")
+    page.click("[aria-label='Keep row 5']")  # taken back
+    page.click("[aria-label='Drop row 7']")
+    own = {3: "keep", 6: "drop", 7: "drop"}
+    reload()
+    assert there() == own
+    again(row_3="drop", row_5="keep", row_6="keep", row_9="drop")
+    reload()
+    assert there() == own | {6: "keep", 9: "drop"}
+
+
 def visible(text: str) -> str:
     """A text as the page writes it out."""
     hidden = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")

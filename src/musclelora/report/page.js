@@ -111,7 +111,7 @@
     if (view.label !== "" && rows.given[place] !== Number(view.label)) return false;
     if (view.action !== "" && becomes(place) !== view.action) return false;
     if (!view.query) return true;
-    if (/^#\d+$/.test(view.query)) return rows.numbers[place] === Number(view.query.slice(1));
+    if (/^#\d[\d,]*$/.test(view.query)) return rows.numbers[place] === Number(view.query.slice(1).replaceAll(",", ""));
     rows.lower ??= rows.texts.map((text) => text.toLowerCase());
     return rows.lower[place].includes(view.query.toLowerCase());
   }
@@ -256,17 +256,23 @@
     return null;
   }
 
+  /** What the audit has taken already, changed as it was changed in this browser: another report may have had other decisions. */
   function restore() {
     for (const [row, decision] of Object.entries(rows.decided)) decisions.set(Number(row), decision);
     let before = null;
     try { before = JSON.parse(kept(place)); } catch { /* not ours */ }
-    if (!Array.isArray(before)) return;
-    decisions.clear();
-    for (const one of before) {
+    if (!Array.isArray(before?.made) || !before.taken || typeof before.taken !== "object") return;
+    const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+    const made = new Map();
+    for (const one of before.made) {
       if (!Array.isArray(one)) continue;
       const [row, action, label] = one;
       const known = Number.isInteger(row) && row >= 0 && ACTIONS.includes(action);
-      if (known && (action !== "relabel" || rows.labels.includes(label))) decisions.set(row, [action, action === "relabel" ? label : null]);
+      if (known && (action !== "relabel" || rows.labels.includes(label))) made.set(row, [action, action === "relabel" ? label : null]);
+    }
+    for (const [row, decision] of made) if (!same(before.taken[row], decision)) decisions.set(row, decision);
+    for (const row of Object.keys(before.taken)) {
+      if (!made.has(Number(row)) && same(before.taken[row], rows.decided[row])) decisions.delete(Number(row));
     }
   }
 
@@ -279,7 +285,8 @@
   }
 
   function remember() {
-    kept(place, JSON.stringify([...decisions].map(([row, [action, label]]) => [row, action, label])));
+    const made = [...decisions].map(([row, [action, label]]) => [row, action, label]);
+    kept(place, JSON.stringify({ taken: rows.decided, made }));
     const counts = ACTIONS.map((action) => [action, [...decisions.values()].filter((one) => one[0] === action).length]);
     const parts = counts.filter(([, count]) => count).map(([action, count]) => `${count.toLocaleString("en")} to ${action}`);
     byId("decisions").textContent = decisions.size ? `${many(decisions.size, "decision")}: ${parts.join(", ")}` : "No decision yet";
@@ -462,7 +469,7 @@
       rows = await unpack();
     } catch (error) {
       const failure = byId("failure");
-      failure.textContent = "This browser cannot unpack the rows; a version of 2023 or later can.";
+      failure.textContent = "This browser cannot unpack the rows; a version of 2024 or later can.";
       failure.hidden = false;
       throw error;
     }

@@ -134,7 +134,6 @@ def _columns(subject: Subject, rows: NDArray[np.int64]) -> dict[str, Any]:
     flags = np.zeros(len(rows), dtype=np.int64)
     for bit, flagged in enumerate(subject.flags.values()):
         flags |= flagged[rows].astype(np.int64) << bit
-    decided = subject.decisions
     return {
         "rows": rows.tolist() if len(rows) < len(subject) else len(subject),
         "labels": list(subject.label_names),
@@ -148,7 +147,8 @@ def _columns(subject: Subject, rows: NDArray[np.int64]) -> dict[str, Any]:
         "why": list(reasons),
         "reasons": [reasons[reason] for reason in issues["reasons"]],
         "actions": [_ACTIONS.index(action) if action in _ACTIONS else 0 for action in issues["action"]],
-        "decided": {str(row): list(decided[row]) for row in rows.tolist() if row in decided},
+        # Of rows that are left out as well: they go into the file that is downloaded.
+        "decided": {str(row): list(decision) for row, decision in subject.decisions.items()},
     }
 
 
