@@ -23,7 +23,9 @@ async def _page(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": PAGE[20:]})
 
 
-def ask(host: str, path: str = "/", *, private: bool = True) -> tuple[int, dict[bytes, bytes], bytes]:
+def ask(
+    host: str, path: str = "/", *, private: bool = True, origin: str | None = None
+) -> tuple[int, dict[bytes, bytes], bytes]:
     """Status, headers and body of an answer."""
     sent: list[Any] = []
 
@@ -33,7 +35,8 @@ def ask(host: str, path: str = "/", *, private: bool = True) -> tuple[int, dict[
     async def receive() -> Any:
         return {"type": "http.request"}
 
-    scope = {"type": "http", "path": path, "headers": [(b"host", host.encode())]}
+    named = [] if origin is None else [(b"origin", origin.encode())]
+    scope = {"type": "http", "path": path, "headers": [(b"host", host.encode()), *named]}
     asyncio.run(Guard(_page, private=private)(scope, receive, send))
     return sent[0]["status"], dict(sent[0]["headers"]), b"".join(part["body"] for part in sent[1:])
 
@@ -61,6 +64,34 @@ def test_a_foreign_name_that_leads_here_is_refused(host: str) -> None:
     status, _, body = ask(host)
     assert (status, b"--host" in body) == (421, True)
     assert ask(host, private=False)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://127.0.0.1:7860", 200),
+        ("http://rebound.example", 403),
+        ("http://127.0.0.1:8888", 403),  # another server of this machine
+        ("http://127.0.0.1:7860.example", 403),
+        ("null", 403),
+    ],
+)
+def test_a_page_of_another_server_may_not_ask(origin: str, status: int) -> None:
+    assert ask("127.0.0.1:7860", "/gradio_api/upload", origin=origin)[0] == status
+    assert ask("127.0.0.1:7860", "/gradio_api/upload", origin=origin, private=False)[0] == 200
+
+
+def test_a_socket_of_the_web_is_closed() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    asyncio.run(Guard(_page, private=True)({"type": "websocket", "path": "/", "headers": []}, receive, send))
+    assert sent == [{"type": "websocket.close"}]
 
 
 def test_what_is_no_page_stays_as_it_is() -> None:

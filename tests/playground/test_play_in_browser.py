@@ -6,6 +6,8 @@ import csv
 import signal
 import subprocess
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,6 +217,23 @@ def test_a_file_that_cannot_be_read_is_named(pair: Played, open_page: Open, tmp_
     page.wait_for_selector("#rows [role=alert]")
     assert page.inner_text("#rows").startswith("broken.csv: none of the columns text")
     assert page.locator("#download").is_disabled()
+
+
+def test_a_page_of_the_web_can_not_send_files(pair: Played) -> None:
+    _, address, folder = pair
+    before = sorted(folder.rglob("*"))
+    boundary = "part"
+    body = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="a.csv"\r\n\r\ntext\r\n'
+        f"--{boundary}--\r\n"
+    )
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Origin": "http://web.example"}
+    request = urllib.request.Request(  # noqa: S310 - this machine's
+        f"{address}gradio_api/upload", data=body.encode(), headers=headers
+    )
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(request, timeout=LIMIT)  # noqa: S310
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_several_people_may_ask_at_once(pair: Played, open_page: Open) -> None:

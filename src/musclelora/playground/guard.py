@@ -33,7 +33,7 @@ class Guard:
     Args:
         app: what answers.
         private: only this machine may ask, by one of its own names: a page of the web whose name leads here
-            has another one.
+            has another one. Nor may a page of another server have a browser here ask for it.
     """
 
     def __init__(self, app: App, *, private: bool) -> None:
@@ -41,10 +41,14 @@ class Guard:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+        elif scope["type"] != "http":  # the page opens no sockets of the web
+            await send({"type": "websocket.close"})
         elif self._private and not _is_own(scope):
-            await _refuse(send)
+            await _refuse(send, 421)
+        elif self._private and not _is_of_its_page(scope):
+            await _refuse(send, 403)
         else:
             # The page is rewritten, which it cannot be once it is compressed.
             plain = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
@@ -87,15 +91,28 @@ class _Answer:
 
 def _is_own(scope: Message) -> bool:
     """Whether a request has this machine's own name for its server; an address is no name that leads here."""
-    host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+    host = _header(scope, b"host")
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(name).is_loopback
     return name.lower() == "localhost"
 
 
-async def _refuse(send: Send) -> None:
-    body = b"This playground answers at 127.0.0.1 and localhost; start it with --host to open it to others.\n"
+def _is_of_its_page(scope: Message) -> bool:
+    """Whether a request comes from a page of this server, or of none; a browser names the page's server."""
+    origin = _header(scope, b"origin")
+    return not origin or origin.lower() == f"http://{_header(scope, b'host')}".lower()
+
+
+def _header(scope: Message, wanted: bytes) -> str:
+    return next((value for name, value in scope["headers"] if name == wanted), b"").decode("latin-1")
+
+
+async def _refuse(send: Send, status: int) -> None:
+    body = (
+        b"This playground answers its own page at 127.0.0.1 and localhost; start it with --host to open it "
+        b"to others.\n"
+    )
     headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 421, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
