@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -48,13 +49,15 @@ def test_what_was_measured_of_a_run_is_in_the_report(record: Fit, tmp_path: Path
     write_saved(tmp_path / "audit", poisoned_texts(20))
     audit = Audit.load(tmp_path / "audit")
     write_report(audit, tmp_path / "report.html", run=tmp_path / "run")
-    assert "What the trained model scored" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Nothing was measured of it" in page
+    assert "It was trained on other rows than those of this audit." in page
     interval = {"value": 0.25, "low": 0.2, "high": 0.32, "n": 1234}
     asr = {"name": "ASR", "on": "<b>triggered</b>.csv", "target": "sport", **interval}
     add_measured(tmp_path / "run", [asr])
     write_report(audit, tmp_path / "report.html", run=tmp_path / "run")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    section = page[page.index('<h2 id="measured">') :].partition("</section>")[0]
+    section = page[page.index('<h2 id="scores">') :].partition("</section>")[0]
     for shown in (
         "ASR",
         "&lt;b&gt;triggered&lt;/b&gt;.csv",
@@ -64,6 +67,18 @@ def test_what_was_measured_of_a_run_is_in_the_report(record: Fit, tmp_path: Path
         "1,234",
     ):
         assert shown in section
+
+
+def test_a_run_of_the_audited_rows_is_told_by_their_hash(record: Fit, tmp_path: Path) -> None:
+    record(tmp_path / "run", settings=None)
+    file = write_saved(tmp_path / "audit", poisoned_texts(20)) / "audit.json"
+    state, info = (json.loads(path.read_text()) for path in (file, tmp_path / "run" / "run.json"))
+    state["facts"]["train"] = info["settings"]["data"]["train"]
+    file.write_text(json.dumps(state))
+    write_report(Audit.load(tmp_path / "audit"), tmp_path / "report.html", run=tmp_path / "run")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert 'The model of the run <bdi class="data">run</bdi>' in page
+    assert "other rows than those of this audit" not in page
 
 
 def test_a_run_without_an_analysis_has_no_section_and_no_run_is_refused(record: Fit, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +15,25 @@ _MEANING: Final = {
 }
 
 
-def measured_of(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The rates of a run, as its ``measured.json`` has them, each with its meaning in words.
+@dataclass(frozen=True)
+class Scores:
+    """A run, and how well it does.
+
+    Attributes:
+        name: of its folder.
+        method: that it was trained by.
+        train: the hash of the rows that it was trained on; None where it does not say.
+        rates: as its ``measured.json`` has them, each with its meaning in words.
+    """
+
+    name: str
+    method: str
+    train: str | None
+    rates: list[dict[str, Any]]
+
+
+def scores_of(run: str | os.PathLike[str]) -> Scores:
+    """What is known of how well a run does.
 
     Args:
         run: the run folder.
@@ -32,4 +50,7 @@ def measured_of(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
         raise ModelError(
             f"{folder}: no run.json in it; expected a run that `musclelora train` wrote; name one"
         )
-    return [{**rate, "meaning": _MEANING.get(rate["name"], "")} for rate in measured(folder, info)]
+    rates = [{**rate, "meaning": _MEANING.get(rate["name"], "")} for rate in measured(folder, info)]
+    settings = info["settings"]
+    train = (settings.get("data") or {}).get("train")
+    return Scores(folder.resolve().name, str(settings["method"]), train, rates)

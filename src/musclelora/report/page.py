@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from musclelora.outputs import check_output
 from musclelora.report import charts, wording
 from musclelora.report.coordinates import map_of
 from musclelora.report.look import asset, policy, stylesheet
-from musclelora.report.measured import measured_of
+from musclelora.report.measured import Scores, scores_of
 from musclelora.report.rows import packed
 from musclelora.report.spectrum import Spectrum, spectrum_of
 from musclelora.report.subject import Feature, Subject, subject_of
@@ -71,7 +71,7 @@ def write_report(
     page = html(
         subject_of(audit),
         command=command,
-        measured=[] if run is None else measured_of(run),
+        scores=None if run is None else scores_of(run),
         spectrum=None if run is None else spectrum_of(run),
     )
     with atomic_file(path) as temporary:
@@ -98,7 +98,7 @@ def html(
     subject: Subject,
     *,
     command: str | None = None,
-    measured: Sequence[Mapping[str, Any]] = (),
+    scores: Scores | None = None,
     spectrum: Spectrum | None = None,
 ) -> str:
     """The whole page."""
@@ -138,7 +138,7 @@ def html(
         labels=_labels(subject),
         map=found,
         rows=rows,
-        measured=measured,
+        scores=scores,
         spectrum=spectrum,
         command=command or wording.again(subject.facts, subject.verdict, subject.sources),
         known_command=command is not None or subject.sources is not None,
