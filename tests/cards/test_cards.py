@@ -146,6 +146,11 @@ def test_what_was_not_measured_or_audited_is_said() -> None:
     assert "model-index" not in card
 
 
+def test_a_card_that_is_written_later_names_the_version_that_did_the_work() -> None:
+    assert "Made by musclelora 0.0.9" in model_card(run_info("cf") | {"musclelora": "0.0.9"}, kind="merged")
+    assert "Audited by musclelora 0.0.9 with" in data_card(audit_info("cf", musclelora="0.0.9"))
+
+
 def test_a_data_card_names_the_file_to_load() -> None:
     card = DatasetCard(data_card(audit_info("cf")))
     assert card.data.to_dict()["configs"] == [{"config_name": "default", "data_files": "cleaned.csv"}]

@@ -63,7 +63,10 @@ def _holds(info: Mapping[str, Any], file: str, kept: int) -> list[str]:
     ]
     if info.get("label_names"):
         lines.append(f"Labels: {', '.join(map(code, info['label_names']))}")
-    return [*lines, f"Audited by musclelora {__version__} with the seed {facts['seed']}"]
+    return [
+        *lines,
+        f"Audited by musclelora {info.get('musclelora', __version__)} with the seed {facts['seed']}",
+    ]
 
 
 def _usage(file: str, kind: str, pairs: bool) -> str:

@@ -40,7 +40,9 @@ def found(verdict: Mapping[str, Any], triggers: Sequence[Mapping[str, Any]], row
     parts = [
         f"**{_STATES[verdict['state']]}** {prose(verdict['why'])}.",
         rows,
-        f"Triggers that were found:\n\n{bullets(lines)}" if lines else "No trigger was found.",
+        f"Triggers that were found:\n\n{bullets(lines)}"
+        if lines
+        else "No word or phrase was found to be a trigger.",
         f"It was looked for:\n\n{bullets(map(prose, verdict['checked']))}" if verdict["checked"] else "",
     ]
     return "\n\n".join(part for part in parts if part)

@@ -135,7 +135,7 @@ def _made(info: Mapping[str, Any]) -> list[str]:
         lines.append(f"Steps: {result['steps']:,}; the model of step {result['best_step']:,} is kept")
     if (info.get("weights") or {}).get("sha256"):
         lines.append(f"SHA-256 of what was trained: {code(info['weights']['sha256'], 64)}")
-    return [*lines, f"Made by musclelora {__version__}"]
+    return [*lines, f"Made by musclelora {info.get('musclelora', __version__)}"]
 
 
 def _value(value: Any) -> str:
