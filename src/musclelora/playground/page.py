@@ -30,9 +30,7 @@ def need_gradio() -> Any:
     Raises:
         UsageError: it is not installed.
     """
-    # Read when the libraries are imported.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # which it asks before it reports anything
     try:
         import gradio
     except ModuleNotFoundError as error:
