@@ -9,6 +9,8 @@ from pathlib import Path
 import pandas as pd
 from tiny_runs import Cli, make_rows, write_csv
 
+from musclelora.cli.audit import asked_for, command
+
 
 def test_an_audit_is_printed_written_explained_and_trained_by(
     cli: Cli, tiny_model: Path, tmp_path: Path
@@ -56,3 +58,9 @@ def test_an_audit_is_printed_written_explained_and_trained_by(
     left_out = json.loads((tmp_path / "run" / "run.json").read_text())["auto"]["judgement"]["left_out"]
     assert 0 in left_out
     assert 1 not in left_out
+
+
+def test_the_command_of_a_report_pushes_nothing() -> None:
+    given = ["my train.csv", "--trusted", "t.csv", "--no-confirm", "--push-to-hub", "me/rows", "--public"]
+    with command.make_context("audit", given) as context:
+        assert asked_for(context) == "audit 'my train.csv' --no-confirm --trusted t.csv"

@@ -76,6 +76,7 @@ def test_what_happens_is_a_json_object_a_line(cli: Cli, arguments: list[object],
     [
         ("-", 2, "--json-log: found standard output"),
         ("run/log.jsonl", 6, "the folder that is written"),
+        ("run", 6, "which --output writes"),
         ("train.csv", 6, "which this command reads"),
         ("train.csv/log", 6, "is no folder"),
     ],
@@ -101,6 +102,16 @@ def test_an_audit_has_the_same_options(cli: Cli, files: Path, model: Path, tmp_p
     assert (done.code, done.err) == (0, ""), done.err
     assert done.out.startswith("cannot tell: ")
     assert events(log)[-1]["verdict"]["state"] == "cannot_tell"
+
+
+@pytest.mark.parametrize("option", ["--report", "--format-output"])
+def test_a_log_is_no_other_document(option: str, cli: Cli, files: Path, tmp_path: Path) -> None:
+    file = tmp_path / "one"
+    given = ["audit", files / "train.csv", "--trusted", files / "trusted.csv", "--format", "json"]
+    done = cli(*given, option, file, "--json-log", f"{tmp_path}/./one")
+    assert (done.code, done.err.count("\n")) == (6, 1), done.err
+    assert f"which {option} writes" in done.err
+    assert not file.exists()
 
 
 class Terminal(io.StringIO):

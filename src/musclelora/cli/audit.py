@@ -34,6 +34,7 @@ PUSHED = ("README.md", "cleaned.csv", "cleaned.jsonl")
 """Of an audit's folder: what is there of these, and never a row that was left out."""
 _LONGEST = 48
 _LOADING = ("dtype", "quantize", "attn_implementation")
+_PUSHING = ("push_to_hub", "public")
 
 
 def _row_options() -> list[Any]:
@@ -181,10 +182,12 @@ def say_where(output: str | None) -> None:
 
 
 def asked_for(context: click.Context) -> str:
-    """The command line as it was given: its argument and the options that were named."""
+    """The command line as it was given: its argument, and the options named that its findings may need."""
     words = [context.command_path]
     for parameter in context.command.params:
         if parameter.name not in context.params:  # it changes nothing but what is said
+            continue
+        if parameter.name in _PUSHING:
             continue
         value = context.params[parameter.name]
         if context.get_parameter_source(str(parameter.name)) is not ParameterSource.COMMANDLINE:

@@ -26,7 +26,7 @@ def command(folder: str, output: str | None, run: str | None) -> None:
     from musclelora.report.page import check_report, write_report
 
     place = Path(folder) if Path(folder).name not in ("", "..") else Path(folder).resolve()
-    file = output or str(place.with_name(f"{place.name}.html"))
+    file = output or str(place.parent / f"{place.name}.html")
     check_report(file, folder, run)
     write_report(read_audit(folder), file, run=run)
     if not is_standard_output(file):

@@ -21,6 +21,8 @@ from musclelora.progress import Bar
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _KEY: Final = "musclelora.voice"
+_WRITTEN: Final = ("output", "report", "format_output")
+"""The options that name what a command writes."""
 QUIET, NORMAL, VERBOSE = range(3)
 
 
@@ -165,9 +167,15 @@ def _opened(file: str, options: Mapping[str, Any]) -> IO[str]:
         raise UsageError("--json-log: found standard output, where results go, expected a file; name one")
     inputs = [value for name, value in options.items() if name != "output" and isinstance(value, str | Path)]
     check_output(file, inputs)
+    place = Path(os.path.realpath(file))
+    for name in _WRITTEN:
+        written = options.get(name)
+        if written and not is_standard_output(written) and Path(os.path.realpath(written)) == place:
+            option = name.replace("_", "-")
+            raise OutputError(f"--json-log: found {file}, which --{option} writes; name another file")
     output = options.get("output")
-    if output and Path(os.path.realpath(output)) in (found := Path(os.path.realpath(file))).parents:
-        raise OutputError(f"{found}: it lies in {output}, the folder that is written; name a file beside it")
+    if output and Path(os.path.realpath(output)) in place.parents:
+        raise OutputError(f"{place}: it lies in {output}, the folder that is written; name a file beside it")
     with output_errors(file):
         Path(file).absolute().parent.mkdir(parents=True, exist_ok=True)
         return Path(file).open("a", encoding="utf-8")
