@@ -163,6 +163,7 @@ def test_an_audit_of_labels_is_not_taken_for_one_of_pairs(
     assert (done.code, "an audit of pairs" in done.err) == (6, True), done.err
     done = cli("report", audited[0], "--output", tmp_path / "report.html")
     assert (done.code, "an audit of pairs" in done.err) == (6, True), done.err
+    assert "--task" not in done.err  # which the command has not
 
 
 def test_purify_trains_on_what_the_audit_keeps(
