@@ -202,7 +202,13 @@ def test_rows_that_a_person_kept_are_suppressed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", DOCUMENTS)
 def test_hostile_texts_are_data(kind: str, tmp_path: Path) -> None:
-    more = ("[click](https://example.invalid) {0}", "\x85\x9b31m", "\ufffe\uffff", "]]>" * 9)
+    more = (
+        "[click](https://example.invalid) {0}",
+        "[click\\](https://example.invalid)",
+        "\x85\x9b31m",
+        "\ufffe\uffff",
+        "]]>" * 9,
+    )
     texts = [f"{text} cf" for text in (*HOSTILE, *more)]
     hostile = "'[x](y)' {0} \x1b[31m \u202e ]]> \ufffe"
     audit = Made(
@@ -214,7 +220,7 @@ def test_hostile_texts_are_data(kind: str, tmp_path: Path) -> None:
         results = run_of(audit, tmp_path)["results"]
         assert len(results) == 1 + len(texts)
         said = [result["message"]["text"] for result in results]
-        assert not any("](" in text.replace("\\](", "") for text in said)
+        assert not any("](" in text for text in said)
         assert not any("{" in text.replace("{{", "") for text in said)
         assert max(map(len, said)) < 2500
     root = written(audit, tmp_path, kind)
@@ -263,7 +269,7 @@ def test_pairs_have_documents_too(tmp_path: Path) -> None:
     )
     _, row = run_of(audit, tmp_path)["results"]
     assert (row["ruleId"], row["level"]) == ("trigger", "error")
-    assert "\\](not) {{0}}" in row["message"]["text"]
+    assert "] (not) {{0}}" in row["message"]["text"]
     assert written(audit, tmp_path, "json")["issues"][0]["line"] == 2
     root = written(audit, tmp_path, "junit")
     assert root.find("testsuite/testcase[@name='trigger']/failure") is not None

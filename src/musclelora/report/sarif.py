@@ -130,8 +130,11 @@ def _invocation(outcome: Outcome) -> dict[str, Any]:
 
 
 def _message(text: str) -> dict[str, str]:
-    """A plain message that holds no placeholder (3.11.5 of the standard) and no link (3.11.6)."""
-    return {"text": text.replace("{", "{{").replace("}", "}}").replace("](", "\\](")}
+    """A plain message that holds no placeholder (3.11.5 of the standard) and no link (3.11.6).
+
+    A backslash would not do for the second: one that the text has before it would escape that.
+    """
+    return {"text": text.replace("{", "{{").replace("}", "}}").replace("](", "] (")}
 
 
 def _uri(file: str) -> str:
