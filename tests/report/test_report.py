@@ -18,11 +18,13 @@ from hostile_texts import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 from saved_audits import NAMES, PHRASE, issues_of, ordinary_rows, poisoned_texts, style, trigger, write_saved
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from musclelora import Audit
 from musclelora.audit import Verdict
 from musclelora.errors import OutputError
 from musclelora.report import write_report
+from musclelora.report.coordinates import map_of
 from musclelora.report.rows import excerpt, packed
 from musclelora.report.subject import subject_of
 from musclelora.report.wording import again, data, percent, probability
@@ -182,8 +184,25 @@ def test_an_audit_without_findings_or_vectors(tmp_path: Path) -> None:
     assert 'id="styles"' not in page
 
 
-def test_rows_that_no_map_can_be_made_of(tmp_path: Path) -> None:
-    assert "There is no map" in page_of(tmp_path, ["?"] * 5, vectors=False, triggers=[])
+@pytest.mark.parametrize("text", ["?", "the same words"])
+def test_rows_that_no_map_can_be_made_of(text: str, tmp_path: Path) -> None:
+    page = page_of(tmp_path, [text] * 5, vectors=False, triggers=[])
+    assert "There is no map" in page
+    folder = tmp_path / "audit"
+    (folder / "evidence").mkdir()
+    np.save(folder / "evidence" / "vectors-0123456789ab.npy", np.ones((3, 5, 8), np.float32))
+    write_report(Audit.load(folder), tmp_path / "report.html")
+    assert "There is no map" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_map_of_words_is_of_their_principal_components(tmp_path: Path) -> None:
+    texts = ordinary_rows(40)
+    subject = subject_of(Audit.load(write_saved(tmp_path / "audit", texts, vectors=False)))
+    found = map_of(subject)
+    assert found is not None
+    values = TfidfVectorizer(sublinear_tf=True).fit_transform(texts).toarray()
+    spread = np.linalg.svd(values - values.mean(0), compute_uv=False) ** 2
+    assert found.variance == pytest.approx(tuple(spread[:2] / spread.sum()), rel=1e-4)
 
 
 def test_vectors_that_do_not_fit_are_none(tmp_path: Path) -> None:

@@ -32,18 +32,18 @@ class Map:
 
 
 def map_of(subject: Subject) -> Map | None:
-    """The map of an audit's rows: of the judge's sentence vectors, else of words; None of too few rows.
+    """The map of an audit's rows: of the judge's sentence vectors, else of words.
 
-    Words are weighted by tf-idf. The components are found by a randomised decomposition with a fixed seed.
+    Words are weighted by tf-idf. The components are found with a fixed seed. There is none of too few rows,
+    nor of rows that are all the same.
     """
-    from sklearn.decomposition import PCA, TruncatedSVD
+    from sklearn.decomposition import PCA
 
     if subject.vectors is not None:
         known = ~np.isnan(subject.vectors).any(axis=1)
         values, made_of = subject.vectors[known], "sentence vectors of the judge"
-        if min(known.sum(), values.shape[1]) < _FEWEST:
-            return None
-        model = PCA(2, svd_solver="randomized", random_state=0)
+        differ = values.size > 0 and bool((values != values[0]).any())
+        solver = "randomized"
     else:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -54,9 +54,11 @@ def map_of(subject: Subject) -> Map | None:
             values = vectorizer.fit_transform(subject.texts)
         except ValueError:  # no text has a word
             return None
-        if min(values.shape) < _FEWEST:
-            return None
-        model = TruncatedSVD(2, random_state=0)
+        differ = (values.max(axis=0) - values.min(axis=0)).nnz > 0
+        solver = "arpack"  # takes the many words as they are, most of which a text has not
+    if min(values.shape) < _FEWEST or not differ:
+        return None
+    model = PCA(2, svd_solver=solver, random_state=0)
     found = np.asarray(model.fit_transform(values), dtype=np.float64)
     places = np.full((len(subject), 2), np.nan)
     places[known] = _scaled(found)
