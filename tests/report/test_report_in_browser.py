@@ -13,7 +13,10 @@ from saved_audits import NAMES, PHRASE, issues_of, poisoned_texts, style, trigge
 from musclelora import Audit
 from musclelora.audit.decisions import Decision, read_decisions
 from musclelora.report import write_report
+from musclelora.report.measured import Scores
+from musclelora.report.page import html
 from musclelora.report.rows import excerpt
+from musclelora.report.subject import subject_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,13 +31,16 @@ ROWS = 240
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of rows with a trigger, a natural word and a style."""
+    """The report of rows with a trigger, a natural word and a style, and of a run that was measured."""
     folder = tmp_path_factory.mktemp("reports")
     texts = poisoned_texts(ROWS)
     natural = trigger(texts[0].split()[0], what="natural", label=NAMES[0], p_value=0.2)
     suspected = trigger(texts[2].split()[0], what="suspected")
     write_saved(folder / "audit", texts, triggers=[trigger(), suspected, natural], styles=[style()])
-    write_report(Audit.load(folder / "audit"), folder / "report.html")
+    rate = {"value": 0.12, "low": 0.1, "high": 0.14, "n": 1821, "meaning": "that get the attacker's"}
+    rates = [{"name": name, "on": "test.csv", "target": NAMES[1], **rate} for name in ("CACC", "ASR")]
+    page = html(subject_of(Audit.load(folder / "audit")), scores=Scores("run", "purify", None, rates))
+    (folder / "report.html").write_text(page, encoding="utf-8")
     return folder / "report.html"
 
 
@@ -88,6 +94,17 @@ def test_search_filter_and_sort(report: Path, open_page: Open) -> None:
     assert len(numbers(page)) == 100
     page.click("#after")
     assert page.inner_text("#page") == "Page 2 of 3"
+
+
+@pytest.mark.parametrize(("width", "said"), [(1280, "1,821"), (390, "1,821 rows")])
+def test_scores_say_what_they_are_at_any_width(width: int, said: str, report: Path, open_page: Open) -> None:
+    page = open_page(report, width=width)
+    table = page.locator("section[aria-labelledby=scores] table")
+    assert table.locator("tbody td").last.inner_text().strip() == said
+    box = table.locator("thead").bounding_box()
+    assert box is not None
+    assert (box["width"] > 1) == (width > 390)  # read out, where there is no room for its columns
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_a_trigger_opens_its_rows(report: Path, open_page: Open) -> None:

@@ -51,7 +51,7 @@ def test_what_was_measured_of_a_run_is_in_the_report(record: Fit, tmp_path: Path
     write_report(audit, tmp_path / "report.html", run=tmp_path / "run")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Nothing was measured of it" in page
-    assert "It was trained on other rows than those of this audit." in page
+    assert "on other rows than those of this audit." in page
     interval = {"value": 0.25, "low": 0.2, "high": 0.32, "n": 1234}
     asr = {"name": "ASR", "on": "<b>triggered</b>.csv", "target": "sport", **interval}
     add_measured(tmp_path / "run", [asr])
