@@ -144,6 +144,14 @@ def test_ten_thousand_rows_of_ordinary_length_stay_whole_below_two_megabytes(tmp
     assert (values["rows"], len(values["texts"]), values["cut"]) == (10_000, 10_000, {})
 
 
+def test_thousands_of_labels_stay_below_two_megabytes(tmp_path: Path) -> None:
+    names = tuple(f"label of number {n} with a name of some length" for n in range(5000))
+    page = page_of(tmp_path, ordinary_rows(10_000), names=names, triggers=[])
+    assert len(page.encode()) < LARGEST
+    assert "4,800 more labels" in page
+    assert rows_of(page)["labels"] == list(names)
+
+
 @pytest.mark.parametrize(
     ("count", "words", "said"), [(10_000, 90, "texts are cut to"), (60_000, 40, "rows are left out")]
 )

@@ -27,6 +27,8 @@ from musclelora.report.subject import Feature, Subject, subject_of
 
 FEATURES: Final = 40
 """Features that the page shows; the others are in ``triggers.csv``."""
+LABELS: Final = 200
+"""Labels that the page has a line of, those with most rows; each row can be given any label."""
 _HERE: Final = Path(__file__).parent
 _MARK: Final = '<meta name="generator" content="musclelora report">'
 _LIBRARIES: Final = ("torch", "transformers", "scikit-learn", "numpy")
@@ -136,6 +138,7 @@ def html(
         more_features=len(subject.features) - len(features),
         styles=styles,
         labels=_labels(subject),
+        more_labels=max(0, len(subject.label_names) - LABELS),
         map=found,
         rows=rows,
         scores=scores,
@@ -199,10 +202,15 @@ def _rates(
 
 
 def _labels(subject: Subject) -> list[dict[str, Any]]:
-    """Of each label, how many rows were given it, and what becomes of them."""
+    """Of the labels with most rows, how many were given each, and what becomes of them."""
     given, action = subject.issues["given_label"], subject.issues["action"]
+    sizes = given.value_counts()
+    names = subject.label_names
+    if len(names) > LABELS:
+        most = set(sorted(names, key=lambda name: -int(sizes.get(name, 0)))[:LABELS])
+        names = tuple(name for name in names if name in most)
     found = []
-    for name in subject.label_names:
+    for name in names:
         own = action[given == name]
         counts = {what: int((own == what).sum()) for what in ("keep", "drop", "relabel")}
         found.append({"name": name, "rows": len(own), **counts})
