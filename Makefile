@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: setup demo test test-integration test-all explore lint format docs-check clean
+.PHONY: setup browser demo test test-integration test-all explore lint format docs-check clean
 
 setup: $(STAMP)
 
@@ -18,6 +18,16 @@ $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# Pages are tested in Chromium. It is installed where that may be done; elsewhere these tests are skipped.
+browser:
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  command -v $$name > /dev/null && exit 0; \
+	done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	  apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium \
+	  || echo "chromium cannot be installed: tests in a browser are skipped" >&2; \
+	fi
+
 demo: setup
 	$(BIN)/musclelora demo --output demo
 
@@ -25,11 +35,11 @@ test: setup
 	$(PYTEST)
 
 # Whole processes, clusters and the commands of the docs.
-test-integration: setup
+test-integration: setup browser
 	$(PYTEST) -m 'integration and not slow'
 
 # Everything: the two above, and what takes minutes.
-test-all: setup
+test-all: setup browser
 	$(PYTEST) -m ''
 
 # Property tests on examples that no run had before; what it finds becomes a test.
