@@ -48,7 +48,18 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 FLOORS = (
-    ("errors", "files", "hashes", "interrupts", "launched", "limits", "progress", "state", "streams"),
+    (
+        "errors",
+        "files",
+        "hashes",
+        "interrupts",
+        "launched",
+        "limits",
+        "printable",
+        "progress",
+        "state",
+        "streams",
+    ),
     ("data", "outputs"),
     ("cards",),
     ("attacks", "alignment", "adapter"),
