@@ -24,7 +24,7 @@ browser:
 	  command -v $$name > /dev/null && exit 0; \
 	done; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-	  apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium \
+	  timeout 300 sh -c 'apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium' \
 	  || echo "chromium cannot be installed: tests in a browser are skipped" >&2; \
 	fi
 
