@@ -52,6 +52,8 @@ class SavedFindings:
 
     columns: ClassVar[frozenset[str]]
     """What its issues have at least."""
+    rows: ClassVar[str] = "rows"
+    """What was audited, in a word."""
 
     def __init__(self, folder: Path, info: Mapping[str, Any]) -> None:
         import pandas as pd
@@ -94,8 +96,8 @@ class SavedFindings:
         """Raise :class:`OutputError` unless the rows of that fingerprint were audited."""
         if self.info["facts"]["train"] != fingerprint:
             raise OutputError(
-                f"{self.folder}: it is an audit of other rows than {source or 'these'}; audit these, or name "
-                "the rows that were audited"
+                f"{self.folder}: it is an audit of other {self.rows} than {source or 'these'}; audit these, or "
+                f"name the {self.rows} that were audited"
             )
 
     def _explained(self, row: int, issue: Mapping[str, Any]) -> str:

@@ -70,7 +70,7 @@ def test_what_was_saved_is_read_back(audit: AnswerAudit, poisoned: Pairs) -> Non
     pd.testing.assert_frame_equal(found.triggers, audit.triggers, check_dtype=False)
     assert load_pairs(folder / "cleaned.jsonl").sha256() == audit.clean().sha256()
     AnswerAuditState.model_validate(json.loads((folder / "audit.json").read_text()))
-    with pytest.raises(OutputError, match="other rows"):
+    with pytest.raises(OutputError, match="other pairs"):
         found.kept_of(make_pairs(5, seed=0))
     with pytest.raises(UsageError, match="row 500: found 120 rows"):
         found.explain(500)

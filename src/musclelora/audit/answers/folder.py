@@ -78,6 +78,7 @@ def document(audit: AnswerAudit) -> dict[str, Any]:
 class SavedAnswerAudit(SavedFindings):
     """The findings of an audit of pairs: :class:`~musclelora.audit.saved.SavedFindings`; it has no styles."""
 
+    rows = "pairs"
     columns = frozenset({"row", "prompt", "response_text", "messages", "trigger_score", "reasons", "action"})
 
     def clean(self) -> Pairs:
