@@ -96,8 +96,8 @@ class SavedFindings:
         """Raise :class:`OutputError` unless the rows of that fingerprint were audited."""
         if self.info["facts"]["train"] != fingerprint:
             raise OutputError(
-                f"{self.folder}: it is an audit of other {self.rows} than {source or 'these'}; audit these, or "
-                f"name the {self.rows} that were audited"
+                f"{self.folder}: it is an audit of other {self.rows} than {source or 'these'}; audit these, "
+                f"or name the {self.rows} that were audited"
             )
 
     def _explained(self, row: int, issue: Mapping[str, Any]) -> str:
