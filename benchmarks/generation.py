@@ -17,7 +17,7 @@ LoRA layers learn at a rate of their own, as the published one moves so small a 
 steps; the methods that have them share it. Cells are written as they end, and a second start goes on, with
 more seeds, methods or attacks as well.
 
-    python benchmarks/generation.py --bf16 --json benchmarks/results/generation.json
+    python benchmarks/generation.py --bf16 --json benchmarks/results/generation-grid.json
 """
 
 from __future__ import annotations
