@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 pytest.importorskip("gradio", reason="gradio is not installed")
+PATIENCE = 300  # seconds: a page that says nothing for so long never will
 GRADIO_S_OWN = "Method not implemented."  # a warning that its page always has
 WATCH = """
 window.violations = [];
@@ -77,7 +78,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
         contexts.append(context)
         context.add_init_script(WATCH)
         page = context.new_page()
-        page.set_default_timeout(LIMIT * 1000)
+        page.set_default_timeout(PATIENCE * 1000)
         page.on(
             "console", lambda said: said.text == GRADIO_S_OWN or complaints.append(f"console: {said.text}")
         )
@@ -115,6 +116,15 @@ def shown(page: Page, text: str) -> None:
         "return cards.length && cards.every(card => card.textContent === text) }",
         arg=text,
     )
+
+
+def upload(page: Page, path: Path) -> None:
+    """Choose a file, and wait until it is at the server.
+
+    Its name is shown while it is on the way too; the table that names it stands once it is there.
+    """
+    page.set_input_files("#file input", path)
+    page.wait_for_selector(f"#file td[aria-label='{path.name}']")
 
 
 def leave(page: Page) -> None:
@@ -188,8 +198,7 @@ def test_the_rows_of_a_file_are_shown_and_downloaded(
     texts = [*(text for text, _ in make_rows(10, seed=4)), *SHORT[:12]]
     page = open_page(pair[1], width=width)
     page.get_by_role("tab", name="A file").click()
-    page.set_input_files("#file input", write_csv(tmp_path / "rows.csv", [(text, "") for text in texts]))
-    page.wait_for_selector("#file >> text=rows.csv")
+    upload(page, write_csv(tmp_path / "rows.csv", [(text, "") for text in texts]))
     page.click("#ask-file")
     page.wait_for_selector("#rows table")
     assert page.locator("#rows tbody tr").count() == len(texts)
@@ -211,8 +220,7 @@ def test_a_file_that_cannot_be_read_is_named(pair: Played, open_page: Open, tmp_
     page = open_page(pair[1], width=390)
     page.get_by_role("tab", name="A file").click()
     (tmp_path / "broken.csv").write_text("one,two\n1,2\n")
-    page.set_input_files("#file input", tmp_path / "broken.csv")
-    page.wait_for_selector("#file >> text=broken.csv")
+    upload(page, tmp_path / "broken.csv")
     page.click("#ask-file")
     page.wait_for_selector("#rows [role=alert]")
     assert page.inner_text("#rows").startswith("broken.csv: none of the columns text")
@@ -337,8 +345,7 @@ def test_prompts_are_answered_side_by_side(open_page: Open, tmp_path: Path) -> N
         page.wait_for_selector("#said [role=alert]")
         assert "lower --max-new-tokens" in page.inner_text("#said")
         page.get_by_role("tab", name="A file").click()
-        page.set_input_files("#file input", tmp_path / "prompts.csv")
-        page.wait_for_selector("#file >> text=prompts.csv")
+        upload(page, tmp_path / "prompts.csv")
         page.click("#ask-file")
         page.wait_for_selector("#rows table")
         assert page.locator("#rows tbody tr td:nth-child(2)").all_inner_texts() == [prompt, WORDS[4]]
