@@ -50,6 +50,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 FLOORS = (
     (
         "errors",
+        "figures",
         "files",
         "hashes",
         "interrupts",

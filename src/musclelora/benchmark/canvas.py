@@ -1,14 +1,12 @@
-"""How figures look, black and white included, and how they are written."""
+"""What the figures of results share: the look of each defence, their legend and their names."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -16,24 +14,15 @@ from musclelora.benchmark import wording
 from musclelora.benchmark.comparison import Cell, Line
 from musclelora.benchmark.drawing import Drawing
 from musclelora.benchmark.leaderboard import Board, Group
-from musclelora.files import atomic_file
+from musclelora.figures import line_style
+from musclelora.figures import save as write
 
-_MARKERS = "os^Dvp<h>8PXd"
-_DASHES = ("-", "--", "-.", ":")
-_COLORS = ("#000000", "#0072B2", "#D55E00", "#007A58", "#A03C7A", "#4C6A00", "#7A4A00")
 _FILLS = {"training": "none", "filtering": "full", "inference": "bottom"}
 _NOTE = "hollow: training\nfilled: drops training rows\nhalf: looks at each text"
 _LONGEST_NAME = 34
 
 AXES = {"asr": "ASR (%), low is good", "cacc": "CACC (%), high is good"}
 """What an axis says."""
-
-
-@contextlib.contextmanager
-def plain_text() -> Iterator[None]:
-    """Draw labels as they are: a dollar sign is no formula. Figures come out the same each time."""
-    with mpl.rc_context({"text.usetex": False, "text.parse_math": False, "svg.hashsalt": "musclelora"}):
-        yield
 
 
 def styles(groups: Sequence[Group]) -> dict[str, dict[str, Any]]:
@@ -44,12 +33,8 @@ def styles(groups: Sequence[Group]) -> dict[str, dict[str, Any]]:
         for line in group.boards[0].lines:
             if line.reference or line.defense in found:
                 continue
-            number = len(found)
-            color = _COLORS[number % len(_COLORS)]
             found[line.defense] = {
-                "marker": _MARKERS[number % len(_MARKERS)],
-                "color": color,
-                "linestyle": _DASHES[number % len(_DASHES)],
+                **line_style(len(found)),
                 "fillstyle": _FILLS.get(line.kind, "none"),
                 "markerfacecoloralt": "white",
                 "markersize": 8,
@@ -88,9 +73,7 @@ def legend(figure: Figure, look: dict[str, dict[str, Any]], boards: Sequence[Boa
         mark = {"color": "0.55", "linewidth": 3, "alpha": 0.6} if lines else {"color": "black", "marker": "*"}
         handles.append(Line2D([], [], **(mark if lines else {**mark, "markersize": 13, "linestyle": "none"})))
         names.append("oracle (clean data)")
-    figure.legend(
-        handles, names, loc="outside right upper", frameon=False, fontsize=9, title=_NOTE, title_fontsize=8
-    )
+    figure.legend(handles, names, loc="outside right upper", fontsize=9, title=_NOTE, title_fontsize=8)
 
 
 def heading(group: Group, without: str = "") -> str:
@@ -114,7 +97,5 @@ def save(figure: Figure, folder: Path, file: str, *, title: str, alt: str) -> Dr
         OutputError: they cannot be written.
     """
     paths = {suffix: folder / f"{file}.{suffix}" for suffix in ("png", "svg")}
-    for suffix, path in paths.items():
-        with atomic_file(path) as temporary:
-            figure.savefig(temporary, dpi=150, metadata={"Date": None} if suffix == "svg" else None)
+    write(figure, *paths.values())
     return Drawing(title, alt, paths["png"], paths["svg"])

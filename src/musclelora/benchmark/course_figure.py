@@ -42,13 +42,13 @@ def course_figure(
         for panel, title in zip(row, titles, strict=True):
             _lines(panel, series, title, axis, measure, look)
             if measure == measures[0]:
-                panel.set_title(name(title), fontsize=10)
+                panel.set_title(name(title))
             # Positions are those of the values on a scale of ratios, where that can be.
             if min(values) > 0:
                 panel.set_xscale("log")
             panel.set_xticks(values, [f"{value:g}" for value in values])
             panel.minorticks_off()
-            panel.grid(color="0.92", linewidth=0.6)
+            panel.grid()
         row[0].set_ylabel(AXES[measure])
     what = {"rate": "poison rate (% of the training rows)", "trusted_size": "trusted rows"}[axis]
     figure.supxlabel(what, fontsize=10)

@@ -17,7 +17,6 @@ from musclelora.benchmark.canvas import (
     legend,
     measured,
     name,
-    plain_text,
     save,
     styles,
 )
@@ -26,6 +25,7 @@ from musclelora.benchmark.course_figure import course_figure, series_along
 from musclelora.benchmark.drawing import Drawing
 from musclelora.benchmark.leaderboard import Group
 from musclelora.benchmark.settings_figure import settings_figure
+from musclelora.figures import INK, style
 
 
 def draw(groups: Sequence[Group], rows: Sequence[Row], folder: Path) -> list[Drawing]:
@@ -42,7 +42,7 @@ def draw(groups: Sequence[Group], rows: Sequence[Row], folder: Path) -> list[Dra
     groups = [group for group in groups if any(measured(line) for line in group.boards[0].lines)]
     look = styles(groups)
     drawings = []
-    with plain_text():
+    with style():
         for number, group in enumerate(groups, 1):
             drawings.append(_tradeoff(group, look, folder, f"cacc-asr-{number}"))
         for number, series in enumerate(series_along(groups, "rate"), 1):
@@ -72,15 +72,15 @@ def _tradeoff(group: Group, look: dict[str, dict[str, Any]], folder: Path, file:
             if line.reference:
                 panel.axvline(x, color="0.6", linewidth=0.8, linestyle=":")
                 panel.axhline(y, color="0.6", linewidth=0.8, linestyle=":")
-                panel.plot(x, y, "k*", markersize=13)
+                panel.plot(x, y, "*", color=INK, markersize=13)
                 continue
             panel.errorbar(
                 x, y, xerr=errors([asr]), yerr=errors([cacc]), fmt="none", ecolor="0.7", elinewidth=0.8
             )
             panel.plot(x, y, **{**look[line.defense], "linestyle": "none"})
-        panel.set_title(name(board.title), fontsize=10)
+        panel.set_title(name(board.title))
         panel.set_xlim(-4, 104)
-        panel.grid(color="0.92", linewidth=0.6)
+        panel.grid()
     for panel in panels.flat[len(boards) :]:
         panel.set_visible(False)
     figure.supxlabel(AXES["asr"], fontsize=10)

@@ -13,6 +13,7 @@ from musclelora.benchmark.canvas import AXES, errors, heading, measured, name, s
 from musclelora.benchmark.comparison import Line, Row
 from musclelora.benchmark.drawing import Drawing
 from musclelora.benchmark.leaderboard import Group, group_key
+from musclelora.figures import INK
 
 Setting = tuple[int, tuple[float, ...]]
 """The rank and the scale factors, as far as the grid gives them: else 0 and none."""
@@ -35,7 +36,7 @@ def settings_figure(group: Group, rows: Sequence[Row], folder: Path, file: str) 
     for panel, measure, title in zip(panels, ("cacc", "asr"), (AXES["cacc"], AXES["asr"]), strict=True):
         cells = [line.cells[measure] for line in lines]
         means = [100 * (cell.mean or 0) for cell in cells]
-        panel.errorbar(means, places, xerr=errors(cells), fmt="ko", capsize=3, elinewidth=0.8)
+        panel.errorbar(means, places, xerr=errors(cells), fmt="o", color=INK, capsize=3, elinewidth=0.8)
         if oracle is not None:
             floor = 100 * (oracle.cells[measure].mean or 0)
             panel.axvline(floor, color="0.4", linewidth=1, linestyle="--")
@@ -50,7 +51,7 @@ def settings_figure(group: Group, rows: Sequence[Row], folder: Path, file: str) 
                 color="0.3",
             )
         panel.set_xlabel(title)
-        panel.grid(axis="x", color="0.92", linewidth=0.6)
+        panel.grid(axis="x")
     panels[0].set_yticks(places, _names(lines, settings))
     panels[0].set_ylim(-0.6, len(lines) - 0.4)
     title = f"Scale factors and rank, {board.title}: {heading(group)}"

@@ -1,4 +1,4 @@
-"""Figures of one or several analyses, readable in black and white."""
+"""Figures of one or several analyses."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ import numpy as np
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
-from musclelora.files import atomic_file
+from musclelora.figures import HATCHES, INK, PALE, SCALE, SOFT, line_style, powers_of_ten, save, style
 
-_LINES = (("-", "0.0"), ("--", "0.45"), (":", "0.25"), ("-.", "0.6"))
-_MARKS = "os^Dv<>"
-_HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo", "+++")
 _NAMES = {"e_low": "low-band error", "e_high": "high-band error"}
 Runs = dict[str, dict[str, Any]]
 
@@ -32,13 +29,11 @@ def draw_all(runs: Runs, folder: str | os.PathLike[str]) -> list[Path]:
     """
     drawn = {"heat": heat_maps, "curves": curves, "ratios": band_shares, "frequency": frequencies}
     written = []
-    for name, draw in drawn.items():
-        figure = draw(runs)
-        for kind in ("png", "svg"):
-            path = Path(folder) / f"{name}.{kind}"
-            with atomic_file(path) as temporary:
-                figure.savefig(temporary, dpi=150)
-            written.append(path)
+    with style():
+        for name, draw in drawn.items():
+            paths = [Path(folder) / f"{name}.{kind}" for kind in ("png", "svg")]
+            save(draw(runs), *paths)
+            written += paths
     return written
 
 
@@ -62,11 +57,9 @@ def heat_maps(runs: Runs) -> Figure:
             axis.text(0.5, 0.5, "the labels have\nno such band", ha="center", va="center", fontsize=8)
             axis.set_axis_off()
             continue
-        axis.patch.set(
-            hatch="xx", edgecolor="0.7"
-        )  # seen where there is no error, which is not an error of 0
+        axis.patch.set(hatch="xx", edgecolor=SOFT)  # seen where there is no error, which is not an error of 0
         image = axis.pcolormesh(
-            _edges(found["steps"]), _edges(found["sigmas"], log=True), values, cmap="gray_r", norm=levels
+            _edges(found["steps"]), _edges(found["sigmas"], log=True), values, cmap=SCALE, norm=levels
         )
         sigmas = [found["sigmas"][place] for place in (0, len(found["sigmas"]) // 2, -1)]
         axis.set_yscale("log")
@@ -93,7 +86,7 @@ def curves(runs: Runs) -> Figure:
         for row, key in enumerate(_NAMES):
             axis = axes[row][column]
             for number, group in enumerate(found["groups"]):
-                line, shade = _LINES[number % len(_LINES)]
+                look = line_style(number)
                 curve = {
                     name: np.array(found["curves"][group][key][name], dtype=float)
                     for name in ("value", "low", "high")
@@ -103,20 +96,18 @@ def curves(runs: Runs) -> Figure:
                 axis.plot(
                     found["steps"],
                     curve["value"],
-                    line,
-                    marker=_MARKS[number % len(_MARKS)],
+                    **look,
                     markersize=3,
-                    color=shade,
                     label=f"{_shown(group)} ({_rows(found, group)})",
                     markevery=max(len(found["steps"]) // 12, 1),
                 )
                 axis.fill_between(
-                    found["steps"], curve["low"], curve["high"], color=shade, alpha=0.2, linewidth=0
+                    found["steps"], curve["low"], curve["high"], color=look["color"], alpha=0.15, linewidth=0
                 )
             axis.set_title(f"{_label(run, runs)}{_NAMES[key]}", fontsize=9)
             axis.set_xlabel("step")
             if axis.lines:
-                axis.legend(fontsize=7, frameon=False)
+                axis.legend(fontsize=7)
     for row in range(2):
         axes[row][0].set_ylabel("relative error (mean over σ, 95 %)")
         axes[row][0].set_ylim(
@@ -138,22 +129,22 @@ def band_shares(runs: Runs) -> Figure:
                 label = float(np.mean(found["labels"][group][key]))
                 value, low, high = (curve[name][-1] for name in ("value", "low", "high"))
                 at = place + (2 * number - len(groups) + 0.5) * width
-                style = {"width": width, "edgecolor": "black", "hatch": _HATCHES[number % len(_HATCHES)]}
+                bar = {"width": width, "edgecolor": INK, "hatch": HATCHES[number % len(HATCHES)]}
                 what = f"{_shown(group)} ({_rows(found, group)})"
-                axis.bar(at, label, color="1.0", label=f"labels, {what}" if not place else None, **style)
+                axis.bar(at, label, color="1.0", label=f"labels, {what}" if not place else None, **bar)
                 axis.bar(
-                    at + width, value, color="0.7", label=f"outputs, {what}" if not place else None, **style
+                    at + width, value, color=PALE, label=f"outputs, {what}" if not place else None, **bar
                 )
                 axis.errorbar(
                     at + width,
                     value,
                     [[max(value - low, 0)], [max(high - value, 0)]],
-                    color="black",
+                    color=INK,
                     capsize=2,
                 )
         axis.set_xticks([0, 1], ["low (LFR)", "high (HFR)"])
         axis.set_title(f"{_label(run, runs)}step {found['steps'][-1]:.0f}", fontsize=9)
-        axis.legend(fontsize=7, frameon=False)
+        axis.legend(fontsize=7)
     axes[0].set_ylabel("norm of the band / norm of the whole")
     return figure
 
@@ -169,20 +160,19 @@ def frequencies(runs: Runs) -> Figure:
         ):
             axis = axes[row][column]
             for number, group in enumerate(found["groups"]):
-                line, shade = _LINES[number % len(_LINES)]
+                look = line_style(number)
                 power = np.array(spectrum[what][group], dtype=float)
                 axis.plot(
                     power,
-                    line,
-                    color=shade,
-                    marker=_MARKS[number % len(_MARKS)],
+                    **look,
                     markersize=3,
                     markevery=(3 * number, 12),
                     label=f"{_shown(group)} ({_rows(found, group)})",
                 )
             axis.set_yscale("log")
+            axis.yaxis.set_major_formatter(powers_of_ten())
             axis.set_title(f"{_label(run, runs)}{title}", fontsize=9)
-            axis.legend(fontsize=7, frameon=False)
+            axis.legend(fontsize=7)
         axes[1][column].set_xlabel(
             f"cycles over the extent, {spectrum['directions']} principal directions", fontsize=8
         )
@@ -196,8 +186,8 @@ def _label(run: str, runs: Runs) -> str:
 
 
 def _shown(name: str) -> str:
-    """A name as it is written: a dollar sign begins no formula; what no font and no SVG has is replaced."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name).replace("$", r"\$")
+    """A name as it is written; what no font and no SVG has is replaced."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 
 def _rows(found: dict[str, Any], group: str) -> str:
