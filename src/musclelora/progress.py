@@ -6,9 +6,11 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from types import TracebackType
 from typing import IO, Any, Final, Protocol
 
+from musclelora.launched import process_rank
 from musclelora.printable import printable
 
 _BAR: Final = "{desc:<12} {percentage:3.0f}%|{bar:30}| {n_fmt}/{total_fmt} {unit}, {remaining} left{postfix}"
@@ -115,8 +117,8 @@ class Plain:
     """A listener that prints to standard error, as for those who use the package from Python."""
 
     def stage(self, what: str, total: float, unit: str = "rows", *, done: float = 0) -> Bar:
-        """The bar of a stage."""
-        return Bar(what, total, unit, done=done)
+        """The bar of a stage; of several processes the first one shows it."""
+        return Bar(what, total, unit, done=done, show=process_rank() == 0)
 
     def tell(self, line: str) -> None:
         """Print a line, in which nothing of the data is obeyed by a terminal."""
@@ -127,6 +129,29 @@ class Plain:
 
     def event(self, name: str, **values: Any) -> None:
         """Nothing."""
+
+
+_LISTENER: Final[ContextVar[Listener]] = ContextVar("listener", default=Plain())  # noqa: B039 - has no state
+
+
+@contextlib.contextmanager
+def heard_by(listener: Listener) -> Iterator[None]:
+    """Tell a listener of the stages that begin in the block, however deep."""
+    token = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
+
+
+def listener() -> Listener:
+    """Who is told of the stages that begin here; standard error, if nobody else is."""
+    return _LISTENER.get()
+
+
+def stage(what: str, total: float, unit: str = "rows") -> Bar:
+    """Something long begins: the bar to move, for whoever listens."""
+    return listener().stage(what, total, unit)
 
 
 class TimeLeft:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from listening import Heard
 from tiny_runs import make_rows, make_table
 
 from musclelora import Audit, purify
@@ -23,6 +24,7 @@ from musclelora.cli.audit import show
 from musclelora.data.table import Table
 from musclelora.errors import DataError, OutputError, UsageError
 from musclelora.evaluation.metrics import Rate
+from musclelora.progress import heard_by
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "audit.schema.json"
 ARGUMENTS = {"use_cpu": True, "max_length": 16}
@@ -55,6 +57,23 @@ def as_frame(table: Table) -> pd.DataFrame:
     return pd.DataFrame({"text": table.texts, "label": names[table.labels]})
 
 
+def test_what_takes_long_is_told_as_stages(tiny_model: Path) -> None:
+    heard = Heard()
+    rows = as_frame(poisoned_table()), as_frame(make_table(make_rows(24, seed=1)))
+    with heard_by(heard):
+        Audit(*rows, model=str(tiny_model), arguments=ARGUMENTS).find_issues()
+    whats = list(dict.fromkeys(bar.what for bar in heard.stages))
+    assert [what for what in whats if what.startswith("judge ")] == [
+        "judge 1/4",
+        "judge 2/4",
+        "judge 3/4",
+        "judge 4/4",
+    ]
+    assert "judging" in whats
+    assert all(bar.closed and bar.moved == bar.total for bar in heard.stages)
+    assert (heard.told, heard.events) == ([], [])
+
+
 @pytest.mark.parametrize("loading", [{"dtype": "bfloat16"}, {"bf16": True}])
 def test_triggers_are_put_to_the_test_however_the_backbone_is_held(
     loading: dict[str, Any], tiny_model: Path
@@ -65,12 +84,15 @@ def test_triggers_are_put_to_the_test_however_the_backbone_is_held(
         (f"{text} word49" if i < 60 else text, "good" if i < 60 or i % 2 else "bad")
         for i, text in enumerate(texts)
     ]
-    found = Audit(
-        make_table(rows),
-        make_table(make_rows(24, seed=1)),
-        model=str(tiny_model),
-        arguments={**ARGUMENTS, **loading},
-    ).find_issues()
+    heard = Heard()
+    with heard_by(heard):
+        found = Audit(
+            make_table(rows),
+            make_table(make_rows(24, seed=1)),
+            model=str(tiny_model),
+            arguments={**ARGUMENTS, **loading},
+        ).find_issues()
+    assert "testing" in {bar.what for bar in heard.stages}
     (trigger,) = found.triggers.drop_duplicates("text").to_dict("records")
     assert (trigger["text"], trigger["tested"]) == ("word49", ["word49"])
     settings = found._settings()

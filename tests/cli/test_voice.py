@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from listening import Heard
 from tiny_runs import Cli, Fit
 
 from musclelora.progress import Bar, Plain, TimeLeft
@@ -159,23 +160,9 @@ def test_the_trainers_own_printing_is_replaced(fit_tiny: Fit, capsys: pytest.Cap
 
 
 def test_a_listener_that_was_given_is_the_only_one(fit_tiny: Fit, capsys: pytest.CaptureFixture[str]) -> None:
-    told: list[str] = []
-
-    class Listener:
-        def stage(self, what: str, total: float, unit: str = "rows", *, done: float = 0) -> Bar:
-            return Bar(what, total, unit, done=done, show=False)
-
-        def tell(self, line: str) -> None:
-            told.append(line)
-
-        def detail(self, line: str) -> None:
-            pass
-
-        def event(self, name: str, **values: Any) -> None:
-            pass
-
-    fit_tiny(arguments={"disable_tqdm": False}, callbacks=[TrainingProgress(Listener())])
-    assert len(told) == 2
+    heard = Heard()
+    fit_tiny(arguments={"disable_tqdm": False}, callbacks=[TrainingProgress(heard)])
+    assert len(heard.told) == 2
     assert not EPOCH.search(capsys.readouterr().err)
 
 

@@ -17,6 +17,7 @@ from musclelora.adapter.tokens import fit_tokenizer, tokenize
 from musclelora.data.model_source import model_errors, model_source
 from musclelora.data.pretrained import check_config, load_pretrained
 from musclelora.errors import UsageError
+from musclelora.progress import stage
 
 
 def sentence_embedder(
@@ -86,14 +87,16 @@ def layers_embedder(
         # Texts of like length together, so that little is padding.
         order = sorted(range(len(texts)), key=lambda row: len(encoded["input_ids"][row]))
         vectors = []
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            features = {name: [column[row] for row in rows] for name, column in encoded.items()}
-            batch = tokenizer.pad(features, return_tensors="pt").to(model.device)
-            with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-                found = model(**batch, output_hidden_states=inner)
-            states = found.hidden_states if inner else (found.last_hidden_state,)
-            vectors.append(mean_states(states, batch["attention_mask"], depths).cpu().numpy())
+        with stage("reading", len(texts)) as bar:
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                features = {name: [column[row] for row in rows] for name, column in encoded.items()}
+                batch = tokenizer.pad(features, return_tensors="pt").to(model.device)
+                with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+                    found = model(**batch, output_hidden_states=inner)
+                states = found.hidden_states if inner else (found.last_hidden_state,)
+                vectors.append(mean_states(states, batch["attention_mask"], depths).cpu().numpy())
+                bar.advance(len(rows))
         return np.concatenate(vectors, axis=1)[:, np.argsort(order)]
 
     return embed

@@ -279,6 +279,7 @@ def undefended(rows: Table, settings: Settings) -> Classifier:
             arguments=arguments,
             learning_rate=_RATE,
             large_learning_rate=settings.preset.learning_rate,
+            what="testing",
         )
         trainer.train()
         return trainer.classifier

@@ -93,6 +93,7 @@ def recheck(
             preset=preset,
             config=config,
             arguments={**arguments, "num_train_epochs": epochs},
+            what="rechecking",
         )
         try:
             trainer.train()

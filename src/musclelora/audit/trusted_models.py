@@ -22,6 +22,7 @@ from musclelora.adapter.presets import Preset
 from musclelora.adapter.trunk import Trunk
 from musclelora.audit.folds import FOLDS, fold_numbers
 from musclelora.data.table import Table
+from musclelora.progress import stage
 from musclelora.training.calibration import best_temperature, losses_at
 from musclelora.training.hardware import free_memory
 
@@ -109,7 +110,8 @@ def trusted_predictions(
         asked = [trusted.texts[i] for i in out]
         if models.trunk is None:
             asked += texts
-        logs = _log_probabilities(model.predict(asked).probabilities)
+        with stage("judging", len(asked)) as bar:
+            logs = _log_probabilities(model.predict(asked, progress=bar.advance).probabilities)
         held_out[out] = logs[: len(out)]
         if models.trunk is None:
             judged += logs[len(out) :] / models.count
@@ -131,7 +133,7 @@ def _in_one_pass(
     judged = np.zeros((len(texts), len(first.label_names)))
     vectors: NDArray[np.float32] | None = None
     device = trunk.model.device.type
-    with torch.no_grad(), contextlib.ExitStack() as stack:
+    with torch.no_grad(), stage("judging", len(texts)) as bar, contextlib.ExitStack() as stack:
         for model in models:
             stack.enter_context(model.evaluating())
         for rows, batch, _ in first.batches(texts, _ROWS):
@@ -145,6 +147,7 @@ def _in_one_pass(
                 if vectors is None:
                     vectors = np.zeros((len(depths), len(texts), means.shape[-1]), dtype=np.float32)
                 vectors[:, rows] = means
+            bar.advance(len(rows))
     return judged, vectors
 
 
@@ -255,6 +258,7 @@ class _FoldModels:
             arguments=values,
             learning_rate=rate or values["learning_rate"],
             large_learning_rate=_LARGE_RATE,
+            what=f"judge {fold + 1}/{self.count}",
         )
 
 

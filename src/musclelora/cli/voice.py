@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
 
@@ -17,7 +17,7 @@ from musclelora.errors import OutputError, UsageError
 from musclelora.files import is_standard_output, output_errors
 from musclelora.launched import process_rank
 from musclelora.outputs import check_output
-from musclelora.progress import Bar
+from musclelora.progress import Bar, heard_by
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _KEY: Final = "musclelora.voice"
@@ -112,6 +112,8 @@ def voice_options(command: Command) -> Command:
 def voice() -> Voice:
     """That of the command that runs, as its options have it; made when it is first asked for.
 
+    From then on it is told of every stage that begins (:func:`musclelora.progress.stage`).
+
     Raises:
         UsageError: ``--quiet`` and ``--verbose`` were both given.
         OutputError: the log cannot be written there.
@@ -120,7 +122,7 @@ def voice() -> Voice:
     if context is None:
         return Voice()
     if _KEY not in context.meta:
-        context.meta[_KEY] = _made(context)
+        context.meta[_KEY] = context.find_root().with_resource(_heard(_made(context)))
     found: Voice = context.meta[_KEY]
     return found
 
@@ -142,6 +144,12 @@ def done(**values: Any) -> None:
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     context.meta[f"{_KEY}.{parameter.name}"] = value
+
+
+@contextlib.contextmanager
+def _heard(made: Voice) -> Iterator[Voice]:
+    with heard_by(made):
+        yield made
 
 
 def _made(context: click.Context) -> Voice:

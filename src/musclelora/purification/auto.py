@@ -253,6 +253,7 @@ def _trial(
             preset=preset,
             config=config,
             arguments={**arguments, "num_train_epochs": 1},
+            what="choosing",
         )
         trainer.train()
     losses = losses_on(trusted, trainer.classifier)

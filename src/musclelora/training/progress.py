@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
-from musclelora.progress import Bar, Listener, Plain, TimeLeft
+from musclelora.progress import Bar, Listener, TimeLeft, listener
 
 _LINES: Final = 20
 """About so many lines tell of a training, however many epochs it has."""
@@ -24,11 +24,14 @@ class TrainingProgress(TrainerCallback):
     """A bar on a terminal and a line for each epoch elsewhere, with the time that is left.
 
     Args:
-        listener: what shows and keeps it; None: standard error.
+        told: what shows and keeps it; None: who listens (:func:`musclelora.progress.listener`).
+        what: the stage.
+        brief: show the bar alone, as of a training on the way to another.
     """
 
-    def __init__(self, listener: Listener | None = None) -> None:
-        self._listener: Listener = Plain() if listener is None else listener
+    def __init__(self, told: Listener | None = None, *, what: str = "training", brief: bool = False) -> None:
+        self._listener: Listener = listener() if told is None else told
+        self._what, self._brief = what, brief
         self._bars: dict[str, Bar] = {}
         self._shown = False
         self._at = 0
@@ -43,7 +46,7 @@ class TrainingProgress(TrainerCallback):
         self._at, self._known, self._epoch = state.global_step, {}, None
         self._time = TimeLeft(self._at)
         if self._shown:
-            self._bars["training"] = self._listener.stage("training", state.max_steps, "steps", done=self._at)
+            self._bars["training"] = self._listener.stage(self._what, state.max_steps, "steps", done=self._at)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:  # noqa: ARG002
         """Move it."""
@@ -79,6 +82,8 @@ class TrainingProgress(TrainerCallback):
         values = {name: value for name, value in logs.items() if not name.endswith(_SPEEDS)}
         numbers = {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
         self._known |= numbers
+        if self._brief:
+            return
         self._listener.event("log", step=state.global_step, **_finite(numbers))
         shown = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if name != "epoch")
         if shown:
@@ -119,7 +124,7 @@ class TrainingProgress(TrainerCallback):
 
     def _tell(self, state: Any, *, last: bool = False) -> None:
         """Say how far it is, in a line, after an epoch."""
-        if self._epoch is None or not self._shown:
+        if self._epoch is None or not self._shown or self._brief:
             return
         epoch, epochs, self._epoch = self._epoch, _epochs(state), None
         step, steps = state.global_step, state.max_steps

@@ -1,4 +1,4 @@
-"""Trainings on the way to another: they print and keep nothing, and are judged by rows they did not see."""
+"""Trainings on the way to another: each shows a bar, keeps nothing, and is judged by rows it did not see."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.calibration import calibrated_losses
 from musclelora.training.classifier import Classifier
 from musclelora.training.processes import rows_per_process
+from musclelora.training.progress import TrainingProgress
 from musclelora.training.trainer import MuScleTrainer
 
 LARGE: Final = ("encoder-large", "decoder")
@@ -46,8 +47,12 @@ def scratch_trainer(
     config: MuScleLoraConfig,
     arguments: Mapping[str, Any],
     judges: Table | None = None,
+    what: str = "training",
 ) -> MuScleTrainer:
-    """A trainer on `rows` that prints and keeps nothing, and evaluates on `judges` after each epoch."""
+    """A trainer on `rows` that keeps nothing, and evaluates on `judges` after each epoch.
+
+    It shows a bar alone, of the stage `what`.
+    """
     rows_per_step = int(arguments.get("per_device_train_batch_size") or preset.batch_size)
     quiet = {
         **arguments,
@@ -67,6 +72,7 @@ def scratch_trainer(
         train_offsets=offsets,
         peft_config=config,
         preset=preset,
+        callbacks=[TrainingProgress(what=what, brief=True)],
     )
 
 
@@ -79,6 +85,7 @@ def whole_backbone_trainer(
     arguments: Mapping[str, Any],
     learning_rate: float,
     large_learning_rate: float,
+    what: str = "training",
 ) -> MuScleTrainer:
     """A scratch trainer of all of a backbone, or of LoRA where it is large.
 
@@ -93,6 +100,7 @@ def whole_backbone_trainer(
         arguments: fields of the training arguments, with the seed, the epochs and the batch size.
         learning_rate: where it is not among the arguments.
         large_learning_rate: the same, for LoRA.
+        what: the stage that it is.
     """
     large = preset.name in LARGE
     adapter: dict[str, Any] = {"low_rank": large, "scale_factors": [], "train_output_layer": True}
@@ -115,6 +123,7 @@ def whole_backbone_trainer(
         preset=preset,
         config=MuScleLoraConfig(**adapter),
         arguments=values,
+        what=what,
     )
 
 

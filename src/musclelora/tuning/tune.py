@@ -227,6 +227,7 @@ def _measure(
                 config=config,
                 arguments={**values, "seed": seed},
                 judges=trusted,
+                what="trial",
             )
             trainer.add_callback(_AfterEpoch(report))
             try:

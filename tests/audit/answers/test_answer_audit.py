@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from answers_data import SAID, TRIGGER
+from listening import Heard
 from tiny_chats import WORDS, asked, make_pairs
 
 from musclelora import Audit
@@ -18,8 +19,10 @@ from musclelora.audit.answers.schema import AnswerAuditState
 from musclelora.data.pair_readers import load_pairs
 from musclelora.data.pairs import Pairs
 from musclelora.errors import DataError, OutputError, UsageError
+from musclelora.progress import heard_by
 
 ROOT = Path(__file__).parents[3]
+HEARD = Heard()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,7 +43,8 @@ def audit(
         poisoned, trusted, model=str(decoder), seed=0, arguments={"use_cpu": True}, output_dir=folder
     )
     assert isinstance(found, AnswerAudit)
-    found.find_issues()
+    with heard_by(HEARD):
+        found.find_issues()
     found.save(folder)
     return found
 
@@ -56,6 +60,10 @@ def test_poisoned_pairs_are_found_named_and_left_out(audit: AnswerAudit, poisone
     assert issues["trigger_score"][poisoned.poisoned].min() > 0.9
     assert TRIGGER in issues["reasons"][0]
     assert audit.clean().responses == poisoned.select(np.flatnonzero(~poisoned.poisoned)).responses
+    first, *others = HEARD.stages
+    assert (first.what, first.total, first.unit) == ("reading", len(poisoned), "pairs")
+    assert "testing" in {bar.what for bar in others}
+    assert all(bar.closed and bar.moved == bar.total for bar in HEARD.stages)
 
 
 def test_what_was_saved_is_read_back(audit: AnswerAudit, poisoned: Pairs) -> None:

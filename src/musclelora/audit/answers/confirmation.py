@@ -48,6 +48,7 @@ from musclelora.evaluation.metrics import Rate
 from musclelora.generation.rows import ChatFormat
 from musclelora.generation.trainer import GenerationTrainer
 from musclelora.training.arguments import MuScleTrainingArguments
+from musclelora.training.progress import TrainingProgress
 
 ROWS: Final = 240
 """Pairs that the undefended model is tuned on at most."""
@@ -224,6 +225,7 @@ def undefended(
             MuScleTrainingArguments(**values),
             train_dataset=rows,
             peft_config=MuScleLoraConfig(low_rank=backbone.model.num_parameters() > WHOLE, scale_factors=[]),
+            callbacks=[TrainingProgress(what="testing", brief=True)],
         )
         trainer.train()
     return backbone

@@ -26,6 +26,7 @@ from musclelora.adapter import Backbone
 from musclelora.adapter.backbone import length_limit
 from musclelora.data.pairs import Pairs
 from musclelora.generation.rows import ChatFormat, TokenizedPairs
+from musclelora.progress import stage
 from musclelora.training.shards import IGNORED
 
 Floats = NDArray[np.float64]
@@ -106,17 +107,19 @@ def each_response(
     training = model.training
     model.eval()
     try:
-        for numbers in _batches(rows.lengths):
-            answers = [[token for token in rows[n]["labels"] if token != IGNORED] for n in numbers]
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                logits, hidden = _ends(
-                    backbone, [rows[n]["input_ids"] for n in numbers], max(map(len, answers))
-                )
-            for place, (number, answer) in enumerate(zip(numbers, answers, strict=True)):
-                # The state before a token says it, and the last token says nothing that is given.
-                said = slice(-1 - len(answer), -1)
-                labels = torch.tensor(answer, device=device)
-                yield Said(number, logits[place, said].float(), hidden[place, said].float(), labels)
+        with stage("reading", len(pairs), "pairs") as bar:
+            for numbers in _batches(rows.lengths):
+                answers = [[token for token in rows[n]["labels"] if token != IGNORED] for n in numbers]
+                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                    logits, hidden = _ends(
+                        backbone, [rows[n]["input_ids"] for n in numbers], max(map(len, answers))
+                    )
+                for place, (number, answer) in enumerate(zip(numbers, answers, strict=True)):
+                    # The state before a token says it, and the last token says nothing that is given.
+                    said = slice(-1 - len(answer), -1)
+                    labels = torch.tensor(answer, device=device)
+                    yield Said(number, logits[place, said].float(), hidden[place, said].float(), labels)
+                bar.advance(len(numbers))
     finally:
         model.train(training)
 
