@@ -16,7 +16,7 @@ from tiny_chats import make_pairs, write_decoder
 from tiny_runs import Cli, Fit, make_rows, write_csv
 
 from musclelora.cards import data_card, licence_in, model_card
-from musclelora.cards.text import code, prose
+from musclelora.cards.text import code, prose, source_name
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -149,6 +149,22 @@ def test_what_was_not_measured_or_audited_is_said() -> None:
 def test_a_card_that_is_written_later_names_the_version_that_did_the_work() -> None:
     assert "Made by musclelora 0.0.9" in model_card(run_info("cf") | {"musclelora": "0.0.9"}, kind="merged")
     assert "Audited by musclelora 0.0.9 with" in data_card(audit_info("cf", musclelora="0.0.9"))
+
+
+def test_a_source_is_named_whole_on_the_hub_and_by_its_last_part_here(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").touch()
+    assert source_name(tmp_path / "rows.csv") == "rows.csv"
+    assert source_name(tmp_path / "gone" / "rows.csv") == "rows.csv"
+    assert source_name("owner-of-nothing-here/rows") == "owner-of-nothing-here/rows"
+    assert source_name("all-minilm-l6-v2") == "all-minilm-l6-v2"
+
+
+@pytest.mark.parametrize(
+    ("rows", "size"), [(999, "n<1K"), (2_000_000, "1M<n<10M"), (20_000_000, "10M<n<100M")]
+)
+def test_a_data_card_says_its_size_as_the_hub_does(rows: int, size: str) -> None:
+    info = audit_info("cf") | {"rows": rows, "actions": {"keep": rows, "drop": 0, "relabel": 0}}
+    assert DatasetCard(data_card(info)).data.to_dict()["size_categories"] == [size]
 
 
 def test_a_data_card_names_the_file_to_load() -> None:

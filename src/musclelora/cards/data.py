@@ -9,8 +9,15 @@ from musclelora import __version__
 from musclelora.cards.findings import found, limits
 from musclelora.cards.text import LICENCE, bullets, code, sections
 
-_SIZES: Final = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-_LARGER: Final = "1M<n<10M"
+_SIZES: Final = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+    (100_000_000, "10M<n<100M"),
+)
+_LARGER: Final = "100M<n<1B"
 
 
 def data_card(info: Mapping[str, Any], licence: Mapping[str, str] | None = None) -> str:

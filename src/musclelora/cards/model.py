@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from musclelora import __version__
 from musclelora.cards.findings import found, limits
-from musclelora.cards.text import LICENCE, bullets, code, file_name, percent, plain, sections
+from musclelora.cards.text import LICENCE, bullets, code, percent, plain, sections, source_name
 from musclelora.data.embedded import EMBEDDED_NAMES, HUB_NAMES
 from musclelora.data.places import exists, may_be_on_hub
 
@@ -81,8 +81,7 @@ def model_card(
 
 def base_model(info: Mapping[str, Any]) -> str:
     """What the model was trained from: a name, or of a folder its own name."""
-    name = str(info["model"]["name"])
-    return file_name(name) if exists(name) else name
+    return source_name(info["model"]["name"])
 
 
 def _hub_name(info: Mapping[str, Any]) -> str | None:
@@ -122,7 +121,7 @@ def _made(info: Mapping[str, Any]) -> list[str]:
     hashes = settings.get("data") or {}
     for name, table in info.get("data", {}).items():
         hashed = f", SHA-256 {code(hashes[name], 64)}" if isinstance(hashes.get(name), str) else ""
-        lines.append(f"Rows of {name}: {table['rows']:,} from {code(file_name(table['source']))}{hashed}")
+        lines.append(f"Rows of {name}: {table['rows']:,} from {code(source_name(table['source']))}{hashed}")
     if info.get("label_names"):
         lines.append(f"Labels: {', '.join(map(code, info['label_names']))}")
     arguments = {**(settings.get("arguments") or {})}
@@ -148,7 +147,7 @@ def _measured(measured: Sequence[Mapping[str, Any]]) -> list[str]:
     for rate in measured:
         target = f", target {code(rate['target'])}" if rate["target"] is not None else ""
         interval = f"95 % interval {percent(rate['low'])} to {percent(rate['high'])}"
-        where = f"{rate['n']:,} rows of {code(file_name(rate['on']))}{target}"
+        where = f"{rate['n']:,} rows of {code(source_name(rate['on']))}{target}"
         lines.append(f"{rate['name']}: {percent(rate['value'])} ({interval}; {where})")
     return lines
 
@@ -161,7 +160,7 @@ def _results(measured: Sequence[Mapping[str, Any]], task: str) -> list[EvalResul
         EvalResult(
             task_type=task,
             dataset_type="local",
-            dataset_name=plain(file_name(rate["on"])),
+            dataset_name=plain(source_name(rate["on"])),
             metric_type=_METRICS[rate["name"]],
             metric_name=rate["name"],
             metric_value=round(float(rate["value"]), 4),

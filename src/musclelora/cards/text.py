@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from musclelora.data.places import exists, may_be_on_hub
 from musclelora.files import special
 from musclelora.printable import printable
 
@@ -64,9 +65,15 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def file_name(source: object) -> str:
-    """The last part of a path: where a file lay on somebody's machine is nobody's business."""
-    return Path(str(source)).name or str(source)
+def source_name(source: object) -> str:
+    """What rows or a model came from: a name on the hub whole, of a path the last part alone.
+
+    Where a file lay on somebody's machine is nobody's business.
+    """
+    name = str(source)
+    if not exists(name) and may_be_on_hub(name):
+        return name
+    return Path(name).name or name
 
 
 def licence_in(folder: Path) -> dict[str, str]:
