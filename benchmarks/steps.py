@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,17 +90,27 @@ def build_step(
     return step
 
 
-def time_in_turns(steps: dict[str, Step], count: int) -> dict[str, dict[str, float]]:
-    """Median seconds of each step function, all of them called in turn, in alternating order."""
+def time_in_turns(
+    steps: dict[str, Step], count: int, cycles: Mapping[str, int] | None = None
+) -> dict[str, dict[str, float]]:
+    """Median seconds of each step function, all of them called in turn, in alternating order.
+
+    Args:
+        steps: what to time.
+        count: how often.
+        cycles: of those whose steps differ, how many to time together; the time of one is their mean.
+    """
+    together = {name: (cycles or {}).get(name, 1) for name in steps}
     taken: dict[str, list[float]] = {name: [] for name in steps}
-    for step in steps.values():
-        step()
-        step()
+    for name, step in steps.items():
+        for _ in range(2 * together[name]):
+            step()
     for turn in range(count):
         for name in list(steps) if turn % 2 else list(steps)[::-1]:
             started = time.perf_counter()
-            steps[name]()
-            taken[name].append(time.perf_counter() - started)
+            for _ in range(together[name]):
+                steps[name]()
+            taken[name].append((time.perf_counter() - started) / together[name])
     return {
         name: {"seconds": statistics.median(values), "fastest": min(values), "steps": count}
         for name, values in taken.items()

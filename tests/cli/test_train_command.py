@@ -111,6 +111,8 @@ def test_flags_reach_the_adapter_and_the_trainer(cli: Cli, arguments: list[objec
             0.5,
             "--trusted-batch-size",
             3,
+            "--trusted-every",
+            2,
         ),
         *("--gradient-passes", "two", "--max-grad-norm", 0.5, "--gradient-accumulation-steps", 2),
         *("--bf16", "--gradient-checkpointing", "--max-train-rows", 20, "--save-steps", 1),
@@ -125,7 +127,7 @@ def test_flags_reach_the_adapter_and_the_trainer(cli: Cli, arguments: list[objec
     assert adapter["target_modules"] == ["query", "value"]
     arguments_ = settings["arguments"]
     assert arguments_["seed"] == 7
-    assert arguments_["trusted_batch_size"] == 3
+    assert (arguments_["trusted_batch_size"], arguments_["trusted_every"]) == (3, 2)
     assert arguments_["max_grad_norm"] == 0.5
     assert arguments_["bf16"] is True
     assert arguments_["activation_checkpointing"] is True

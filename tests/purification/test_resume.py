@@ -26,6 +26,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "arguments": {**MIXED, "gradient_accumulation_steps": 3, "per_device_train_batch_size": 4}
     },
     "two passes": {"arguments": {**MIXED, "gradient_passes": "two"}},
+    "a kept gradient": {"arguments": {**MIXED, "trusted_every": 4, "save_steps": 3}},
     "mid-epoch": {"arguments": {**MIXED, "save_steps": 3, "num_train_epochs": 1.75}},
     "full": {"method": "full", "arguments": {"learning_rate": 1e-3}},
     "last": {"select_best": "last"},

@@ -242,6 +242,7 @@ def test_an_export_does_not_replace_what_is_no_export(
         ("per_device_train_batch_size", 0),
         ("per_device_train_batch_size", 2.5),
         ("trusted_batch_size", 0),
+        ("trusted_every", 0),
         ("max_length", 0),
         ("max_grad_norm", float("nan")),
         ("gradient_passes", "three"),
@@ -275,6 +276,60 @@ def test_a_batch_in_parts_is_a_step_as_the_whole_batch_is(
         logs = [log for log in run.info["history"] if "grad_norm" in log]
         norms.append([(log["loss"], log["grad_norm"]) for log in logs])
     assert norms[0] == [pytest.approx(values, rel=1e-2) for values in norms[1]]
+
+
+class Gradients(TrainerCallback):
+    """The trainable parameters and their gradients of every step, right before the optimizer's."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, tuple[torch.Tensor, torch.Tensor]]] = []
+
+    def on_pre_optimizer_step(self, *_: Any, model: torch.nn.Module, **_kwargs: Any) -> None:
+        self.steps.append(
+            {
+                name: (parameter.detach().clone(), parameter.grad.clone())
+                for name, parameter in model.named_parameters()
+                if parameter.grad is not None
+            }
+        )
+
+
+@pytest.mark.parametrize("passes", ["one", "two"])
+def test_steps_between_are_aligned_to_the_last_trusted_gradient(
+    passes: str, still_model: Path, tables: dict[str, Table], tmp_path: Path
+) -> None:
+    """Projected updates lie along the trusted gradient, which is computed here by hand at step 0 and 3."""
+    arguments = MuScleTrainingArguments(
+        output_dir=str(tmp_path),
+        trusted_every=3,
+        trusted_batch_size=len(tables["trusted_dataset"]),
+        max_raw_ratio=0.0,
+        max_grad_norm=0.0,
+        gradient_passes=passes,
+        per_device_train_batch_size=4,
+        max_steps=5,
+        learning_rate=1e-2,
+        save_strategy="no",
+        use_cpu=True,
+    )
+    seen = Gradients()
+    trainer = MuScleTrainer(str(still_model), arguments, **tables, callbacks=[seen])
+    trainer.train()
+    trusted, model = tables["trusted_dataset"], trainer.model
+    batch = trainer.processing_class(list(trusted.texts), padding=True, return_tensors="pt")
+    labels = torch.tensor(trusted.labels)
+    parameters = dict(model.named_parameters())
+    for step, at in ((0, 0), (1, 0), (2, 0), (3, 3), (4, 3)):
+        with torch.no_grad():
+            for name, (value, _) in seen.steps[at].items():
+                parameters[name].copy_(value)
+        model.zero_grad()
+        torch.nn.functional.cross_entropy(model(**batch).logits, labels).backward()
+        for name, (_, aligned) in seen.steps[step].items():
+            expected = parameters[name].grad
+            if aligned.norm() > 0 and expected.norm() > 0:
+                cosine = torch.nn.functional.cosine_similarity(aligned.flatten(), expected.flatten(), dim=0)
+                assert float(cosine) == pytest.approx(1, abs=1e-4), (step, name)
 
 
 @pytest.mark.integration

@@ -200,6 +200,7 @@ _ALIGNMENT = (
     "mix_from_epoch",
     "min_trusted_loss",
     "trusted_batch_size",
+    "trusted_every",
     "gradient_passes",
 )
 

@@ -140,6 +140,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--min-trusted-loss", type=LOSS, help="Alignment: ρ is 0 while the trusted loss is above this."
     ),
     click.option("--trusted-batch-size", type=BATCH, help="Alignment: trusted rows per step."),
+    click.option("--trusted-every", type=STEPS, help="Alignment: steps that share a trusted gradient."),
     click.option(
         "--gradient-passes", type=click.Choice(["auto", "one", "two"]), help="Alignment: passes per step."
     ),

@@ -21,7 +21,8 @@ TRAINING_FIELDS = (
     "optim", "adam_beta1", "adam_beta2", "adam_epsilon", "label_smoothing_factor", "max_grad_norm",
     "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "max_length",
     "alignment", "alignment_rule", "max_raw_ratio", "mix_from_epoch", "min_trusted_loss",
-    "trusted_batch_size", "gradient_passes", "bf16", "dtype", "quantize", "attn_implementation",
+    "trusted_batch_size", "trusted_every", "gradient_passes", "bf16", "dtype", "quantize",
+    "attn_implementation",
     "activation_checkpointing", "gradient_checkpointing", "use_cpu", "disable_tqdm", "logging_steps",
 )
 # fmt: on

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate.data_loader import SeedableRandomSampler
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, Sampler
 from transformers.trainer_pt_utils import nested_truncate
@@ -25,6 +26,8 @@ from musclelora.training.shards import IGNORED, FilledRows, ShardedBatches, Toke
 
 logger = logging.getLogger(__name__)
 
+TRUSTED = "trusted.safetensors"
+"""Of a checkpoint: the trusted gradient, where the next steps are aligned to it as well."""
 Batch = Mapping[str, Tensor]
 
 
@@ -55,6 +58,7 @@ class AlignedTrainer(CheckpointTrainer):
         self._split: TwoGradients | None = None
         self._trusted_grads: dict[nn.Parameter, Tensor] = {}
         self._trusted_loss: list[Tensor] = []
+        self._loss_then: Tensor | None = None  # of the trusted rows, where the kept gradient was taken
         self._since_log: list[Tensor] = []
         self.current_gradient_accumulation_steps = 1
         self._micro_step = 0
@@ -94,6 +98,7 @@ class AlignedTrainer(CheckpointTrainer):
             self._split = None
         self._trusted_grads = {}
         self._trusted_loss.clear()
+        self._loss_then = None
         self._since_log.clear()
         self._micro_step = 0
 
@@ -210,6 +215,12 @@ class AlignedTrainer(CheckpointTrainer):
             return loss
         model.train()
         train = self._prepare_inputs(inputs)
+        if self._keeps_trusted(self.state.global_step):
+            train_loss = self._backward(model, train)
+            self._micro_step += 1
+            if self.accelerator.sync_gradients:
+                self._align(model)
+            return train_loss / self.current_gradient_accumulation_steps
         number = self.state.global_step * self.args.gradient_accumulation_steps + self._micro_step
         trusted = self._prepare_inputs(dict(self._trusted[number]))
         if self._split is None and self.args.gradient_passes != "two":
@@ -243,6 +254,10 @@ class AlignedTrainer(CheckpointTrainer):
         counted = self.model_accepts_loss_kwargs or self.compute_loss_func is not None
         loss = self._mean_loss(outputs.logits, inputs, num_items_in_batch if counted else None)
         return (loss, outputs) if return_outputs else loss
+
+    def _keeps_trusted(self, step: int) -> bool:
+        """Whether updates of a step, from 0, are aligned to the trusted gradient of an earlier one."""
+        return step % self.args.trusted_every > 0 and self._loss_then is not None
 
     def _one_pass(self, model: nn.Module, train: Batch, trusted: Batch) -> tuple[Tensor, Tensor]:
         assert self._split is not None  # noqa: S101 - narrowed by the caller
@@ -306,13 +321,18 @@ class AlignedTrainer(CheckpointTrainer):
     def _align(self, model: nn.Module) -> None:
         """Replace every gradient by its alignment to the trusted one, and forget the trusted one."""
         args = self.args
-        trusted_loss = torch.stack(self._trusted_loss).mean()
+        fresh = bool(self._trusted_loss)
+        if fresh:
+            self._loss_then = torch.stack(self._trusted_loss).mean()
+            if self._processes > 1:
+                self._loss_then = self.accelerator.reduce(self._loss_then, "mean")
+        trusted_loss = self._loss_then
+        assert trusted_loss is not None  # noqa: S101 - a kept gradient has one
         if self._processes > 1:
-            trusted_loss = self.accelerator.reduce(trusted_loss, "mean")
             found = [(p.grad, self._trusted_grads.get(p)) for p in model.parameters() if p.requires_grad]
             if self.args.shard_backbone:  # otherwise the backward pass has averaged them
                 average([g for g, _ in found if g is not None])
-            if self.args.shard_backbone or self._split is not None:
+            if fresh and (self.args.shard_backbone or self._split is not None):
                 average([t for _, t in found if t is not None])
         scheduled = raw_ratio_at(
             int(self.state.epoch or 0),
@@ -331,7 +351,8 @@ class AlignedTrainer(CheckpointTrainer):
         agreement = align_gradients(pairs, ratio, args.alignment_rule)
         if agreement is not None:
             self._since_log.append(torch.stack([trusted_loss, agreement.cosine(), ratio]))
-        self._trusted_grads.clear()
+        if not self._keeps_trusted(self.state.global_step + 1):
+            self._trusted_grads.clear()
         self._trusted_loss.clear()
         self._micro_step = 0
 
@@ -405,11 +426,26 @@ class AlignedTrainer(CheckpointTrainer):
             **super()._sums(),
             "since_log": [values.tolist() for values in self._since_log],
             "gradient_passes": self.args.gradient_passes,
+            "trusted_loss": None if self._loss_then is None else float(self._loss_then),
         }
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """As before, and the trusted gradient that the next steps are aligned to."""
+        super()._save(output_dir, state_dict)
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        kept = {names[parameter]: grad.contiguous() for parameter, grad in self._trusted_grads.items()}
+        if kept and self.args.should_save:
+            save_file(kept, Path(output_dir or self.args.output_dir) / TRUSTED)
 
     def _restore_sums(self, sums: dict[str, Any]) -> None:
         super()._restore_sums(sums)
         self._since_log.extend(torch.tensor(values, device=self.args.device) for values in sums["since_log"])
+        if sums.get("trusted_loss") is not None:
+            self._loss_then = torch.tensor(sums["trusted_loss"], device=self.args.device)
+        assert self._resumed_from is not None  # noqa: S101 - it has these sums
+        if (self._resumed_from / TRUSTED).exists():
+            grads = load_file(self._resumed_from / TRUSTED, str(self.args.device))
+            self._trusted_grads = {p: grads[n] for n, p in self.model.named_parameters() if n in grads}
         if sums["gradient_passes"] != "auto":  # as decided at the first step, by other rows
             self.args.gradient_passes = sums["gradient_passes"]
             self._separable = self.args.gradient_passes == "one"

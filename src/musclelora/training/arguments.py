@@ -33,6 +33,7 @@ _WHOLE = {
     "per_device_train_batch_size": (1, BATCH),
     "per_device_eval_batch_size": (1, BATCH),
     "trusted_batch_size": (1, BATCH),
+    "trusted_every": (1, STEPS),
     "gradient_accumulation_steps": (1, BATCH),
     "max_length": (1, TOKENS),
     "max_steps": (-1, STEPS),
@@ -59,6 +60,8 @@ class MuScleTrainingArguments(TrainingArguments):
         mix_from_epoch: the epoch from which ρ rises (0 is the first).
         min_trusted_loss: ρ is 0 at every step whose trusted loss is above this.
         trusted_batch_size: trusted rows per step of all processes; None: as many as training rows.
+        trusted_every: the trusted gradient is taken at every so many-th step; at the steps between, updates
+            are aligned to the last one, which costs no pass over trusted rows.
         gradient_passes: ``"one"`` yields both gradients from one forward and one backward pass, ``"two"``
             from two of each, ``"auto"`` from one where the model allows it (checked at the first step).
         shard_backbone: of several processes, each holds a share of the frozen weights: see
@@ -90,6 +93,7 @@ class MuScleTrainingArguments(TrainingArguments):
         default=None, metadata={"help": "ρ is 0 while the trusted loss is above this"}
     )
     trusted_batch_size: int | None = field(default=None, metadata={"help": "Trusted rows per step"})
+    trusted_every: int = field(default=1, metadata={"help": "Steps that share a trusted gradient"})
     gradient_passes: str = field(default="auto", metadata={"help": "auto, one or two"})
     shard_backbone: bool = field(default=False, metadata={"help": "Spread frozen weights over processes"})
     max_length: int | None = field(default=None, metadata={"help": "Tokens per text"})
