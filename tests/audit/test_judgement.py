@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 from doubtful import CHANGED, LEFT_OUT, PRESET, doubtful_rows, looked
+from tiny_runs import make_rows, make_table
 
 from musclelora.adapter.copies import Backbones
 from musclelora.adapter.presets import PRESETS
-from musclelora.audit.evidence import Settings
+from musclelora.audit.checks.styles import _counterexamples
+from musclelora.audit.evidence import Evidence, Settings
 from musclelora.audit.features import Feature
 from musclelora.audit.judge import judge
-from musclelora.audit.judgement import Judgement, StyleOffsets, style_offsets
+from musclelora.audit.judgement import Counterexample, Judgement, StyleOffsets, style_offsets
 from musclelora.audit.recheck import recheck_settings
 from musclelora.audit.styles import StyleIssues
 from musclelora.audit.triggers import Shortcut, ShortcutExpert
+from musclelora.audit.trusted_models import calibrated
 from musclelora.data import bbc_news
 from musclelora.data.splits import stratified_split
 from musclelora.data.table import Table
@@ -123,7 +126,47 @@ def test_a_style_is_taken_out_of_the_loss_of_the_rows_that_are_kept() -> None:
     assert found.misfit(rows) is None
     assert "row 3" in str(found.misfit(rows.select(np.arange(3))))
     other = replace(found, style_offsets=(StyleOffsets(2, (0,), (1.0,)),))
-    assert "a style of the label 2" in str(other.misfit(rows))
+    assert "the label 2" in str(other.misfit(rows))
+
+
+def test_a_counterexample_is_trained_on_with_its_own_label_and_nothing_taken_out_of_its_loss() -> None:
+    texts = ("plain a", "cue b", "plain c", "cue d")
+    rows = Table(texts, np.array([0, 1, 1, 1]), ("0", "1"), source="rows")
+    expert = ShortcutExpert((Shortcut(Feature("word", "cue"), 1, 2, 2, 1.0, 4.0, 2.5),), 2, 0.1, 3.0, 9)
+    found = Judgement(
+        expert,
+        (1, 2, 3),
+        0.9,
+        style_issues=(1, 3),
+        style_offsets=(StyleOffsets(1, (0, 1, 3), (0.5, 4.0, 4.0)),),
+        counterexamples=(Counterexample(1, 0), Counterexample(3, 1)),
+    )
+    kept, offsets = found.apply(rows)
+    assert kept.texts == ("plain a", "cue b", "cue d")
+    assert kept.labels.tolist() == [0, 0, 1]
+    np.testing.assert_allclose(offsets, [[0, 0.5], [0, 0], [0, 0]])
+    assert rows.labels.tolist() == [0, 1, 1, 1]
+    assert Judgement.from_dict(found.to_dict()) == found
+    assert found.misfit(rows) is None
+    assert "row 3" in str(found.misfit(rows.select(np.arange(3))))
+    other = replace(found, counterexamples=(Counterexample(1, 2),))
+    assert "the label 2" in str(other.misfit(rows))
+
+
+@pytest.mark.parametrize(("right", "some"), [(24, True), (18, False)])
+def test_rows_with_a_style_have_the_label_of_good_models_of_trusted_rows(right: int, some: bool) -> None:
+    """The lower end of the interval is 0.86 where all 24 held-out rows are right, and 0.55 where 18 are."""
+    train, trusted = make_table(make_rows(40, seed=0)), make_table(make_rows(24, seed=1))
+    evidence = Evidence(train, trusted, settings=None)  # type: ignore[arg-type]  # nothing is computed
+    sure = np.log([[0.9, 0.1], [0.1, 0.9]])
+    held_out = sure[np.where(np.arange(24) < right, trusted.labels, 1 - trusted.labels)]
+    judged = sure[1 - evidence.rows.labels]  # they contradict every label
+    evidence._trusted_predictions = calibrated(judged, held_out, trusted.labels)
+    asked = np.array([3, 5])
+    found = _counterexamples(evidence, asked)
+    numbers = evidence.numbers[asked]
+    expected = [Counterexample(int(row), int(1 - train.labels[row])) for row in numbers]
+    assert found == (expected if some else [])
 
 
 WEAK = ("ack", "ail", "ark", "eel", "end", "ick", "ind", "oll", "ook", "urn")

@@ -124,6 +124,8 @@ class Findings:
         left_out = self.dropped_by_checks.copy()
         left_out[list(keep)] = False
         left_out[list(drop)] = True
+        decided = {*keep, *drop}
+        others = self.result("style").objects.get("counterexamples", ())
         return Judgement(
             self.result("trigger").objects["expert"],
             _numbers(left_out),
@@ -135,6 +137,7 @@ class Findings:
             style_offsets=style_offsets(
                 self.result("style").objects.get("issues", ()), self.evidence.numbers, but=keep
             ),
+            counterexamples=tuple(one for one in others if one.row not in decided),
             found=Found(self.verdict, self.named_triggers()),
         )
 
@@ -162,13 +165,15 @@ class Findings:
         more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
         counts = {name: int(self.result(name).flagged.sum()) for name in ("label", "style", "restored")}
         left = int(self.dropped_by_checks.sum())
+        others = len(self.result("style").objects.get("counterexamples", ()))
         return [
             str(verdict).split("\n", maxsplit=1)[0],
             f"triggers: {', '.join(shown_first) or 'none'}{more}; {int(self.planted.sum()):,} rows have one",
             f"issues: {counts['label']:,} label issues, of which {counts['restored']:,} were restored; "
             f"{counts['style']:,} style issues",
-            f"left out: {left:,} of {len(train):,} rows; what features and styles say of labels is taken out "
-            "of the loss of the others",
+            f"left out: {left - others:,} of {len(train):,} rows; what features and styles say of labels is "
+            f"taken out of the loss of the others; {others:,} rows with a style have the label of their "
+            "meaning",
         ]
 
     def result(self, name: str) -> Result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -33,6 +33,19 @@ class StyleOffsets:
     label: int
     rows: tuple[int, ...]
     log_odds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """A row with a style, and the label that it has by its meaning: it teaches that the style brings none.
+
+    Attributes:
+        row: its number.
+        label: the label id that models of trusted rows alone give it.
+    """
+
+    row: int
+    label: int
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,8 @@ class Judgement:
         trusted_texts: of those left out the ones whose text is that of a trusted row, whatever their label,
             ascending.
         style_offsets: of each style that was found, what it says of rows.
+        counterexamples: rows of those left out to train on after all, with another label than their given one
+            or the same, ascending.
         found: what a reader is told; None: nobody asked.
     """
 
@@ -95,20 +110,28 @@ class Judgement:
     recheck_accuracy: float | None = None
     trusted_texts: tuple[int, ...] = ()
     style_offsets: tuple[StyleOffsets, ...] = ()
+    counterexamples: tuple[Counterexample, ...] = ()
     found: Found | None = None
 
     def apply(self, train: Table) -> tuple[Table, NDArray[np.float32]]:
         """The rows to train on, and the log-odds to add in their loss, shape (rows, C).
 
-        Of a row with shortcuts and a style the larger counts.
+        Of a row with shortcuts and a style the larger counts. A counterexample has none: its label was not
+        given by whoever may have planted it.
         """
-        kept = np.delete(np.arange(len(train)), self.left_out)
-        rows = train.select(kept) if self.left_out else train
+        others = {one.row: one.label for one in self.counterexamples}
+        kept = np.setdiff1d(np.arange(len(train)), np.setdiff1d(self.left_out, list(others)))
+        if others:
+            labels = train.labels.copy()
+            labels[list(others)] = list(others.values())
+            train = replace(train, labels=labels)
+        rows = train.select(kept) if len(kept) < len(train) else train
         offsets = self.expert.log_weights(rows.texts)
         for style in self.style_offsets:
             said = np.zeros(len(train), dtype=np.float32)
             said[list(style.rows)] = style.log_odds
             offsets[:, style.label] = np.maximum(offsets[:, style.label], said[kept])
+        offsets[np.isin(kept, list(others))] = 0.0
         return rows, offsets
 
     def misfit(self, train: Table) -> str | None:
@@ -118,16 +141,18 @@ class Judgement:
             return f"found the row {last:,}, expected numbers below {len(train):,}"
         if self.expert.num_labels != train.num_classes:
             return f"found {self.expert.num_labels} labels, expected {train.num_classes}"
-        unknown = [style.label for style in self.style_offsets if style.label >= train.num_classes]
+        named: tuple[StyleOffsets | Counterexample, ...] = (*self.style_offsets, *self.counterexamples)
+        unknown = [one.label for one in named if one.label >= train.num_classes]
         if unknown:
-            return f"found a style of the label {unknown[0]}, expected labels below {train.num_classes}"
+            return f"found the label {unknown[0]}, expected labels below {train.num_classes}"
         if len(self.left_out) == len(train):
             return "found every row left out, expected some to train on"
         return None
 
     def _row_numbers(self) -> tuple[tuple[int, ...], ...]:
         styles = tuple(style.rows for style in self.style_offsets)
-        return self.left_out, self.restored, self.style_issues, self.trusted_texts, *styles
+        others = tuple(one.row for one in self.counterexamples)
+        return self.left_out, self.restored, self.style_issues, self.trusted_texts, others, *styles
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; :meth:`from_dict` makes it again."""
@@ -149,6 +174,7 @@ class Judgement:
             StyleOffsets(int(style["label"]), tuple(style["rows"]), tuple(style["log_odds"]))
             for style in values.get("style_offsets", ())
         )
+        others = tuple(Counterexample(**one) for one in values.get("counterexamples", ()))
         right = values.get("recheck_accuracy")
         return cls(
             ShortcutExpert(**expert),
@@ -159,6 +185,7 @@ class Judgement:
             None if right is None else float(right),
             trusted_texts,
             tuple(styles),
+            others,
             None if values.get("found") is None else Found.from_dict(values["found"]),
         )
 

@@ -165,6 +165,13 @@ class FoundState(Closed):
     triggers: list[NamedTriggerState]
 
 
+class CounterexampleState(Closed):
+    """A row that is trained on with the label that it has by its meaning."""
+
+    row: Count
+    label: Count
+
+
 class JudgementState(Closed):
     """What the trusted rows say of the training rows."""
 
@@ -176,6 +183,7 @@ class JudgementState(Closed):
     recheck_accuracy: Share | None = None
     trusted_texts: RowNumbers = Field(default_factory=list)
     style_offsets: list[StyleOffsetsState] = Field(default_factory=list)
+    counterexamples: list[CounterexampleState] = Field(default_factory=list)
     found: FoundState | None = None
 
 

@@ -106,7 +106,8 @@ def _audited(info: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, Sequenc
     known = judgement.get("found")
     if not known:
         return None, (), 0
-    return known["verdict"], known["triggers"], len(judgement["left_out"])
+    taught = len(judgement.get("counterexamples", ()))
+    return known["verdict"], known["triggers"], len(judgement["left_out"]) - taught
 
 
 def _made(info: Mapping[str, Any]) -> list[str]:

@@ -82,7 +82,11 @@ class RunFacts:
         logs = [log for log in info.get("history", []) if all(key in log for key in keys)]
         return cls(
             alignment=bool(settings["levers"].get("alignment")),
-            audited=judgement and (len(judgement["left_out"]), len(judgement["expert"]["shortcuts"])),
+            audited=judgement
+            and (
+                len(judgement["left_out"]) - len(judgement.get("counterexamples", ())),
+                len(judgement["expert"]["shortcuts"]),
+            ),
             trusted_only=bool(settings["levers"].get("trusted_only")),
             multiscale=bool(info["adapter"]["scale_factors"]),
             trusted_rows=info["data"].get("trusted", {}).get("rows"),

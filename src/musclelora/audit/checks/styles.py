@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from musclelora.audit.checks.base import Check, Result
 from musclelora.audit.evidence import DEPTHS, Evidence
+from musclelora.audit.judgement import Counterexample
 from musclelora.audit.labels import halfway
 from musclelora.audit.styles import find_style_issues
 from musclelora.evaluation.metrics import wilson_interval
 
 _TRUSTED: Final = 0.8
 """Models of trusted rows that are right in this share of others of them, by the lower end of its interval,
-count beside those of all rows. Weaker ones doubt so many rows that clean ones may look like a style."""
+count beside those of all rows, and give rows with a style their label. Weaker ones doubt so many rows that
+clean ones may look like a style."""
 LOWER: Final = DEPTHS[:2]
 """Of the judge's depth: further up, hidden states tell less of how a text is put."""
 
@@ -69,19 +71,40 @@ class Styles(Check):
             {"label": rows.label_names[i.label], "p_value": i.p_value, "telling": list(i.telling)}
             for i in found
         ]
+        others = _counterexamples(evidence, np.flatnonzero(flagged))
+        if others:
+            evidence.say(
+                f"style        {len(others):,} of them teach that it means nothing: they are trained on with "
+                "the labels that models of trusted rows give them"
+            )
         return Result(
             evidence.over_train(flagged, False),
             evidence.over_train(scores, np.nan),
             reasons,
             {"styles": styles},
-            {"issues": found},
+            {"issues": found, "counterexamples": others},
         )
 
 
 def _meant(evidence: Evidence, pred_probs: NDArray[np.float64]) -> NDArray[np.float64]:
     """What the rows mean, shape (rows, C): halfway to the trusted models, where these are good enough."""
+    return halfway(evidence.trusted_predictions.pred_probs, pred_probs) if _good(evidence) else pred_probs
+
+
+def _good(evidence: Evidence) -> bool:
+    """Whether models of trusted rows are good enough to count beside those of all rows."""
     trusted = evidence.trusted_predictions
     seen = int((~np.isnan(trusted.held_out).any(axis=1)).sum())
-    if not seen or wilson_interval(round(trusted.accuracy * seen), seen)[0] < _TRUSTED:
-        return pred_probs
-    return halfway(trusted.pred_probs, pred_probs)
+    return seen > 0 and wilson_interval(round(trusted.accuracy * seen), seen)[0] >= _TRUSTED
+
+
+def _counterexamples(evidence: Evidence, rows: NDArray[np.int64]) -> list[Counterexample]:
+    """Rows with a style, with the labels that models of trusted rows alone give them, which know no style.
+
+    There are none where these models are not good enough: they would teach their errors instead.
+    """
+    if not _good(evidence):
+        return []
+    labels = evidence.trusted_predictions.pred_probs[rows].argmax(axis=1)
+    numbers = evidence.numbers[rows]
+    return [Counterexample(int(row), int(label)) for row, label in zip(numbers, labels, strict=True)]
