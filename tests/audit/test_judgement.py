@@ -60,8 +60,8 @@ def test_a_model_that_is_no_better_than_the_trusted_rows_lets_none_back(
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ({"num_train_epochs": 0.1}, "no more than models of these alone"),
-        ({"max_steps": 1, "gradient_accumulation_steps": 2}, "no more than models of these alone"),
+        ({"num_train_epochs": 0.1}, "less than models of these alone"),
+        ({"max_steps": 1, "gradient_accumulation_steps": 2}, "less than models of these alone"),
         ({"learning_rate": 1e30}, "cannot judge"),
     ],
 )

@@ -59,7 +59,7 @@ def recheck(
 
     Rows with a shortcut, and those with a style issue, stay out: it is what they would teach. The model is
     trained for :data:`EPOCHS_SHARE` of the preset's epochs, or for those asked for if they are fewer. If it
-    is right in no more trusted rows than models of these alone were, or if its loss is not finite, it cannot
+    is right in fewer trusted rows than models of these alone were, or if its loss is not finite, it cannot
     judge, and none comes back.
 
     Args:
@@ -106,10 +106,10 @@ def recheck(
     said = np.asarray(on_first(said.tolist))
     right = float(np.mean(said[: len(trusted)] == trusted.labels))
     judgement = replace(judgement, recheck_accuracy=right)
-    if right <= judgement.trusted_accuracy:
+    if right < judgement.trusted_accuracy:
         say(
             "restored     none of them: trained on the others for a while, the model is right in "
-            f"{right:.3f} of the trusted rows, no more than models of these alone"
+            f"{right:.3f} of the trusted rows, less than models of these alone"
         )
         return judgement
     back = asked[said[len(trusted) :] == train.labels[asked]]

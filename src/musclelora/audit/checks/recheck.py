@@ -30,6 +30,7 @@ class Recheck(Check):
         if evidence.settings.judge is not None:
             return replace(Result.nothing(len(evidence.train)), info={"accuracy_on_trusted": None})
         label, style = (evidence.results[name].flagged[evidence.numbers] for name in ("label", "style"))
+        others = evidence.results["style"].objects.get("counterexamples", ())
         judgement = Judgement(
             evidence.results["trigger"].objects["expert"],
             _numbers(label | style),
@@ -37,6 +38,9 @@ class Recheck(Check):
             style_issues=_numbers(style),
             style_offsets=style_offsets(
                 evidence.results["style"].objects.get("issues", ()), np.arange(len(evidence.rows))
+            ),
+            counterexamples=tuple(
+                replace(one, row=int(np.searchsorted(evidence.numbers, one.row))) for one in others
             ),
         )
         if process_count() > 1:  # rounding may differ between devices, and what is trained must not
