@@ -15,11 +15,8 @@ the backbone costs for more rows.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +27,7 @@ from musclelora.attacks import get_trigger, poison
 from musclelora.data import Table, bbc_news, load_table, select_trusted, stratified_split
 from musclelora.data.writers import write_csv
 from musclelora.files import write_json
+from processes import watched
 from record import argument_parser, earlier, machine
 
 ROOT = Path(__file__).parents[1]
@@ -85,24 +83,9 @@ def audited(data: Path, count: int, model: str, place: Path) -> dict[str, Any]:
         "--output",
         f"audit-{count}",
     ]
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    out = process.stdout.read() if process.stdout else ""
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    if status:
-        raise SystemExit(f"{count} rows: the audit ended with {os.waitstatus_to_exitcode(status)}")
+    out, cost = watched(command, place)
     verdict = next(line for line in out.splitlines() if line.startswith(("poisoned", "no sign", "cannot")))
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {
-        "rows": count,
-        "seconds": round(seconds, 1),
-        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
-        "peak_bytes": peak,
-        "verdict": verdict[:200],
-    }
+    return {"rows": count, **cost, "verdict": verdict[:200]}
 
 
 def tables(data: Path, count: int) -> tuple[Table, Table]:
