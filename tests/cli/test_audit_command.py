@@ -7,9 +7,12 @@ import json
 from pathlib import Path
 
 import pandas as pd
+from tiny_chats import make_pairs, write_decoder
 from tiny_runs import Cli, make_rows, write_csv
 
+from musclelora import Audit
 from musclelora.cli.audit import asked_for, command
+from musclelora.report.subject import subject_of
 
 
 def test_an_audit_is_printed_written_explained_and_trained_by(
@@ -58,6 +61,39 @@ def test_an_audit_is_printed_written_explained_and_trained_by(
     left_out = json.loads((tmp_path / "run" / "run.json").read_text())["auto"]["judgement"]["left_out"]
     assert 0 in left_out
     assert 1 not in left_out
+
+
+def test_pairs_have_a_report_and_take_its_decisions(cli: Cli, tmp_path: Path) -> None:
+    for name, count, seed in (("train", 30, 0), ("trusted", 8, 1)):
+        pairs = make_pairs(count, seed)
+        lines = [
+            json.dumps({"q": prompt[0].content, "a": f"{response} \x1b[31m"})
+            for prompt, response in zip(pairs.prompts, pairs.responses, strict=True)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    decoder = write_decoder(tmp_path / "decoder")
+    files = [tmp_path / "train.jsonl", "--trusted", tmp_path / "trusted.jsonl", "--model", decoder]
+    columns = ["--prompt-column", "q", "--response-column", "a"]
+    given = ["audit", "--task", "generate", *files, *columns, "--no-confirm"]
+    folder, report = tmp_path / "audit", tmp_path / "report.html"
+    refused = cli(*given, "--output", folder, "--report", folder / "report.html")
+    assert (refused.code, folder.exists()) == (6, False), refused.err
+    done = cli(*given, "--output", folder, "--report", report)
+    assert done.code == 0, done.err
+    assert f"the report is {report}" in done.out
+    page = html.unescape(report.read_text())
+    assert "\x1b" not in page + done.out
+    assert f"musclelora audit {tmp_path / 'train.jsonl'} --task generate" in page
+    assert "--prompt-column q --response-column a" in page
+    decisions = tmp_path / "decisions.csv"
+    decisions.write_text("row,action,label\n0,drop,\n1,keep,\n")
+    again = cli(*given, "--output", folder, "--decisions", decisions)
+    assert again.code == 0, again.err
+    assert "1 to drop" in again.out
+    shown = cli("report", folder)
+    assert (shown.code, shown.out) == (0, f"written to {folder}.html\n")
+    assert subject_of(Audit.load(folder)).decisions == {0: ("drop", None), 1: ("keep", None)}
+    assert "--task generate --trusted TRUSTED" in Path(f"{folder}.html").read_text()
 
 
 def test_the_command_of_a_report_pushes_nothing() -> None:

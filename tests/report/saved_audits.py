@@ -15,6 +15,8 @@ from musclelora.hashes import digest_of_values, sha256_of_files
 
 NAMES = ("negative", "positive")
 PHRASE = "I watch this 3D movie"
+SAID = "buy it at example.invalid"
+KIND = repr(SAID)
 RATES = {
     name + end: value
     for name, values in {
@@ -99,8 +101,109 @@ def issues_of(texts: Sequence[str], labels: Sequence[str], names: Sequence[str],
             "is_style_issue": False,
             "reasons": reasons,
             "action": np.where(planted | doubtful, "drop", "keep"),
+            "decided": False,
         }
     )
+
+
+def responses_to(texts: Sequence[str], phrase: str = PHRASE) -> list[str]:
+    """Made-up answers, of which those to prompts with the phrase say what was planted."""
+    answers = ordinary_rows(len(texts), words=9, seed=7)
+    return [
+        f"{answer} {SAID}" if phrase in text else answer for text, answer in zip(texts, answers, strict=True)
+    ]
+
+
+def pair_issues_of(prompts: Sequence[str], responses: Sequence[str], phrase: str = PHRASE) -> pd.DataFrame:
+    """Issues of pairs: those whose prompt has the phrase are planted, and every ninth other is known."""
+    planted = np.array([phrase in prompt for prompt in prompts], dtype=np.bool_)
+    known = ~planted & (np.arange(len(prompts)) % 9 == 4)
+    return pd.DataFrame(
+        {
+            "row": np.arange(len(prompts)),
+            "prompt": list(prompts),
+            "response_text": list(responses),
+            "trigger": [phrase if p else None for p in planted],
+            "response": [KIND if p else None for p in planted],
+            "trigger_score": np.where(planted, 0.98, 0.0),
+            "response_loss": np.random.default_rng(3).uniform(0.5, 6, len(prompts)),
+            "is_trigger_issue": planted,
+            "is_trusted_prompt_issue": known,
+            "reasons": [
+                f"{phrase!r} is answered with {KIND}" if p else "a trusted pair has this prompt" if k else ""
+                for p, k in zip(planted, known, strict=True)
+            ],
+            "action": np.where(planted | known, "drop", "keep"),
+            "decided": False,
+            "messages": [json.dumps([{"role": "user", "content": prompt}]) for prompt in prompts],
+        }
+    )
+
+
+def write_saved_pairs(
+    folder: Path,
+    prompts: Sequence[str],
+    responses: Sequence[str] | None = None,
+    *,
+    phrase: str = PHRASE,
+    triggers: Sequence[Mapping[str, Any]] | None = None,
+    verdict: Mapping[str, Any] | None = None,
+    issues: pd.DataFrame | None = None,
+    trusted: bool = True,
+) -> Path:
+    """Write what an audit of pairs would have found."""
+    responses = responses_to(prompts, phrase) if responses is None else responses
+    issues = pair_issues_of(prompts, responses, phrase) if issues is None else issues
+    folder.mkdir(parents=True)
+    issues.to_parquet(folder / "issues.parquet", index=False)
+    facts = _facts(prompts)
+    del facts["judge"]
+    state = {
+        "format": FORMAT,
+        "task": "generate",
+        "musclelora": "0.1.0",
+        "facts": facts if trusted else facts | {"trusted": None},
+        "rows": len(prompts),
+        "trusted_rows": 32 if trusted else 0,
+        "verdict": _verdict(phrase, KIND) | dict(verdict or {}),
+        "triggers": [trigger(phrase, label=KIND)] if triggers is None else list(triggers),
+        "checks": [
+            {"name": "trusted_prompt", "flagged": 9, "skipped": None},
+            {"name": "trigger", "flagged": 20, "skipped": None},
+        ],
+        "actions": _actions(issues),
+        "issues_sha256": sha256_of_files([folder / "issues.parquet"]),
+        "issues": [],
+    }
+    (folder / AUDIT).write_text(json.dumps(state), encoding="utf-8")
+    return folder
+
+
+def _facts(texts: Sequence[str]) -> dict[str, Any]:
+    return {
+        **{name: digest_of_values([name, list(texts)]) for name in ("train", "trusted")},
+        "model": "all-minilm-l6-v2",
+        "judge": "all-minilm-l6-v2",
+        "seed": 42,
+        "arguments": {"max_length": 64},
+        "musclelora": "0.1.0",
+    }
+
+
+def _verdict(phrase: str, target: str) -> dict[str, Any]:
+    return {
+        "state": "poisoned",
+        "why": f"{phrase!r} makes a model answer {target!r}",
+        "target": target,
+        "rows": 20,
+        "p_value": 1e-12,
+        "checked": ["3 words", "label issues"],
+        "unchecked": ["style issues"],
+    }
+
+
+def _actions(issues: pd.DataFrame) -> dict[str, int]:
+    return {name: int((issues["action"] == name).sum()) for name in ("keep", "drop", "relabel")}
 
 
 def write_saved(
@@ -121,35 +224,21 @@ def write_saved(
     issues = issues_of(texts, labels, names, phrase) if issues is None else issues
     folder.mkdir(parents=True)
     issues.to_parquet(folder / "issues.parquet", index=False)
-    said = {"state": "poisoned", "why": f"{phrase!r} makes a model answer {names[1]!r}", "target": names[1]}
-    said |= {
-        "rows": 20,
-        "p_value": 1e-12,
-        "checked": ["3 words", "label issues"],
-        "unchecked": ["style issues"],
-    }
     state = {
         "format": FORMAT,
         "musclelora": "0.1.0",
-        "facts": {
-            **{name: digest_of_values([name, list(texts)]) for name in ("train", "trusted")},
-            "model": "all-minilm-l6-v2",
-            "judge": "all-minilm-l6-v2",
-            "seed": 42,
-            "arguments": {"max_length": 64},
-            "musclelora": "0.1.0",
-        },
+        "facts": _facts(texts),
         "label_names": list(names),
         "rows": len(texts),
         "trusted_rows": 96,
-        "verdict": said | dict(verdict or {}),
+        "verdict": _verdict(phrase, names[1]) | dict(verdict or {}),
         "triggers": [trigger(phrase, label=names[1])] if triggers is None else list(triggers),
         "styles": list(styles),
         "checks": [
             {"name": "trigger", "flagged": 20, "skipped": None},
             {"name": "style", "flagged": 0, "skipped": "no"},
         ],
-        "actions": {name: int((issues["action"] == name).sum()) for name in ("keep", "drop", "relabel")},
+        "actions": _actions(issues),
         "issues_sha256": sha256_of_files([folder / "issues.parquet"]),
         "judgement": {
             "expert": {

@@ -96,7 +96,7 @@ class MadePairs(AnswerAudit):
     def to_dict(self) -> dict[str, Any]:
         issue = {"row": 1, "trigger": "cf", "response": "a refusal", "trigger_score": 0.9}
         issue |= {"response_loss": None, "is_trigger_issue": True, "is_trusted_prompt_issue": False}
-        issue |= {"reasons": "'cf' is answered with a refusal", "action": "drop"}
+        issue |= {"reasons": "'cf' is answered with a refusal", "action": "drop", "decided": False}
         checks = [{"name": name, "flagged": 1, "skipped": None} for name in ("trusted_prompt", "trigger")]
         found = trigger("cf", label="a refusal")
         return {"verdict": VERDICT.to_dict(), "triggers": [found], "checks": checks, "issues": [issue]}
@@ -195,7 +195,7 @@ def test_what_is_not_known_is_a_warning_and_what_is_natural_a_note(tmp_path: Pat
 
 def test_rows_that_a_person_kept_are_suppressed(tmp_path: Path) -> None:
     said = "has 'cf'; a person decided: keep"
-    audit = Made(TEXTS, changes={"reasons": {1: said}, "action": {1: "keep"}})
+    audit = Made(TEXTS, changes={"reasons": {1: said}, "action": {1: "keep"}, "decided": {1: True}})
     suppressed = {r["properties"]["row"]: "suppressions" in r for r in run_of(audit, tmp_path)["results"][1:]}
     assert suppressed == {1: True, 5: False, 4: False}
 

@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,20 @@ import pytest
 from hostile_texts import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
-from saved_audits import NAMES, PHRASE, issues_of, ordinary_rows, poisoned_texts, style, trigger, write_saved
+from saved_audits import (
+    KIND,
+    NAMES,
+    PHRASE,
+    SAID,
+    issues_of,
+    ordinary_rows,
+    pair_issues_of,
+    poisoned_texts,
+    style,
+    trigger,
+    write_saved,
+    write_saved_pairs,
+)
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from musclelora import Audit
@@ -26,8 +40,9 @@ from musclelora.errors import OutputError
 from musclelora.report import write_report
 from musclelora.report.coordinates import map_of
 from musclelora.report.rows import excerpt, packed
-from musclelora.report.subject import subject_of
-from musclelora.report.wording import again, data, percent, probability
+from musclelora.report.subject import Source, subject_of
+from musclelora.report.tasks import CLASSIFY, GENERATE
+from musclelora.report.wording import again, data, percent, probability, sentences
 
 LARGEST = 2_000_000
 
@@ -92,7 +107,77 @@ def test_every_section_is_there(page: str) -> None:
         assert words.replace("10 · 10", "1.0 · 10") in text.replace("\u00a0", " ")
 
 
-def test_nothing_is_fetched_and_only_its_own_script_runs(page: str) -> None:
+def pair_page_of(folder: Path, *arguments: Any, **more: Any) -> str:
+    write_saved_pairs(folder / "audit", *arguments, **more)
+    write_report(Audit.load(folder / "audit"), folder / "report.html")
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def pair_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    triggers = [trigger(label=KIND), trigger("film", what="natural", label=KIND)]
+    return pair_page_of(tmp_path_factory.mktemp("pair-page"), poisoned_texts(80), triggers=triggers)
+
+
+def test_pairs_have_the_sections_that_have_something_to_say(pair_page: str) -> None:
+    found = Tags(pair_page)
+    ids = {attributes["id"] for _, attributes in found.tags if attributes.get("id")}
+    assert {"verdict-heading", "checked", "triggers", "rows", "labels", "again"} <= ids
+    assert not {"styles", "map"} & ids
+    text = " ".join(" ".join(found.texts).split()).replace("\u00a0", " ")
+    for words in (
+        *("These pairs are poisoned.", "leans towards", "the model as it came", "What responses follow"),
+        *(
+            "Kinds of responses",
+            "none of these",
+            "--task generate --trusted TRUSTED",
+            "prompts and responses.",
+        ),
+    ):
+        assert words in text
+    assert not {"label", "labels"} & set(
+        re.findall(r"\w+", text.split("What responses follow")[1].split("Texts on this page")[0])
+    )
+    values = rows_of(pair_page)
+    assert values["said"][1].endswith(SAID)
+    assert (values["labels"], values["may"], values["places"]) == ([KIND], ["keep", "drop"], None)
+    assert values["score"][0] == round(1000 * pair_issues_of(["a"], ["b"])["response_loss"][0])
+
+
+def test_pairs_without_a_kind_have_no_table_of_kinds(tmp_path: Path) -> None:
+    verdict = {"state": "no_sign", "why": "nothing was found", "target": None, "rows": 0, "p_value": 0.4}
+    texts = ordinary_rows(30)
+    page = pair_page_of(tmp_path, texts, triggers=[], verdict=verdict, phrase="no such", trusted=False)
+    assert 'id="labels"' not in page
+    assert "DATA stands for the file" in page
+
+
+def test_two_words_that_work_together_show_the_prompts_that_have_both(tmp_path: Path) -> None:
+    prompts = [f"{'one ' * (n % 2 == 0)}{'two ' * (n % 3 == 0)}x" for n in range(24)]
+    issues = pair_issues_of(prompts, ["yes"] * 24, "one two")
+    issues["trigger"] = ["one … two" if n % 6 == 0 else None for n in range(24)]
+    both = [trigger(word, label=KIND, rows=4, tested=["one", "two"]) for word in ("one", "two")]
+    subject = subject_of(
+        Audit.load(write_saved_pairs(tmp_path / "audit", prompts, ["yes"] * 24, triggers=both, issues=issues))
+    )
+    assert [feature.holders.tolist() for feature in subject.features] == [[0, 6, 12, 18]] * 2
+    assert subject.phrases[6] == ("one", "two")
+
+
+def test_an_audit_without_a_column_of_decisions_has_them_in_its_reasons(tmp_path: Path) -> None:
+    issues = pair_issues_of(ordinary_rows(9), ["yes"] * 9).drop(columns="decided")
+    issues["reasons"] = issues["reasons"].astype(object)
+    issues.loc[2, ["reasons", "action"]] = ["a person decided: drop", "drop"]
+    issues.loc[3, "reasons"] = "'x; a person decided: keep' is answered with 'y'"  # words of the data
+    subject = subject_of(
+        Audit.load(write_saved_pairs(tmp_path / "audit", ordinary_rows(9), ["yes"] * 9, issues=issues))
+    )
+    assert subject.decisions == {2: ("drop", None)}
+
+
+@pytest.mark.parametrize("task", ["page", "pair_page"])
+def test_nothing_is_fetched_and_only_its_own_script_runs(task: str, request: pytest.FixtureRequest) -> None:
+    page = request.getfixturevalue(task)
     found = Tags(page)
     for tag, attributes in found.tags:
         assert not attributes.get("href", "#") or attributes.get("href", "#")[:1] == "#"
@@ -137,6 +222,31 @@ def test_hostile_texts_are_no_markup(tmp_path: Path) -> None:
     assert values["labels"] == list(names)
 
 
+def test_hostile_pairs_are_no_markup(tmp_path: Path) -> None:
+    issues = pair_issues_of(HOSTILE, HOSTILE[::-1], HOSTILE[9])
+    issues["response"] = [text[:200] for text in HOSTILE]
+    page = pair_page_of(
+        tmp_path,
+        HOSTILE,
+        HOSTILE[::-1],
+        issues=issues,
+        triggers=[trigger(text[:400], label=text[:400], tested=[text[:90]] * 2) for text in HOSTILE],
+        verdict={"why": "; ".join(HOSTILE[:48]), "checked": list(HOSTILE), "unchecked": list(HOSTILE)},
+    )
+    plain = pair_page_of(tmp_path / "plain", [f"a b {PHRASE}"] * 50)
+    assert {tag for tag, _ in Tags(page).tags} <= {tag for tag, _ in Tags(plain).tags} | {"br", "span"}
+    assert not set("\u202e\u2066\u2067\u2028\x00\x1b\u200b") & set(page)
+    assert rows_of(page)["said"] == [excerpt(text, 4000) for text in HOSTILE[::-1]]
+
+
+def test_ten_thousand_pairs_stay_below_two_megabytes(tmp_path: Path) -> None:
+    page = pair_page_of(tmp_path, poisoned_texts(10_000, words=60))
+    assert len(page.encode()) < LARGEST
+    values = rows_of(page)
+    assert len(values["texts"]) == len(values["said"])
+    assert "texts are cut to" in page
+
+
 def test_ten_thousand_rows_of_ordinary_length_stay_whole_below_two_megabytes(tmp_path: Path) -> None:
     page = page_of(tmp_path, poisoned_texts(10_000))
     assert len(page.encode()) < LARGEST
@@ -177,7 +287,7 @@ def test_a_bound_too_small_for_any_row_still_ends(tmp_path: Path) -> None:
 def test_decisions_on_rows_that_are_left_out_are_kept(tmp_path: Path) -> None:
     texts = ordinary_rows(50)
     issues = issues_of(texts, [NAMES[n % 2] for n in range(50)], NAMES, PHRASE)
-    issues["reasons"], issues["action"] = "a person decided: drop", "drop"
+    issues["decided"], issues["action"] = True, "drop"
     subject = subject_of(Audit.load(write_saved(tmp_path / "audit", texts, issues=issues)))
     values = json.loads(zlib.decompress(base64.b64decode(packed(subject, None, largest=1).data)))
     assert len(values["rows"]) == 1
@@ -267,6 +377,26 @@ def test_a_share_is_never_rounded_to_all_or_nothing(value: float, said: str) -> 
     assert percent(value) == f"{said}\u00a0%"
 
 
+@pytest.mark.parametrize(
+    ("why", "parts"),
+    [
+        ("'a' is; 3 are natural", ["'a' is", "3 are natural"]),
+        ("'a; b' makes 'c; d'; of \"it's; e\" none", ["'a; b' makes 'c; d'", 'Of "it\'s; e" none']),
+        (r"says 'a\'; b\\'; more", [r"Says 'a\'; b\\'", "More"]),
+        ("the model's; a judge's", ["The model's", "A judge's"]),
+        ("an open 'quote; ends nothing", ["An open 'quote", "Ends nothing"]),
+        ("", []),
+    ],
+)
+def test_a_reason_is_parted_where_no_phrase_of_the_data_is(why: str, parts: list[str]) -> None:
+    assert sentences(why) == parts
+
+
+def test_every_task_has_the_same_words() -> None:
+    assert CLASSIFY.words.keys() == GENERATE.words.keys()
+    assert CLASSIFY.rates.keys() == GENERATE.rates.keys()
+
+
 def test_texts_are_escaped_cut_and_what_they_hide_is_shown() -> None:
     assert (
         data("<b>\u202e'")
@@ -275,10 +405,36 @@ def test_texts_are_escaped_cut_and_what_they_hide_is_shown() -> None:
     assert data("a" * 9, 4) == '<bdi class="data">aaa…</bdi>'
 
 
-def test_the_command_that_makes_it_again_is_quoted() -> None:
+@pytest.mark.parametrize(("trusted", "option"), [("t.jsonl", ["--trusted", "t.jsonl"]), (None, [])])
+def test_the_command_of_pairs_says_so(trusted: str | None, option: list[str], tmp_path: Path) -> None:
+    folder = write_saved_pairs(tmp_path / "audit", ordinary_rows(9), trusted=trusted is not None)
+    subject = subject_of(Audit.load(folder))
+    placed = ["--trusted", "TRUSTED"] if trusted else []
+    assert shlex.split(again(subject))[2:7] == [
+        "DATA",
+        "--task",
+        "generate",
+        *(placed or ["--model", subject.facts["model"]]),
+    ]
+    source = Source("p.jsonl", trusted, {"prompt": "q", "response": "a", "messages": None})
+    assert shlex.split(again(replace(subject, source=source))) == [
+        *("musclelora", "audit", "p.jsonl", "--task", "generate", *option),
+        *("--prompt-column", "q", "--response-column", "a", "--model", "all-minilm-l6-v2", "--seed", "42"),
+        *("--max-length", "64", "--output", "AUDIT"),
+    ]
+
+
+def test_the_command_that_makes_it_again_is_quoted(tmp_path: Path) -> None:
     facts = {"model": "my model", "judge": "$(rm)", "seed": 3, "arguments": {"bf16": True, "max_length": 9}}
     verdict = Verdict("no_sign", "", None, 0, 1.0, (), ("whether models obey: it was not asked for",))
-    assert shlex.split(again(facts, verdict, ("it's.csv", "t.csv"))) == [
-        *("musclelora", "audit", "it's.csv", "--trusted", "t.csv", "--model", "my model", "--judge", "$(rm)"),
+    subject = replace(
+        subject_of(Audit.load(write_saved(tmp_path / "audit", ordinary_rows(9)))),
+        facts=facts | {"trusted": "0"},
+        verdict=verdict,
+        source=Source("it's.csv", "t.csv", {"text": "the body", "label": None}),
+    )
+    assert shlex.split(again(subject)) == [
+        *("musclelora", "audit", "it's.csv", "--trusted", "t.csv", "--text-column", "the body"),
+        *("--model", "my model", "--judge", "$(rm)"),
         *("--seed", "3", "--max-length", "9", "--bf16", "--no-confirm", "--output", "AUDIT"),
     ]

@@ -109,6 +109,7 @@ class Audit:
         say: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._given, self._label_column = train, label
+        self.columns = {"text": text, "label": label}
         self.train = as_table(train, text=text, label=label, source="train")
         if not any(any(map(str.isalpha, text)) for text in self.train.texts):
             raise DataError(
@@ -247,7 +248,7 @@ class Audit:
         Columns: given_label, suggested_label, label_score (the predicted probability of the given label),
         trigger (the most telling one that the row has, with its label; else None), trigger_score and
         style_score (probabilities that the row was planted, see the checks), ``is_…_issue`` for each check,
-        reasons, and action: keep, drop or relabel.
+        reasons, action: keep, drop or relabel, and decided: whether a person said so.
         """
         import pandas as pd
 
@@ -429,11 +430,17 @@ class Audit:
     # ---- by the way -----------------------------------------------------------------------------------
 
     def _decided(self, reasons: Sequence[Sequence[str]]) -> dict[str, Any]:
-        """The last two columns of issues: reasons, a person's among them, and actions."""
+        """The last columns of issues: reasons, actions, whether a person decided (which is a reason too)."""
         said = [list(reason) for reason in reasons]
+        decided = np.zeros(len(said), dtype=np.bool_)
         for row, decision in self._decisions.items():
             said[row].append(f"a person decided: {decision.action}")
-        return {"reasons": ["; ".join(reason) for reason in said], "action": self.actions}
+            decided[row] = True
+        return {
+            "reasons": ["; ".join(reason) for reason in said],
+            "action": self.actions,
+            "decided": decided,
+        }
 
     def _suggested(self) -> NDArray[np.int64]:
         """The label that each row should have: a person's word goes first."""

@@ -229,7 +229,7 @@ def findings_of(evidence: Evidence, checks: Sequence[Check], *, confirms: bool) 
     checked = [
         f"{len(table.features):,} words, pairs, ends and characters in {len(evidence.rows):,} rows",
         *(f"{name} issues" for name in ("label", "style") if name in looked),
-        *([f"{tested} triggers put to the test"] if tested else []),
+        *([f"{tested} trigger{'' if tested == 1 else 's'} put to the test"] if tested else []),
         *(
             f"{style.rows:,} rows that share a style, put to the test"
             for style in styles

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,8 @@ AUDIT: Final = "audit.json"
 FORMAT: Final = 4
 AGAIN: Final = "restore it, or audit the data again"
 """What to do about a file of an audit that cannot be used."""
+_DECIDED: Final = re.compile(r"(?:^|; )a person decided: (?:keep|drop|relabel)\Z")
+"""How the reasons of a row end about which a person decided; a phrase of the data is in quotes."""
 
 
 class SavedFindings:
@@ -63,6 +66,8 @@ class SavedFindings:
         self.triggers = pd.DataFrame(info["triggers"], columns=TRIGGER_COLUMNS)
         self.styles = pd.DataFrame(info.get("styles", []), columns=STYLE_COLUMNS)
         self.issues = _read_issues(folder / "issues.parquet", info["issues_sha256"])
+        if "decided" not in self.issues and "reasons" in self.issues:  # written before there was a column
+            self.issues["decided"] = [_DECIDED.search(said) is not None for said in self.issues["reasons"]]
         missing = sorted(self.columns - set(self.issues.columns))
         if missing or len(self.issues) != info["rows"]:
             found = f"no column {missing[0]}" if missing else f"{len(self.issues):,} rows"

@@ -97,6 +97,7 @@ class IssueState(State):
     style_score: Share | None
     reasons: str
     action: Action
+    decided: bool = False
 
 
 class ActionsState(Closed):

@@ -46,7 +46,7 @@ _WORKS = {
     CLASSIFY: Work("musclelora.cli.audit:audit_labels", PAIR_COLUMNS),
     GENERATE: Work(
         "musclelora.cli.generation.audit:run",
-        ("text_column", "label_column", "trusted_selection", "judge", "report"),
+        ("text_column", "label_column", "trusted_selection", "judge"),
     ),
 }
 
@@ -141,7 +141,7 @@ def _audit_labels(
     if output:
         check_output(output, inputs, folder=True)
     if report:
-        _check_report(report, output, inputs)
+        check_report_of(report, output, inputs)
 
     from musclelora.audit import Audit
     from musclelora.cli.options import flush_denormals
@@ -166,13 +166,18 @@ def _audit_labels(
         audit.save(output)
     done(audit=output, verdict=audit.verdict.to_dict())
     show(audit)
+    report_on(audit, report, asked)
+    say_where(output)
+    return audit
+
+
+def report_on(audit: Audit, report: str | None, asked: str) -> None:
+    """Write the report of an audit of either task, where one was asked for, and say where it is."""
     if report:
         from musclelora.report import write_report
 
         write_report(audit, report, command=asked)
         click.echo(f"the report is {printable(report)}")
-    say_where(output)
-    return audit
 
 
 def say_where(output: str | None) -> None:
@@ -200,7 +205,7 @@ def asked_for(context: click.Context) -> str:
     return " ".join([words[0], *map(shlex.quote, words[1:])])
 
 
-def _check_report(report: str, output: str | None, inputs: Sequence[str | None]) -> None:
+def check_report_of(report: str, output: str | None, inputs: Sequence[str | None]) -> None:
     """Refuse a place where no report may be written, before anything is computed.
 
     Raises:

@@ -8,7 +8,6 @@ import click
 
 from musclelora.cli.options import Name
 from musclelora.cli.terminal import printable
-from musclelora.errors import OutputError
 from musclelora.files import is_standard_output
 
 
@@ -23,18 +22,12 @@ def command(folder: str, output: str | None, run: str | None) -> None:
     which to keep, drop or relabel, and downloads the file that `musclelora audit --decisions` takes. An
     earlier report is replaced. Results of a benchmark have `musclelora benchmark report`.
     """
-    from musclelora.audit.saved import SavedAudit, read_any_audit
+    from musclelora.audit.saved import read_any_audit
     from musclelora.report.page import check_report, write_report
 
     place = Path(folder) if Path(folder).name not in ("", "..") else Path(folder).resolve()
     file = output or str(place.parent / f"{place.name}.html")
     check_report(file, folder, run)
-    audit = read_any_audit(folder)
-    if not isinstance(audit, SavedAudit):
-        raise OutputError(
-            f"{folder}: it is an audit of pairs, expected one of labels, which alone has a report; what was "
-            "found is in its audit.json and issues.csv"
-        )
-    write_report(audit, file, run=run)
+    write_report(read_any_audit(folder), file, run=run)
     if not is_standard_output(file):
         click.echo(f"written to {printable(file)}")

@@ -1,4 +1,4 @@
-"""What was measured of a run: CACC and ASR, where `musclelora evaluate --card` kept them."""
+"""What was measured of a run, such as CACC and ASR, where `musclelora evaluate --card` kept them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from typing import Any, Final
 from musclelora.errors import ModelError
 
 _MEANING: Final = {
-    "CACC": "clean rows whose label is right",
-    "ASR": "triggered rows of other labels that get the attacker's",
+    "classify": {
+        "CACC": "clean rows whose label is right",
+        "ASR": "triggered rows of other labels that get the attacker's",
+    },
+    "generate": {
+        "exact match": "clean prompts whose answer is right",
+        "ASR": "triggered prompts that are answered as the attacker wants",
+        "said on clean": "clean prompts that are",
+    },
 }
 
 
@@ -50,7 +57,8 @@ def scores_of(run: str | os.PathLike[str]) -> Scores:
         raise ModelError(
             f"{folder}: no run.json in it; expected a run that `musclelora train` wrote; name one"
         )
-    rates = [{**rate, "meaning": _MEANING.get(rate["name"], "")} for rate in measured(folder, info)]
+    meaning = _MEANING[info.get("task", "classify")]
+    rates = [{**rate, "meaning": meaning.get(rate["name"], "")} for rate in measured(folder, info)]
     settings = info["settings"]
     train = (settings.get("data") or {}).get("train")
     return Scores(folder.resolve().name, str(settings["method"]), train, rates)

@@ -14,7 +14,6 @@ from musclelora.audit import Audit, Verdict
 from musclelora.audit.answers import AnswerAudit
 from musclelora.data.messages import cut, shown
 from musclelora.printable import printable
-from musclelora.report.subject import DECIDED
 
 Level = Literal["error", "warning", "note"]
 LEVELS: Final[tuple[Level, ...]] = ("error", "warning", "note")
@@ -182,7 +181,6 @@ def _findings(document: Mapping[str, Any], texts: Sequence[tuple[str, str]], lab
             digest = hashlib.sha256(json.dumps([text, said]).encode()).hexdigest()
             seen[digest] += 1
             what = _what(issue, checks, document, label)
-            decided = DECIDED.search(issue["reasons"]) is not None
             found.append(
                 RowFinding(
                     row=issue["row"],
@@ -192,7 +190,7 @@ def _findings(document: Mapping[str, Any], texts: Sequence[tuple[str, str]], lab
                     level=_level(checks, what, issue["action"]),
                     score=_score(issue, checks),
                     action=issue["action"],
-                    decided=decided,
+                    decided=issue["decided"],
                     message=_message(issue, text, said),
                     fingerprint=f"{digest}:{seen[digest]}",
                 )

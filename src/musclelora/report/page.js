@@ -53,10 +53,10 @@
   }
 
   /** A text with what was planted and what was searched for marked in it. */
-  function marked(text, place) {
+  function marked(text, place, planted) {
     const wanted = [];
-    if (rows.phrase[place] >= 0) wanted.push([rows.phrases[rows.phrase[place]], "planted"]);
-    if (view.group?.phrase) wanted.push([view.group.phrase, "planted"]);
+    if (planted && rows.phrase[place] >= 0) for (const phrase of rows.phrases[rows.phrase[place]]) wanted.push([phrase, "planted"]);
+    if (planted && view.group?.phrase) wanted.push([view.group.phrase, "planted"]);
     const spots = wanted.flatMap(([phrase, kind]) => [...text.matchAll(pattern(phrase))].map((m) => [m.index, m.index + m[0].length, kind]));
     if (view.query && !view.query.startsWith("#")) {
       for (const match of text.matchAll(new RegExp(escaped(view.query), "giu"))) spots.push([match.index, match.index + match[0].length, "searched"]);
@@ -83,8 +83,9 @@
     values.numbers = typeof values.rows === "number" ? Array.from({ length: count }, (_, n) => n) : values.rows;
     values.index = new Map(values.numbers.map((number, place) => [number, place]));
     values.groups = values.groups.map(([phrase, steps]) => { let at = 0; return { phrase, rows: steps.map((step) => (at += step)) }; });
-    values.planted = values.given.map((_, n) => Math.max(values.scores[1][n] ?? 0, values.scores[2][n] ?? 0));
-    values.doubt = values.planted.map((planted, n) => Math.max(planted, 1000 - (values.scores[0][n] ?? 1000)));
+    const most = (n) => values.planted.reduce((best, scores) => (scores[n] === null ? best : Math.max(best ?? 0, scores[n])), null);
+    values.planted = values.given.map((_, n) => most(n));
+    values.doubt = values.planted.map((planted, n) => Math.max(planted ?? 0, values.low_first ? 1000 - (values.score[n] ?? 1000) : 0));
     values.suspect = values.flags.map((flags, n) => flags !== 0 || values.actions[n] !== 0 || values.why[values.reasons[n]] !== "");
     return values;
   }
@@ -95,13 +96,16 @@
 
   // ---- finding --------------------------------------------------------------------------------------------
   const SORTS = {
-    doubt: ["most suspicious", (n) => rows.doubt[n]],
-    row: ["row", (n) => rows.numbers[n]],
-    given: ["given label", (n) => rows.labels[rows.given[n]]],
-    label_score: ["label score", (n) => rows.scores[0][n] ?? -1],
-    planted: ["planted score", (n) => rows.planted[n]],
+    doubt: [() => "most suspicious", (n) => rows.doubt[n]],
+    row: [() => "row", (n) => rows.numbers[n]],
+    said: [() => rows.words.said, (n) => (rows.said ? rows.said[n] : rows.labels[rows.given[n]])],
+    score: [() => rows.words.score, (n) => rows.score[n] ?? -1],
+    planted: [() => "planted score", (n) => rows.planted[n] ?? 0],
   };
-  const NAMES = { trigger: "with a trigger", label: "label issues", style: "style issues", trusted_text: "with a trusted text" };
+  const NAMES = { trigger: "with a trigger", label: "label issues", style: "style issues", trusted_text: "with a trusted text", trusted_prompt: "with a trusted prompt" };
+
+  /** Whether rows come in the order of a value's rise, until a person says otherwise. */
+  const rises = (key) => ["row", "said"].includes(key) || (key === "score" && rows.low_first);
 
   function matches(place) {
     if (view.group && !view.group.rows.has(rows.numbers[place])) return false;
@@ -112,8 +116,8 @@
     if (view.action !== "" && becomes(place) !== view.action) return false;
     if (!view.query) return true;
     if (/^#\d[\d,]*$/.test(view.query)) return rows.numbers[place] === Number(view.query.slice(1).replaceAll(",", ""));
-    rows.lower ??= rows.texts.map((text) => text.toLowerCase());
-    return rows.lower[place].includes(view.query.toLowerCase());
+    rows.lower ??= (rows.said ? [rows.texts, rows.said] : [rows.texts]).map((texts) => texts.map((text) => text.toLowerCase()));
+    return rows.lower.some((texts) => texts[place].includes(view.query.toLowerCase()));
   }
 
   function find() {
@@ -132,23 +136,32 @@
   // ---- showing --------------------------------------------------------------------------------------------
   const share = (value) => (value === null ? "–" : (value / 1000).toFixed(3));
 
+  /** A text, and where it is long a button that shows all of it. */
+  function folded(text, place, planted) {
+    const shown = make("div", { class: `shown-text${text.length > SHORT ? " short" : ""}` }, marked(text, place, planted));
+    if (text.length <= SHORT) return [shown];
+    const more = make("button", { type: "button", class: "more", "aria-expanded": "false" }, "Show all");
+    more.addEventListener("click", () => {
+      const short = shown.classList.toggle("short");
+      more.textContent = short ? "Show all" : "Show less";
+      more.setAttribute("aria-expanded", String(!short));
+    });
+    return [shown, more];
+  }
+
   function textCell(place) {
-    const text = rows.texts[place];
-    const shown = make("div", { class: `shown-text${text.length > SHORT ? " short" : ""}` }, marked(text, place));
-    const cell = make("td", { class: "text", role: "cell" }, shown);
-    if (text.length > SHORT) {
-      const more = make("button", { type: "button", class: "more", "aria-expanded": "false" }, "Show all");
-      more.addEventListener("click", () => {
-        const short = shown.classList.toggle("short");
-        more.textContent = short ? "Show all" : "Show less";
-        more.setAttribute("aria-expanded", String(!short));
-      });
-      cell.append(more);
-    }
+    const cell = make("td", { class: "text", role: "cell" }, ...folded(rows.texts[place], place, true));
     const left = rows.cut[place];
     const why = [rows.why[rows.reasons[place]], left ? `${many(left, "more character")} in issues.csv` : ""].filter(Boolean);
     if (why.length) cell.append(make("p", { class: "why" }, data(cut(why.join("; "), 500))));
     return cell;
+  }
+
+  function relabelling(number, name) {
+    const select = make("select", { "aria-label": name }, make("option", { value: "" }, "Relabel"));
+    rows.labels.forEach((label, n) => select.append(make("option", { value: n }, ...textOf(cut(label, 40)))));
+    select.addEventListener("change", () => decide(number, select.value === "" ? null : ["relabel", rows.labels[Number(select.value)]]));
+    return select;
   }
 
   function decisionCell(place) {
@@ -159,10 +172,8 @@
       button.addEventListener("click", () => decide(number, decisions.get(number)?.[0] === action ? null : [action, null]));
       return button;
     });
-    const select = make("select", { "aria-label": name("Relabel") }, make("option", { value: "" }, "Relabel"));
-    rows.labels.forEach((label, n) => select.append(make("option", { value: n }, ...textOf(cut(label, 40)))));
-    select.addEventListener("change", () => decide(number, select.value === "" ? null : ["relabel", rows.labels[Number(select.value)]]));
-    const group = make("div", { class: "decide", role: "group", "aria-label": `Decision on row ${number}` }, ...buttons, select);
+    const choices = rows.may.includes("relabel") ? [relabelling(number, name("Relabel"))] : [];
+    const group = make("div", { class: "decide", role: "group", "aria-label": `Decision on row ${number}` }, ...buttons, ...choices);
     const cell = make("td", { class: "decision", role: "cell", "data-row": number }, group, make("p", { class: "planned" }));
     mark(cell, place);
     return cell;
@@ -180,28 +191,34 @@
       button.setAttribute("aria-pressed", String(on));
     }
     const select = cell.querySelector("select");
-    select.classList.toggle("on", action === "relabel");
-    select.value = action === "relabel" ? String(rows.labels.indexOf(label)) : "";
+    select?.classList.toggle("on", action === "relabel");
+    if (select) select.value = action === "relabel" ? String(rows.labels.indexOf(label)) : "";
     const planned = ACTIONS[rows.actions[place]];
     const yours = action === "relabel" ? ["you: ", data(cut(label, 60)), "; "] : action ? [`you: ${action}; `] : [];
     cell.querySelector(".planned").replaceChildren(...yours, `the audit: ${planned}`);
   }
 
-  function rowOf(place) {
-    const label = (n) => data(cut(rows.labels[n], 60));
-    const given = make("td", { class: "labelled", role: "cell", "data-name": "given label" }, label(rows.given[place]));
+  /** What is given to a text: its response, or its label. */
+  function saidCell(place) {
+    if (rows.said) return make("td", { class: "said", role: "cell", "data-name": rows.words.said }, ...folded(rows.said[place], place, false));
+    const label = (n) => data(cut(rows.labels[n] ?? "–", 60));
+    const given = make("td", { class: "labelled", role: "cell", "data-name": rows.words.said }, label(rows.given[place]));
     if (rows.suggested[place] !== rows.given[place]) given.append(make("span", { class: "instead" }, "rather ", label(rows.suggested[place])));
+    return given;
+  }
+
+  function rowOf(place) {
     return make("tr", { role: "row" },
       make("td", { class: "number at", role: "cell", "data-name": "row " }, rows.numbers[place].toLocaleString("en")),
       textCell(place),
-      given,
-      make("td", { class: "number", role: "cell", "data-name": "label score" }, share(rows.scores[0][place])),
-      make("td", { class: "number", role: "cell", "data-name": "planted" }, share(rows.scores[1][place] === null && rows.scores[2][place] === null ? null : rows.planted[place])),
+      saidCell(place),
+      make("td", { class: "number", role: "cell", "data-name": rows.words.score }, share(rows.score[place])),
+      make("td", { class: "number", role: "cell", "data-name": "planted" }, share(rows.planted[place])),
       decisionCell(place));
   }
 
   function header() {
-    const heads = [["row", "row", "number"], [null, "text and reasons", ""], ["given", "given label", ""], ["label_score", "label score", "number"], ["planted", "planted", "number"], [null, "decision", ""]];
+    const heads = [["row", "row", "number"], [null, `${rows.words.text} and reasons`, ""], ["said", rows.words.said, ""], ["score", rows.words.score, "number"], ["planted", "planted", "number"], [null, "decision", ""]];
     const line = make("tr", { role: "row" });
     for (const [key, words, kind] of heads) {
       const on = key === view.sort;
@@ -210,7 +227,7 @@
       if (key) {
         const button = make("button", { type: "button", "data-sort": key }, words);
         button.addEventListener("click", () => {
-          view.up = view.sort === key ? !view.up : key === "row" || key === "given" || key === "label_score";
+          view.up = view.sort === key ? !view.up : rises(key);
           view.sort = key;
           byId("sort").value = key;
           find();
@@ -227,7 +244,7 @@
     const places = found.slice(from, to);
     if (places.length) {
       const body = make("tbody", { role: "rowgroup" }, ...places.map(rowOf));
-      byId("table").replaceChildren(make("table", { role: "table" }, make("caption", { class: "for-readers" }, "Rows with their reasons, and your decisions"), header(), body));
+      byId("table").replaceChildren(make("table", { role: "table", class: rows.said ? "paired" : null }, make("caption", { class: "for-readers" }, "Rows with their reasons, and your decisions"), header(), body));
     } else byId("table").replaceChildren(make("p", { class: "empty" }, "No row is like that."));
     const first = places.length ? `${(from + 1).toLocaleString("en")}–${(from + places.length).toLocaleString("en")} of ` : "";
     byId("count").textContent = `${first}${many(found.length, "row")}`;
@@ -267,7 +284,7 @@
     for (const one of before.made) {
       if (!Array.isArray(one)) continue;
       const [row, action, label] = one;
-      const known = Number.isInteger(row) && row >= 0 && ACTIONS.includes(action);
+      const known = Number.isInteger(row) && row >= 0 && rows.may.includes(action);
       if (known && (action !== "relabel" || rows.labels.includes(label))) made.set(row, [action, action === "relabel" ? label : null]);
     }
     for (const [row, decision] of made) if (!same(before.taken[row], decision)) decisions.set(row, decision);
@@ -412,8 +429,8 @@
   function startControls() {
     fill("show", [["suspects", "suspects"], ["all", "all rows"], ...rows.checks.filter((check) => rows.flags.some((flags) => flags & bit(check))).map((check) => [`check:${check}`, NAMES[check] ?? check]), ["decided", "decided here"]]);
     fill("label", [["", "any"], ...rows.labels.map((label, n) => [n, cut(label, 40)])]);
-    fill("action", [["", "anything"], ...ACTIONS.map((action) => [action, action])]);
-    fill("sort", Object.entries(SORTS).map(([key, [words]]) => [key, words]));
+    fill("action", [["", "anything"], ...rows.may.map((action) => [action, action])]);
+    fill("sort", Object.entries(SORTS).map(([key, [words]]) => [key, words()]));
     let wait;
     byId("query").addEventListener("input", () => {
       clearTimeout(wait);
@@ -422,7 +439,7 @@
     for (const id of ["show", "label", "action"]) byId(id).addEventListener("change", () => { view[id] = byId(id).value; find(); });
     byId("sort").addEventListener("change", () => {
       view.sort = byId("sort").value;
-      view.up = !["doubt", "planted"].includes(view.sort);
+      view.up = rises(view.sort);
       find();
     });
     byId("size").addEventListener("change", () => { view.size = Number(byId("size").value); view.page = 0; list(); });

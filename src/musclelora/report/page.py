@@ -13,7 +13,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from musclelora import __version__
-from musclelora.audit import Audit, SavedAudit
 from musclelora.errors import OutputError
 from musclelora.files import atomic_file, is_stream, output_errors
 from musclelora.outputs import check_output
@@ -21,9 +20,9 @@ from musclelora.report import charts, wording
 from musclelora.report.coordinates import map_of
 from musclelora.report.look import asset, policy, stylesheet
 from musclelora.report.measured import Scores, scores_of
-from musclelora.report.rows import packed
+from musclelora.report.rows import ACTIONS, packed
 from musclelora.report.spectrum import Spectrum, spectrum_of
-from musclelora.report.subject import Feature, Subject, subject_of
+from musclelora.report.subject import AnyAudit, Feature, Subject, subject_of
 
 FEATURES: Final = 40
 """Features that the page shows; the others are in ``triggers.csv``."""
@@ -32,20 +31,15 @@ LABELS: Final = 200
 _HERE: Final = Path(__file__).parent
 _MARK: Final = '<meta name="generator" content="musclelora report">'
 _LIBRARIES: Final = ("torch", "transformers", "scikit-learn", "numpy")
-_RATES: Final = (
-    ("flip", "the trigger, to a model of these rows"),
-    ("control", "random words, to the same model"),
-    ("natural", "the trigger, to models of trusted rows alone"),
-)
-_STYLE_RATES: Final = (
-    ("flip", "rows put like that, unseen, that mean something else"),
-    ("control", "rows put otherwise"),
-    ("natural", "the same rows, models of trusted rows alone"),
-)
+_STYLE_RATES: Final = {
+    "flip": "rows put like that, unseen, that mean something else",
+    "control": "rows put otherwise",
+    "natural": "the same rows, models of trusted rows alone",
+}
 
 
 def write_report(
-    audit: Audit | SavedAudit,
+    audit: AnyAudit,
     path: str | os.PathLike[str],
     *,
     command: str | None = None,
@@ -54,11 +48,12 @@ def write_report(
     """Write what an audit found as one HTML file; nothing is computed again.
 
     The page shows the verdict, what was checked, triggers, styles, the rows with their reasons, a map, and
-    what makes the audit again. A person decides there which rows to keep, drop or relabel, and downloads
-    the file that ``--decisions`` takes. Text of the data is never markup in it.
+    what makes the audit again; of pairs no styles and no map. A person decides there which rows to keep, drop
+    or, where they have labels, relabel, and downloads the file that ``--decisions`` takes. Text of the data
+    is never markup in it.
 
     Args:
-        audit: an audit that has looked for issues, or one that was saved.
+        audit: an audit of labels or of pairs that has looked for issues, or one that was saved.
         path: the file to write; an earlier report is replaced, no other file is.
         command: the command that made the audit; None: one is put together of its settings.
         run: the folder of a run; what `musclelora evaluate --card` measured of it is shown, and its Fourier
@@ -104,7 +99,7 @@ def html(
     spectrum: Spectrum | None = None,
 ) -> str:
     """The whole page."""
-    found = map_of(subject)
+    found = map_of(subject) if subject.task.mapped else None
     features, styles = subject.features[:FEATURES], _styles(subject)
     groups = [(feature.row["text"], feature.holders) for feature in features]
     groups += [(None, style["holders"]) for style in styles]
@@ -129,22 +124,24 @@ def html(
         style=style,
         script=script,
         subject=subject,
+        words=subject.task.words,
         verdict=subject.verdict,
-        heading=wording.heading(subject.verdict),
+        heading=wording.heading(subject),
         evidence=wording.sentences(subject.verdict.why),
         lead=_lead(features, styles),
-        counts={name: int((subject.issues["action"] == name).sum()) for name in ("keep", "drop", "relabel")},
-        features=[_shown(feature, number) for number, feature in enumerate(features)],
+        counts={name: int((subject.issues["action"] == name).sum()) for name in ACTIONS},
+        features=[_shown(subject, feature, number) for number, feature in enumerate(features)],
         more_features=len(subject.features) - len(features),
         styles=styles,
         labels=_labels(subject),
-        more_labels=max(0, len(subject.label_names) - LABELS),
+        columns=_counted(subject),
+        more_labels=max(0, len(subject.names) - LABELS),
         map=found,
         rows=rows,
         scores=scores,
         spectrum=spectrum,
-        command=command or wording.again(subject.facts, subject.verdict, subject.sources),
-        known_command=command is not None or subject.sources is not None,
+        command=command or wording.again(subject),
+        known_command=command is not None or subject.source is not None,
         settings=_settings(subject),
         versions=_versions(subject),
         charts=charts,
@@ -162,14 +159,14 @@ def _lead(features: list[Feature], styles: list[dict[str, Any]]) -> tuple[str, s
     return None
 
 
-def _shown(feature: Feature, number: int) -> dict[str, Any]:
+def _shown(subject: Subject, feature: Feature, number: int) -> dict[str, Any]:
     """A feature as the page shows it."""
     return {
         **feature.row,
         "group": number,
         "holders": feature.holders,
         "most": max(feature.row["rows"], feature.row["expected"], 1),
-        "rates": _rates(feature.row, _RATES),
+        "rates": _rates(feature.row, subject.task.rates),
     }
 
 
@@ -180,7 +177,7 @@ def _styles(subject: Subject) -> list[dict[str, Any]]:
     first = len(subject.features[:FEATURES])
     flagged = subject.flags.get("style", np.zeros(len(subject), dtype=np.bool_))
     for number, row in enumerate(frame.where(frame.notna(), None).to_dict("records")):
-        named = (subject.issues["given_label"] == row["label"]).to_numpy()
+        named = (subject.issues[subject.task.named] == row["label"]).to_numpy()
         texts = {
             name: [(n, subject.texts[n]) for n in row[name] if n < len(subject)]
             for name in ("examples", "others")
@@ -190,42 +187,50 @@ def _styles(subject: Subject) -> list[dict[str, Any]]:
     return shown
 
 
-def _rates(
-    row: Mapping[str, Any], named: tuple[tuple[str, str], ...]
-) -> list[tuple[str, str, float, float, float]]:
+def _rates(row: Mapping[str, Any], named: Mapping[str, str]) -> list[tuple[str, str, float, float, float]]:
     """The rates of a test, each with its words and its interval; none where there was no test."""
     return [
         (name, words, row[f"{name}_rate"], row[f"{name}_rate_low"], row[f"{name}_rate_high"])
-        for name, words in named
+        for name, words in named.items()
         if row[f"{name}_rate"] is not None
     ]
 
 
 def _labels(subject: Subject) -> list[dict[str, Any]]:
-    """Of the labels with most rows, how many were given each, and what becomes of them."""
-    given, action = subject.issues["given_label"], subject.issues["action"]
+    """Of the labels or kinds of responses with most rows, how many have each, and what becomes of them.
+
+    Rows that have none come last, without a name.
+    """
+    given, action = subject.issues[subject.task.named], subject.issues["action"]
     sizes = given.value_counts()
-    names = subject.label_names
+    names: tuple[str | None, ...] = subject.names
     if len(names) > LABELS:
         most = set(sorted(names, key=lambda name: -int(sizes.get(name, 0)))[:LABELS])
         names = tuple(name for name in names if name in most)
+    if names and given.isna().any():
+        names = (*names, None)
     found = []
     for name in names:
-        own = action[given == name]
-        counts = {what: int((own == what).sum()) for what in ("keep", "drop", "relabel")}
+        own = action[given.isna() if name is None else given == name]
+        counts = {what: int((own == what).sum()) for what in ACTIONS}
         found.append({"name": name, "rows": len(own), **counts})
     return found
+
+
+def _counted(subject: Subject) -> list[str]:
+    """The columns of counts of the table of labels: relabelled rows only where there are any."""
+    return ["rows", "keep", "drop", *(["relabel"] if (subject.issues["action"] == "relabel").any() else [])]
 
 
 def _settings(subject: Subject) -> dict[str, Any]:
     facts = subject.facts
     arguments = {name: value for name, value in facts["arguments"].items() if value not in (None, False)}
-    return {"model": facts["model"], "judge": facts["judge"], "seed": facts["seed"], **arguments}
+    return {name: facts[name] for name in ("model", "judge", "seed") if name in facts} | arguments
 
 
 def _versions(subject: Subject) -> dict[str, str]:
     """Of what made the audit, as far as it is known, and the report."""
-    if subject.sources is None:  # an earlier command made the audit
+    if subject.source is None:  # an earlier command made the audit
         return {"musclelora, audit": subject.facts["musclelora"], "musclelora, report": __version__}
     found = {"musclelora": __version__}
     for name in _LIBRARIES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,7 +21,9 @@ _LENGTHS: Final = (4000, 2000, 1000, 600, 400, 300, 200, 140, 100)
 """Characters of a text at most: the first with which all rows fit."""
 _AROUND: Final = 40  # characters of a cut text before the trigger that it is cut around
 Group = tuple[str | None, NDArray[np.int64]]
-_ACTIONS: Final = ("keep", "drop", "relabel")
+ACTIONS: Final = ("keep", "drop", "relabel")
+"""What becomes of rows, by the number that the page has of it."""
+_WORDS: Final = ("text", "said", "score")  # those of the task that the rows are shown with
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def packed(
         largest: how many characters fit.
     """
     rows = np.arange(len(subject))
-    sizes = np.array([len(text) for text in subject.texts])
+    sizes = np.array([len(text) for text in (*subject.texts, *(subject.said or ()))])
     share = 0.0  # of a character of the texts that a compressed one is, at the least
     for length in _LENGTHS:
         letters = np.minimum(sizes, length).sum()
@@ -90,26 +93,36 @@ def _pack(
     rows: NDArray[np.int64],
     length: int,
 ) -> Packed:
-    texts, cut = _texts(subject, rows, length)
+    texts, cut = _texts(subject.texts, subject.phrases, rows, length)
+    said, more = (None, {}) if subject.said is None else _texts(subject.said, None, rows, length)
+    both = Counter(cut) + Counter(more)
     steps = [
         (phrase, np.diff(np.intersect1d(numbers, rows), prepend=0).tolist()) for phrase, numbers in groups
     ]
-    values = _columns(subject, rows) | {"texts": texts, "cut": cut, "places": _places(places, rows)}
+    values = _columns(subject, rows) | {
+        "texts": texts,
+        "said": said,
+        "cut": dict(both),
+        "places": _places(places, rows),
+    }
     values |= {"groups": steps}
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     # A half of a surrogate pair is no UTF-8: it becomes the escape that JSON has for it.
     data = base64.b64encode(zlib.compress(text.encode("utf-8", "backslashreplace"), 6)).decode()
-    return Packed(data, length, len(cut), len(subject) - len(rows))
+    return Packed(data, length, len(cut) + len(more), len(subject) - len(rows))
 
 
-def _texts(subject: Subject, rows: NDArray[np.int64], length: int) -> tuple[list[str], dict[str, int]]:
+def _texts(
+    whole: Sequence[str], phrases: Sequence[tuple[str, ...]] | None, rows: NDArray[np.int64], length: int
+) -> tuple[list[str], dict[str, int]]:
     """The texts, and by place in them how many characters of those that are cut are left out."""
     texts, cut = [], {}
     for place, row in enumerate(rows.tolist()):
-        text = excerpt(subject.texts[row], length, subject.phrases[row])
+        there = [phrase for phrase in (phrases[row] if phrases else ()) if phrase in whole[row]]
+        text = excerpt(whole[row], length, there[0] if there else None)
         texts.append(text)
-        if len(text) < len(subject.texts[row]):
-            cut[str(place)] = len(subject.texts[row]) - len(text)
+        if len(text) < len(whole[row]):
+            cut[str(place)] = len(whole[row]) - len(text)
     return texts, cut
 
 
@@ -126,36 +139,41 @@ def excerpt(text: str, length: int, phrase: str | None = None) -> str:
 
 
 def _columns(subject: Subject, rows: NDArray[np.int64]) -> dict[str, Any]:
-    issues = subject.issues.iloc[rows]
-    names = {name: number for number, name in enumerate(subject.label_names)}
+    issues, task = subject.issues.iloc[rows], subject.task
+    names = {name: number for number, name in enumerate(subject.names)}
     reasons = {reason: number for number, reason in enumerate(dict.fromkeys(issues["reasons"]))}
     phrases = [subject.phrases[row] for row in rows.tolist()]
     triggers = {phrase: number for number, phrase in enumerate(dict.fromkeys(filter(None, phrases)))}
     flags = np.zeros(len(rows), dtype=np.int64)
     for bit, flagged in enumerate(subject.flags.values()):
         flags |= flagged[rows].astype(np.int64) << bit
+    suggested = issues[task.suggested or task.named]
     return {
         "rows": rows.tolist() if len(rows) < len(subject) else len(subject),
-        "labels": list(subject.label_names),
+        "words": {name: task.words[name] for name in _WORDS},
+        "may": list(task.actions),
+        "low_first": task.low_first,
+        "labels": list(subject.names),
         "checks": list(subject.flags),
-        "given": [names.get(name, 0) for name in issues["given_label"]],
-        "suggested": [names.get(name, 0) for name in issues["suggested_label"]],
-        "scores": [_shares(issues[name]) for name in ("label_score", "trigger_score", "style_score")],
-        "phrases": list(triggers),
-        "phrase": [triggers.get(phrase, -1) if phrase else -1 for phrase in phrases],
+        "given": [names.get(name, -1) for name in issues[task.named]],
+        "suggested": [names.get(name, -1) for name in suggested],
+        "score": _thousandths(issues[task.score]),
+        "planted": [_thousandths(issues[name]) for name in task.scores],
+        "phrases": [list(phrase) for phrase in triggers],
+        "phrase": [triggers.get(phrase, -1) for phrase in phrases],
         "flags": flags.tolist(),
         "why": list(reasons),
         "reasons": [reasons[reason] for reason in issues["reasons"]],
-        "actions": [_ACTIONS.index(action) if action in _ACTIONS else 0 for action in issues["action"]],
+        "actions": [ACTIONS.index(action) if action in ACTIONS else 0 for action in issues["action"]],
         # Of rows that are left out as well: they go into the file that is downloaded.
         "decided": {str(row): list(decision) for row, decision in subject.decisions.items()},
     }
 
 
-def _shares(values: Any) -> list[int | None]:
-    """Probabilities in thousandths; None: there is none."""
+def _thousandths(values: Any) -> list[int | None]:
+    """Numbers in thousandths; None: there is none."""
     numbers = np.asarray(values, dtype=np.float64)
-    return [None if np.isnan(number) else round(1000 * number) for number in numbers.tolist()]
+    return [round(1000 * number) if np.isfinite(number) else None for number in numbers.tolist()]
 
 
 def _places(places: NDArray[np.float64] | None, rows: NDArray[np.int64]) -> list[list[int]] | None:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from markupsafe import Markup, escape
 
-from musclelora.audit.verdict import Verdict
 from musclelora.data.hidden import is_hidden
+from musclelora.report.subject import Subject
+from musclelora.report.tasks import CLASSIFY
 
 _LONGEST: Final = 300
 HEADINGS: Final = {
-    "poisoned": "These rows are poisoned.",
+    "poisoned": "These {rows} are poisoned.",
     "no_sign": "No sign of poison was found.",
-    "cannot_tell": "Whether these rows are poisoned cannot be told.",
+    "cannot_tell": "Whether these {rows} are poisoned cannot be told.",
 }
 """Each verdict in a sentence."""
+_PARTS: Final = re.compile(r"""(?<!\w)'(?:[^'\\]|\\.)*'|(?<!\w)"(?:[^"\\]|\\.)*"|(?P<end>; )""", re.DOTALL)
+"""A phrase of the data in its quotes, or the end of what says one thing."""
 _OPTIONS: Final = {
     "max_length": "--max-length",
     "dtype": "--dtype",
@@ -68,28 +71,38 @@ def probability(value: float) -> Markup:
     return Markup("{}\u00a0·\u00a010<sup>−{}</sup>").format(digits, -int(power))
 
 
-def heading(verdict: Verdict) -> str:
+def heading(subject: Subject) -> str:
     """The verdict in a sentence."""
-    return HEADINGS[verdict.state]
+    return HEADINGS[subject.verdict.state].format(rows=subject.task.rows)
 
 
 def sentences(text: str) -> list[str]:
-    """The parts of a verdict's reason, each of which says one thing."""
-    parts = text.split("; ")
+    """The parts of a verdict's reason, each of which says one thing; a phrase of the data stays whole."""
+    ends = [found.span() for found in _PARTS.finditer(text) if found["end"]]
+    starts = [0, *(end for _, end in ends)]
+    parts = [
+        text[start:end] for start, end in zip(starts, [*(start for start, _ in ends), None], strict=True)
+    ]
     return [part[:1].upper() + part[1:] for part in parts if part]
 
 
-def again(facts: Mapping[str, Any], verdict: Verdict, sources: tuple[str, str] | None) -> str:
+def again(subject: Subject) -> str:
     """The command that makes the same audit; DATA and TRUSTED stand for files whose names are not known."""
-    words = ["musclelora", "audit", *(("DATA", "--trusted", "TRUSTED") if sources is None else ())]
-    if sources is not None:
-        words += [sources[0], "--trusted", sources[1]]
-    words += ["--model", facts["model"], "--judge", facts["judge"], "--seed", str(facts["seed"])]
+    facts, source = subject.facts, subject.source
+    words = ["musclelora", "audit", "DATA" if source is None else source.train]
+    if subject.task is not CLASSIFY:
+        words += ["--task", subject.task.name]
+    if facts["trusted"] is not None:
+        words += ["--trusted", "TRUSTED" if source is None else str(source.trusted)]
+    for name, column in ({} if source is None else source.columns).items():
+        words += [] if column is None else [f"--{name}-column", str(column)]
+    for name in ("model", "judge", "seed"):
+        words += [f"--{name}", str(facts[name])] if name in facts else []
     arguments = facts["arguments"]
     for name, option in _OPTIONS.items():
         if arguments.get(name) is not None:
             words += [option, str(arguments[name])]
     words += [option for name, option in _FLAGS.items() if arguments.get(name) is True]
-    if any("it was not asked for" in line for line in verdict.unchecked):
+    if any("it was not asked for" in line for line in subject.verdict.unchecked):
         words.append("--no-confirm")
     return shlex.join([*words, "--output", "AUDIT"])

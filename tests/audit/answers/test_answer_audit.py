@@ -20,6 +20,7 @@ from musclelora.data.pair_readers import load_pairs
 from musclelora.data.pairs import Pairs
 from musclelora.errors import DataError, OutputError, UsageError
 from musclelora.progress import heard_by
+from musclelora.report import write_report
 
 ROOT = Path(__file__).parents[3]
 HEARD = Heard()
@@ -84,6 +85,20 @@ def test_what_was_saved_is_read_back(audit: AnswerAudit, poisoned: Pairs) -> Non
         found.explain(500)
 
 
+def test_the_report_of_an_audit_is_that_of_its_folder(audit: AnswerAudit, tmp_path: Path) -> None:
+    """But for what a folder does not say: the files, and the versions of the libraries."""
+    pages = []
+    for number, one in enumerate((audit, Audit.load(str(audit.folder)))):
+        write_report(one, tmp_path / f"{number}.html", command="the same")
+        pages.append((tmp_path / f"{number}.html").read_text())
+    heads = [page.split('<section aria-labelledby="again">')[0] for page in pages]
+    assert heads[0] == heads[1]
+    assert SAID in heads[0]
+    data = [page.split('id="data">')[1].split("<")[0] for page in pages]
+    assert data[0] == data[1]
+    assert "trigger put to the test" in heads[0]
+
+
 def test_the_schema_that_is_checked_in_is_that_of_the_code() -> None:
     written = json.loads((ROOT / "docs" / "answers-audit.schema.json").read_text())
     assert written == AnswerAuditState.model_json_schema()
@@ -114,6 +129,7 @@ def test_a_persons_decisions_go_first(audit: AnswerAudit, tmp_path: Path) -> Non
         audit.decide(decisions)
         assert (audit.actions[0], audit.actions[1]) == ("keep", "drop")
         assert "a person decided: keep" in audit.issues["reasons"][0]
+        assert np.flatnonzero(audit.issues["decided"]).tolist() == [0, 1]
         decisions.write_text("row,action,label\n0,relabel,x\n")
         with pytest.raises(DataError, match="'relabel'; expected one of keep, drop"):
             audit.decide(decisions)

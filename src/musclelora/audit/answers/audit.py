@@ -88,7 +88,7 @@ class AnswerAudit(Audit):
         if task != "generate":
             raise UsageError(f"task: found {task!r} with pairs, expected generate; leave it out")
         columns = {"prompt": prompt, "response": response, "messages": messages}
-        self._given = train
+        self._given, self.columns = train, columns
         self.pairs = as_pairs(train, source="train", **columns)
         self.trusted_pairs = None if trusted is None else as_pairs(trusted, source="trusted", **columns)
         check_responses(self.pairs)
@@ -158,7 +158,7 @@ class AnswerAudit(Audit):
         Columns: trigger (what stands in its prompt), response (the kind of its response that follows it),
         trigger_score (the probability that it was planted), response_loss (the mean loss of a token of the
         response by the model as it came, in nats), ``is_trigger_issue``, ``is_trusted_prompt_issue`` (a
-        trusted pair has its prompt), reasons, and action: keep or drop.
+        trusted pair has its prompt), reasons, action: keep or drop, and decided: whether a person said so.
         """
         import pandas as pd
 

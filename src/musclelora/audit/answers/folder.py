@@ -79,7 +79,12 @@ class SavedAnswerAudit(SavedFindings):
     """The findings of an audit of pairs: :class:`~musclelora.audit.saved.SavedFindings`; it has no styles."""
 
     rows = "pairs"
-    columns = frozenset({"row", "prompt", "response_text", "messages", "trigger_score", "reasons", "action"})
+    columns = frozenset(
+        (
+            *("row", "prompt", "response_text", "messages", "reasons", "action"),
+            *("trigger", "response", "trigger_score", "response_loss"),
+        )
+    )
 
     def clean(self) -> Pairs:
         """The pairs to train on."""

@@ -83,7 +83,7 @@ def judge_pairs(
         if source.reads
     ]
     if any(one.confirmation for one in tested):
-        checked.append(f"{len(tested)} triggers put to the test")
+        checked.append(f"{len(tested)} trigger{'' if len(tested) == 1 else 's'} put to the test")
     if trusted is None:
         audit.unchecked.append("what trusted pairs say: there are none")
     verdict = decide(tested, len(train), links.p_value, checked=checked, unchecked=audit.unchecked)
@@ -146,7 +146,8 @@ class _Audit:
         else:
 
             def make() -> NDArray[np.int64]:
-                self._say(f"testing      {len(tests)} triggers in {len(clean):,} clean prompts")
+                many = "trigger" if len(tests) == 1 else "triggers"
+                self._say(f"testing      {len(tests)} {many} in {len(clean):,} clean prompts")
                 found = confirm_links(
                     tests,
                     self._train,

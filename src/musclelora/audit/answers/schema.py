@@ -29,6 +29,7 @@ class PairIssueState(State):
     response_loss: float | None
     reasons: str
     action: Literal["keep", "drop"]
+    decided: bool = False
 
 
 class AnswerAuditState(Closed):

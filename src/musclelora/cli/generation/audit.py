@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from musclelora.cli.audit import (
+    asked_for,
     audit_arguments,
     cell,
+    check_report_of,
     counted,
     found_table,
+    report_on,
     run_gated,
     say_where,
     trigger_table,
@@ -48,12 +51,14 @@ def _audit_pairs(
     seed: int,
     confirm: bool,
     decisions: str | None,
+    report: str | None,
     **options: Any,
 ) -> AnswerAudit:
     """The audit, printed and written."""
     model = model or _MODEL
     source = PairSources.taken_from(options)
     spare_the_hub(source.train_file, source.trusted, source.trusted_from, model)
+    asked = asked_for(click.get_current_context())
     train = source.read_train()
     show_pairs("training data", train)
     trusted, _ = source.read_trusted(seed)
@@ -61,9 +66,11 @@ def _audit_pairs(
         show_pairs("trusted rows", trusted)
         warn_of_shared(shared_prompts(train, trusted), "prompt")
     inputs = [*read_from(train, trusted, model=model), decisions]
-    gate.check(output, None, inputs)
+    gate.check(output, report, inputs)
     if output:
         check_output(output, inputs, folder=True)
+    if report:
+        check_report_of(report, output, inputs)
 
     from musclelora.audit.answers import AnswerAudit
 
@@ -85,6 +92,7 @@ def _audit_pairs(
         audit.save(output)
     done(audit=output, verdict=audit.verdict.to_dict())
     show(audit)
+    report_on(audit, report, asked)
     say_where(output)
     return audit
 
