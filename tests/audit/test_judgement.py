@@ -14,7 +14,9 @@ from tiny_runs import make_rows, make_table
 
 from musclelora.adapter.copies import Backbones
 from musclelora.adapter.presets import PRESETS
-from musclelora.audit.checks.styles import _counterexamples
+from musclelora.audit import findings
+from musclelora.audit.checks.base import Result
+from musclelora.audit.checks.styles import Styles, _counterexamples
 from musclelora.audit.evidence import Evidence, Settings
 from musclelora.audit.features import Feature
 from musclelora.audit.judge import judge
@@ -151,6 +153,27 @@ def test_a_counterexample_is_trained_on_with_its_own_label_and_nothing_taken_out
     assert "row 3" in str(found.misfit(rows.select(np.arange(3))))
     other = replace(found, counterexamples=(Counterexample(1, 2),))
     assert "the label 2" in str(other.misfit(rows))
+    taught = replace(found, left_out=(0, 1, 2, 3))
+    assert taught.misfit(rows) is None
+    assert "every row left out" in str(replace(taught, counterexamples=()).misfit(rows))
+
+
+def test_what_a_check_of_another_package_drops_is_no_counterexample() -> None:
+    evidence = Evidence(make_table(make_rows(6, seed=0)), make_table(make_rows(4, seed=1)), settings=None)  # type: ignore[arg-type]
+    nothing = np.zeros(len(evidence.train), dtype=np.bool_)
+    forbidden = nothing.copy()
+    forbidden[2] = True
+    found = [Counterexample(1, 0), Counterexample(2, 1)]
+    for name, flagged, objects in (
+        ("style", nothing, {"counterexamples": found}),
+        ("forbidden", forbidden, {}),
+    ):
+        evidence.results[name] = Result(flagged, np.zeros(len(flagged)), {}, {}, objects)
+
+    class Forbidden(Styles):
+        name = "forbidden"
+
+    assert findings._counterexamples(evidence, [Styles(), Forbidden()]) == (found[0],)
 
 
 @pytest.mark.parametrize(("right", "some"), [(24, True), (18, False)])

@@ -16,7 +16,7 @@ from tiny_chats import make_pairs, write_decoder
 from tiny_runs import Cli, Fit, make_rows, write_csv
 
 from musclelora.cards import data_card, licence_in, model_card
-from musclelora.cards.text import code, prose, source_name
+from musclelora.cards.text import code, file_name, prose
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -151,12 +151,9 @@ def test_a_card_that_is_written_later_names_the_version_that_did_the_work() -> N
     assert "Audited by musclelora 0.0.9 with" in data_card(audit_info("cf", musclelora="0.0.9"))
 
 
-def test_a_source_is_named_whole_on_the_hub_and_by_its_last_part_here(tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").touch()
-    assert source_name(tmp_path / "rows.csv") == "rows.csv"
-    assert source_name(tmp_path / "gone" / "rows.csv") == "rows.csv"
-    assert source_name("owner-of-nothing-here/rows") == "owner-of-nothing-here/rows"
-    assert source_name("all-minilm-l6-v2") == "all-minilm-l6-v2"
+def test_of_a_path_a_card_has_the_last_part_alone(tmp_path: Path) -> None:
+    for place in (tmp_path / "rows.csv", "a-folder-that-is-gone/rows.csv"):
+        assert file_name(place) == "rows.csv"
 
 
 @pytest.mark.parametrize(

@@ -211,3 +211,10 @@ def test_a_run_that_diverges_leaves_the_earlier_one(fit_tiny: Fit) -> None:
     replaced = fit_tiny(arguments={"num_train_epochs": 1, "seed": 7}, overwrite=True)
     assert replaced.info["settings"]["arguments"]["seed"] == 7
     assert not (earlier.path / NEXT).exists()
+
+
+def test_a_run_is_replaced_whatever_its_checkpoints_hold(fit_tiny: Fit, tmp_path: Path) -> None:
+    shared = {"trusted_every": 4, "save_strategy": "steps", "save_steps": 3}
+    fit_tiny(tmp_path / "run", arguments=shared)
+    assert list((tmp_path / "run").rglob("trusted.safetensors"))
+    fit_tiny(tmp_path / "run", arguments={**shared, "learning_rate": 1e-3}, overwrite=True)

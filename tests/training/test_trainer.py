@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -294,42 +295,69 @@ class Gradients(TrainerCallback):
         )
 
 
+@pytest.fixture
+def aligned(still_model: Path, tables: dict[str, Table], tmp_path: Path) -> Callable[..., Any]:
+    """Train so many steps with updates projected on the gradient of all trusted rows; what was seen."""
+
+    def train(steps: int, *, resume: str | None = None, **more: Any) -> tuple[MuScleTrainer, Gradients]:
+        arguments = MuScleTrainingArguments(
+            output_dir=str(tmp_path),
+            trusted_batch_size=len(tables["trusted_dataset"]),
+            max_raw_ratio=0.0,
+            max_grad_norm=0.0,
+            per_device_train_batch_size=4,
+            max_steps=steps,
+            learning_rate=1e-2,
+            use_cpu=True,
+            **{"save_strategy": "no", **more},
+        )
+        seen = Gradients()
+        trainer = MuScleTrainer(str(still_model), arguments, **tables, callbacks=[seen])
+        trainer.train(resume_from_checkpoint=resume and str(tmp_path / resume))
+        return trainer, seen
+
+    return train
+
+
+def assert_along(trainer: MuScleTrainer, seen: Gradients, step: int, at: int, trusted: Table) -> None:
+    """A step's update lies along the trusted rows' gradient, computed by hand where step `at` was."""
+    batch = trainer.processing_class(list(trusted.texts), padding=True, return_tensors="pt")
+    parameters = dict(trainer.model.named_parameters())
+    with torch.no_grad():
+        for name, (value, _) in seen.steps[at].items():
+            parameters[name].copy_(value)
+    trainer.model.zero_grad()
+    logits = trainer.model(**batch).logits
+    torch.nn.functional.cross_entropy(logits, torch.tensor(trusted.labels)).backward()
+    compared = 0
+    for name, (_, update) in seen.steps[step].items():
+        expected = parameters[name].grad
+        if update.norm() > 0 and expected.norm() > 0:
+            cosine = torch.nn.functional.cosine_similarity(update.flatten(), expected.flatten(), dim=0)
+            assert float(cosine) == pytest.approx(1, abs=1e-4), (step, name)
+            compared += 1
+    assert compared
+
+
 @pytest.mark.parametrize("passes", ["one", "two"])
 def test_steps_between_are_aligned_to_the_last_trusted_gradient(
-    passes: str, still_model: Path, tables: dict[str, Table], tmp_path: Path
+    passes: str, aligned: Callable[..., Any], tables: dict[str, Table]
 ) -> None:
-    """Projected updates lie along the trusted gradient, which is computed here by hand at step 0 and 3."""
-    arguments = MuScleTrainingArguments(
-        output_dir=str(tmp_path),
-        trusted_every=3,
-        trusted_batch_size=len(tables["trusted_dataset"]),
-        max_raw_ratio=0.0,
-        max_grad_norm=0.0,
-        gradient_passes=passes,
-        per_device_train_batch_size=4,
-        max_steps=5,
-        learning_rate=1e-2,
-        save_strategy="no",
-        use_cpu=True,
-    )
-    seen = Gradients()
-    trainer = MuScleTrainer(str(still_model), arguments, **tables, callbacks=[seen])
-    trainer.train()
-    trusted, model = tables["trusted_dataset"], trainer.model
-    batch = trainer.processing_class(list(trusted.texts), padding=True, return_tensors="pt")
-    labels = torch.tensor(trusted.labels)
-    parameters = dict(model.named_parameters())
+    trainer, seen = aligned(5, trusted_every=3, gradient_passes=passes)
     for step, at in ((0, 0), (1, 0), (2, 0), (3, 3), (4, 3)):
-        with torch.no_grad():
-            for name, (value, _) in seen.steps[at].items():
-                parameters[name].copy_(value)
-        model.zero_grad()
-        torch.nn.functional.cross_entropy(model(**batch).logits, labels).backward()
-        for name, (_, aligned) in seen.steps[step].items():
-            expected = parameters[name].grad
-            if aligned.norm() > 0 and expected.norm() > 0:
-                cosine = torch.nn.functional.cosine_similarity(aligned.flatten(), expected.flatten(), dim=0)
-                assert float(cosine) == pytest.approx(1, abs=1e-4), (step, name)
+        assert_along(trainer, seen, step, at, tables["trusted_dataset"])
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 1), (4, 3)])
+def test_a_run_may_be_resumed_with_another_number_of_steps_between(
+    before: int, after: int, aligned: Callable[..., Any], tables: dict[str, Table]
+) -> None:
+    """What a checkpoint does not hold, or holds for other steps, is taken anew."""
+    saved = {"save_strategy": "steps", "save_steps": 3, "gradient_passes": "two"}
+    aligned(4, trusted_every=before, **saved)
+    trainer, seen = aligned(4, resume="checkpoint-3", trusted_every=after, **saved)
+    assert len(seen.steps) == 1
+    assert_along(trainer, seen, 0, 0, tables["trusted_dataset"])
 
 
 @pytest.mark.integration

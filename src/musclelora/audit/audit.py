@@ -347,7 +347,7 @@ class Audit:
         return issues
 
     def quarantine(self) -> pd.DataFrame:
-        """The rows that are not trained on: those of :meth:`listed` that are dropped."""
+        """The rows that are not trained on as they are: those of :meth:`listed` that are dropped."""
         listed = self.listed()
         return listed[listed["action"] == "drop"].reset_index(drop=True)
 

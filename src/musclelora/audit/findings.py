@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from musclelora.audit.evidence import Evidence
 from musclelora.audit.features import FeatureTable
-from musclelora.audit.judgement import Found, Judgement, NamedTrigger, style_offsets
+from musclelora.audit.judgement import Counterexample, Found, Judgement, NamedTrigger, style_offsets
 from musclelora.audit.judges import cut_texts
 from musclelora.audit.phrases import phrase_of
 from musclelora.audit.verdict import LEVEL, Confirmation, Style, Trigger, Verdict, decide
@@ -71,6 +71,7 @@ class Findings:
             for rows with the text of a trusted row.
         trigger_of_row: its phrase; None where a row has none.
         dropped_by_checks: shape (N,), rows that a check drops.
+        counterexamples: those of them that a training has with the label of their meaning.
         suggested: shape (N,), the labels that rows should have.
     """
 
@@ -98,6 +99,7 @@ class Findings:
         self.planted: NDArray[np.bool_] = evidence.over_train(strongest >= 0, False)
         self.trigger_scores: NDArray[np.float64] = evidence.over_train(scores, np.nan)
         self.dropped_by_checks = dropped_rows(evidence, checks)
+        self.counterexamples = _counterexamples(evidence, checks)
         self.suggested = evidence.train.labels.copy()
         issue = self.result("label").flagged[evidence.numbers]
         guess = self.result("label").objects["pred_probs"].argmax(axis=1)
@@ -125,7 +127,6 @@ class Findings:
         left_out[list(keep)] = False
         left_out[list(drop)] = True
         decided = {*keep, *drop}
-        others = self.result("style").objects.get("counterexamples", ())
         return Judgement(
             self.result("trigger").objects["expert"],
             _numbers(left_out),
@@ -137,7 +138,7 @@ class Findings:
             style_offsets=style_offsets(
                 self.result("style").objects.get("issues", ()), self.evidence.numbers, but=keep
             ),
-            counterexamples=tuple(one for one in others if one.row not in decided),
+            counterexamples=tuple(one for one in self.counterexamples if one.row not in decided),
             found=Found(self.verdict, self.named_triggers()),
         )
 
@@ -165,7 +166,7 @@ class Findings:
         more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
         counts = {name: int(self.result(name).flagged.sum()) for name in ("label", "style", "restored")}
         left = int(self.dropped_by_checks.sum())
-        others = len(self.result("style").objects.get("counterexamples", ()))
+        others = len(self.counterexamples)
         return [
             str(verdict).split("\n", maxsplit=1)[0],
             f"triggers: {', '.join(shown_first) or 'none'}{more}; {int(self.planted.sum()):,} rows have one",
@@ -202,6 +203,14 @@ def dropped_rows(evidence: Evidence, checks: Sequence[Check]) -> NDArray[np.bool
             flagged = evidence.results[check.name].flagged
             dropped |= flagged & ~evidence.results["restored"].flagged if check.name == "label" else flagged
     return dropped
+
+
+def _counterexamples(evidence: Evidence, checks: Sequence[Check]) -> tuple[Counterexample, ...]:
+    """Those of the style check, but for rows that a check of another package drops for its own reason."""
+    foreign = [check.name for check in checks if check.name not in _OWN and check.action == "drop"]
+    lost = {int(row) for name in foreign for row in np.flatnonzero(evidence.results[name].flagged)}
+    found = evidence.results["style"].objects.get("counterexamples", ())
+    return tuple(one for one in found if one.row not in lost)
 
 
 def _numbers(rows: NDArray[np.bool_]) -> tuple[int, ...]:

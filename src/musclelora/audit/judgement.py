@@ -88,8 +88,8 @@ class Judgement:
 
     Attributes:
         expert: the shortcuts of the training rows.
-        left_out: the numbers of the rows not to train on, from 0, ascending: those whose label is
-            contradicted, `style_issues` and `trusted_texts`.
+        left_out: the numbers of the rows not to train on with their given label, from 0, ascending: those
+            whose label is contradicted, `style_issues` and `trusted_texts`.
         trusted_accuracy: of the models of folds, on the trusted rows that each was not trained on.
         restored: the numbers of the rows that the recheck restored, ascending.
         style_issues: of those left out the ones that are put alike, with a label beyond their meaning.
@@ -145,7 +145,7 @@ class Judgement:
         unknown = [one.label for one in named if one.label >= train.num_classes]
         if unknown:
             return f"found the label {unknown[0]}, expected labels below {train.num_classes}"
-        if len(self.left_out) == len(train):
+        if len(set(self.left_out) - {one.row for one in self.counterexamples}) == len(train):
             return "found every row left out, expected some to train on"
         return None
 

@@ -88,7 +88,7 @@ class SavedFindings:
         return found
 
     def quarantine(self) -> pd.DataFrame:
-        """The rows that are not trained on."""
+        """The rows that are not trained on as they are."""
         return self.issues[self.issues["action"] == "drop"].reset_index(drop=True)
 
     def explain(self, row: int) -> str:

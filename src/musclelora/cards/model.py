@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from musclelora import __version__
 from musclelora.cards.findings import found, limits
-from musclelora.cards.text import LICENCE, bullets, code, percent, plain, sections, source_name
+from musclelora.cards.text import LICENCE, bullets, code, file_name, percent, plain, sections
 from musclelora.data.embedded import EMBEDDED_NAMES, HUB_NAMES
 from musclelora.data.places import exists, may_be_on_hub
 
@@ -62,8 +62,10 @@ def model_card(
     )
     for key, value in (licence or {}).items():
         data[key] = value
-    verdict, triggers, left_out = _audited(info)
+    verdict, triggers, left_out, taught = _audited(info)
     left = f"{left_out:,} rows were left out of the training."
+    if taught:
+        left += f" {taught:,} rows with a style had the label that models of trusted rows gave them."
     audit = "" if verdict is None else found(verdict, triggers, left)
     body = sections(
         ("How it was made", bullets(_made(info))),
@@ -81,7 +83,8 @@ def model_card(
 
 def base_model(info: Mapping[str, Any]) -> str:
     """What the model was trained from: a name, or of a folder its own name."""
-    return source_name(info["model"]["name"])
+    name = str(info["model"]["name"])
+    return file_name(name) if exists(name) else name
 
 
 def _hub_name(info: Mapping[str, Any]) -> str | None:
@@ -97,17 +100,22 @@ def _data_hash(info: Mapping[str, Any]) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _audited(info: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, Sequence[Mapping[str, Any]], int]:
-    """The verdict, the triggers, and how many rows were left out; None where there was no audit."""
+def _audited(
+    info: Mapping[str, Any],
+) -> tuple[Mapping[str, Any] | None, Sequence[Mapping[str, Any]], int, int]:
+    """The verdict, the triggers, how many rows were left out, and how many had another label.
+
+    The verdict is None where there was no audit.
+    """
     if info.get("audit"):
         audit = info["audit"]
-        return audit["verdict"], audit.get("triggers", ()), len(audit["left_out"])
+        return audit["verdict"], audit.get("triggers", ()), len(audit["left_out"]), 0
     judgement = (info.get("auto") or {}).get("judgement") or {}
     known = judgement.get("found")
     if not known:
-        return None, (), 0
+        return None, (), 0, 0
     taught = len(judgement.get("counterexamples", ()))
-    return known["verdict"], known["triggers"], len(judgement["left_out"]) - taught
+    return known["verdict"], known["triggers"], len(judgement["left_out"]) - taught, taught
 
 
 def _made(info: Mapping[str, Any]) -> list[str]:
@@ -122,7 +130,7 @@ def _made(info: Mapping[str, Any]) -> list[str]:
     hashes = settings.get("data") or {}
     for name, table in info.get("data", {}).items():
         hashed = f", SHA-256 {code(hashes[name], 64)}" if isinstance(hashes.get(name), str) else ""
-        lines.append(f"Rows of {name}: {table['rows']:,} from {code(source_name(table['source']))}{hashed}")
+        lines.append(f"Rows of {name}: {table['rows']:,} from {code(file_name(table['source']))}{hashed}")
     if info.get("label_names"):
         lines.append(f"Labels: {', '.join(map(code, info['label_names']))}")
     arguments = {**(settings.get("arguments") or {})}
@@ -148,7 +156,7 @@ def _measured(measured: Sequence[Mapping[str, Any]]) -> list[str]:
     for rate in measured:
         target = f", target {code(rate['target'])}" if rate["target"] is not None else ""
         interval = f"95 % interval {percent(rate['low'])} to {percent(rate['high'])}"
-        where = f"{rate['n']:,} rows of {code(source_name(rate['on']))}{target}"
+        where = f"{rate['n']:,} rows of {code(file_name(rate['on']))}{target}"
         lines.append(f"{rate['name']}: {percent(rate['value'])} ({interval}; {where})")
     return lines
 
@@ -161,7 +169,7 @@ def _results(measured: Sequence[Mapping[str, Any]], task: str) -> list[EvalResul
         EvalResult(
             task_type=task,
             dataset_type="local",
-            dataset_name=plain(source_name(rate["on"])),
+            dataset_name=plain(file_name(rate["on"])),
             metric_type=_METRICS[rate["name"]],
             metric_name=rate["name"],
             metric_value=round(float(rate["value"]), 4),

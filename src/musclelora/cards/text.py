@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from musclelora.data.places import exists, may_be_on_hub
 from musclelora.files import special
 from musclelora.printable import printable
 
@@ -65,15 +64,12 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def source_name(source: object) -> str:
-    """What rows or a model came from: a name on the hub whole, of a path the last part alone.
+def file_name(source: object) -> str:
+    """The last part of a path: where a file lay on somebody's machine is nobody's business.
 
-    Where a file lay on somebody's machine is nobody's business.
+    A data set of the hub loses its owner by that: once a file is gone, its path may look alike.
     """
-    name = str(source)
-    if not exists(name) and may_be_on_hub(name):
-        return name
-    return Path(name).name or name
+    return Path(str(source)).name or str(source)
 
 
 def licence_in(folder: Path) -> dict[str, str]:

@@ -43,7 +43,7 @@ _WRITTEN: Final = re.compile(
     r"(run\.json|judgement\.json|README\.md|measured\.json|musclelora(-[0-9a-f]{12})?\.safetensors|\.lock"
     r"|\.(run\.json|judgement\.json|README\.md|measured\.json|musclelora\.(safetensors|json))\.[^/]*"
     r"|checkpoints(/runs(/.*)?)?"
-    r"|checkpoints/checkpoint-\d+(/(musclelora\.(safetensors|json)|(optimizer|scheduler|scaler)\.pt"
+    r"|checkpoints/checkpoint-\d+(/(musclelora\.(safetensors|json)|trusted\.safetensors|(optimizer|scheduler|scaler)\.pt"
     r"|rng_state(_\d+)?\.pth|trainer_state\.json|training_args\.bin|\.[^/]*))?"
     r"|spectrum(/[^/]*\.(jsonl?|safetensors|png|svg|csv)|/\.[^/]*)?"
     r")?"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from musclelora.figures import HATCHES, INK, PALE, SCALE, SOFT, line_style, powers_of_ten, save, style
 
@@ -171,6 +172,7 @@ def frequencies(runs: Runs) -> Figure:
                 )
             axis.set_yscale("log")
             axis.yaxis.set_major_formatter(powers_of_ten())
+            axis.yaxis.set_minor_formatter(NullFormatter())
             axis.set_title(f"{_label(run, runs)}{title}", fontsize=9)
             axis.legend(fontsize=7)
         axes[1][column].set_xlabel(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -319,7 +319,7 @@ class AlignedTrainer(CheckpointTrainer):
         )
 
     def _align(self, model: nn.Module) -> None:
-        """Replace every gradient by its alignment to the trusted one, and forget the trusted one."""
+        """Replace every gradient by its alignment to the trusted one, which the next step may share."""
         args = self.args
         fresh = bool(self._trusted_loss)
         if fresh:
@@ -351,6 +351,8 @@ class AlignedTrainer(CheckpointTrainer):
         agreement = align_gradients(pairs, ratio, args.alignment_rule)
         if agreement is not None:
             self._since_log.append(torch.stack([trusted_loss, agreement.cosine(), ratio]))
+        if self.accelerator.scaler is not None and not _finite(self._trusted_grads.values()):
+            self._loss_then = None  # the scaler skips this step, and the next one takes t again
         if not self._keeps_trusted(self.state.global_step + 1):
             self._trusted_grads.clear()
         self._trusted_loss.clear()
@@ -426,7 +428,9 @@ class AlignedTrainer(CheckpointTrainer):
             **super()._sums(),
             "since_log": [values.tolist() for values in self._since_log],
             "gradient_passes": self.args.gradient_passes,
-            "trusted_loss": None if self._loss_then is None else float(self._loss_then),
+            "trusted_loss": float(self._loss_then)
+            if self._trusted_grads and self._loss_then is not None
+            else None,
         }
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
@@ -440,15 +444,19 @@ class AlignedTrainer(CheckpointTrainer):
     def _restore_sums(self, sums: dict[str, Any]) -> None:
         super()._restore_sums(sums)
         self._since_log.extend(torch.tensor(values, device=self.args.device) for values in sums["since_log"])
-        if sums.get("trusted_loss") is not None:
+        # The steps to come may share another number of steps, if whoever resumes says so.
+        shares = self.state.global_step % self.args.trusted_every > 0
+        if shares and sums.get("trusted_loss") is not None and self._resumed_from is not None:
             self._loss_then = torch.tensor(sums["trusted_loss"], device=self.args.device)
-        assert self._resumed_from is not None  # noqa: S101 - it has these sums
-        if (self._resumed_from / TRUSTED).exists():
             grads = load_file(self._resumed_from / TRUSTED, str(self.args.device))
             self._trusted_grads = {p: grads[n] for n, p in self.model.named_parameters() if n in grads}
         if sums["gradient_passes"] != "auto":  # as decided at the first step, by other rows
             self.args.gradient_passes = sums["gradient_passes"]
             self._separable = self.args.gradient_passes == "one"
+
+
+def _finite(tensors: Iterable[Tensor]) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
 
 def _without_targets(batch: Batch) -> dict[str, Tensor]:

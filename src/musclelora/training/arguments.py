@@ -112,6 +112,7 @@ class MuScleTrainingArguments(TrainingArguments):
         for name, known in (("gradient_passes", GRADIENT_PASSES), ("alignment_rule", ALIGNMENT_RULES)):
             if getattr(self, name) not in known:
                 raise UsageError(f"{name}: found {getattr(self, name)!r}, expected one of {', '.join(known)}")
+        self.trusted_every = self.trusted_every or 1
         check_loading(**loading_options(vars(self)))
         self._check_trackers()
         if (self.bf16 or process_count() > 1) and not torch.accelerator.is_available():

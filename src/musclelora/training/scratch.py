@@ -51,7 +51,7 @@ def scratch_trainer(
 ) -> MuScleTrainer:
     """A trainer on `rows` that keeps nothing, and evaluates on `judges` after each epoch.
 
-    It shows a bar alone, of the stage `what`.
+    It shows a bar alone, of the stage `what`, unless the arguments disable that.
     """
     rows_per_step = int(arguments.get("per_device_train_batch_size") or preset.batch_size)
     quiet = {
@@ -72,7 +72,7 @@ def scratch_trainer(
         train_offsets=offsets,
         peft_config=config,
         preset=preset,
-        callbacks=[TrainingProgress(what=what, brief=True)],
+        callbacks=[] if arguments.get("disable_tqdm") else [TrainingProgress(what=what, brief=True)],
     )
 
 

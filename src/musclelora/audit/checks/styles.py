@@ -59,7 +59,7 @@ class Styles(Check):
             told = ", ".join(map(repr, issue.telling))
             evidence.say(
                 f"style        {len(issue.rows):,} rows share a style ({told}) and have the label {name!r} "
-                "more often than their meaning explains: dropped too"
+                "more often than their meaning explains"
             )
             flagged[list(issue.rows)] = True
             scores = np.maximum(scores, issue.scores)
@@ -72,11 +72,12 @@ class Styles(Check):
             for i in found
         ]
         others = _counterexamples(evidence, np.flatnonzero(flagged))
-        if others:
-            evidence.say(
-                f"style        {len(others):,} of them teach that it means nothing: they are trained on with "
-                "the labels that models of trusted rows give them"
-            )
+        for one in others:
+            name = rows.label_names[one.label]
+            reasons[one.row] += f"; trained on as {name!r}, to teach that the style means nothing"
+        if found:
+            taught = "; a training has them with the labels that models of trusted rows give them"
+            evidence.say(f"style        they are dropped{taught if others else ''}")
         return Result(
             evidence.over_train(flagged, False),
             evidence.over_train(scores, np.nan),
