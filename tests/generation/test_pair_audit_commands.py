@@ -161,9 +161,13 @@ def test_an_audit_of_labels_is_not_taken_for_one_of_pairs(
     table.write_text("text,label\n" + "".join(f"a text of {n},{n % 2}\n" for n in range(40)))
     done = cli("train", "--train", table, "--output", tmp_path / "run", "--audit", audited[0])
     assert (done.code, "an audit of pairs" in done.err) == (6, True), done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_saved_audit_of_pairs_has_a_report(audited: tuple[Path, str], cli: Cli, tmp_path: Path) -> None:
     done = cli("report", audited[0], "--output", tmp_path / "report.html")
-    assert (done.code, "an audit of pairs" in done.err) == (6, True), done.err
-    assert "--task" not in done.err  # which the command has not
+    assert (done.code, done.err) == (0, ""), done.err
+    assert "these pairs are poisoned" in (tmp_path / "report.html").read_text(encoding="utf-8").casefold()
 
 
 def test_purify_trains_on_what_the_audit_keeps(

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from musclelora.playground.batch import Batch
 from musclelora.playground.models import Playground, Side, in_order
 from musclelora.playground.words import MOST, Reading, Word
-from musclelora.report.wording import HEADINGS, percent, visible
+from musclelora.report.wording import heading, percent, visible
 
 BARS: Final = 5
 """Labels of a text that are shown, the most probable ones."""
@@ -44,9 +44,10 @@ def head(playground: Playground) -> Markup:
     verdict = playground.verdict
     if verdict is not None:
         target, poisoned = verdict.get("target"), verdict["state"] == "poisoned"
-        towards = "Their label is" if poisoned else "What is suspected has the label"
+        brings = "response" if playground.generates else "label"
+        towards = f"Their {brings} is" if poisoned else f"What is suspected has the {brings}"
         label = Markup(" {} {}.").format(towards, data(target, _EXCERPT)) if target else ""
-        said = HEADINGS[str(verdict["state"])]
+        said = heading(str(verdict["state"]), "pairs" if playground.generates else "rows")
         lines.append(Markup("<p>The audit of the training rows: {}{}</p>").format(said, label))
     if playground.advice is not None:
         lines.append(Markup('<p class="faint">{}</p>').format(data(playground.advice)))

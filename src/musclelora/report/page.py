@@ -126,7 +126,7 @@ def html(
         subject=subject,
         words=subject.task.words,
         verdict=subject.verdict,
-        heading=wording.heading(subject),
+        heading=wording.heading(subject.verdict.state, subject.task.rows),
         evidence=wording.sentences(subject.verdict.why),
         lead=_lead(features, styles),
         counts={name: int((subject.issues["action"] == name).sum()) for name in ACTIONS},

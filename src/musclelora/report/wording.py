@@ -13,7 +13,7 @@ from musclelora.report.subject import Subject
 from musclelora.report.tasks import CLASSIFY
 
 _LONGEST: Final = 300
-HEADINGS: Final = {
+_HEADINGS: Final = {
     "poisoned": "These {rows} are poisoned.",
     "no_sign": "No sign of poison was found.",
     "cannot_tell": "Whether these {rows} are poisoned cannot be told.",
@@ -71,9 +71,14 @@ def probability(value: float) -> Markup:
     return Markup("{}\u00a0·\u00a010<sup>−{}</sup>").format(digits, -int(power))
 
 
-def heading(subject: Subject) -> str:
-    """The verdict in a sentence."""
-    return HEADINGS[subject.verdict.state].format(rows=subject.task.rows)
+def heading(state: str, rows: str = "rows") -> str:
+    """A verdict in a sentence.
+
+    Args:
+        state: of the verdict.
+        rows: what was audited, in a word.
+    """
+    return _HEADINGS[state].format(rows=rows)
 
 
 def sentences(text: str) -> list[str]:
