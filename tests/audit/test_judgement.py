@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from musclelora.adapter.copies import Backbones
 from musclelora.adapter.presets import PRESETS
 from musclelora.audit import findings
 from musclelora.audit.checks.base import Result
+from musclelora.audit.checks.recheck import Recheck
 from musclelora.audit.checks.styles import Styles, _counterexamples
 from musclelora.audit.evidence import Evidence, Settings
 from musclelora.audit.features import Feature
@@ -50,11 +52,11 @@ def test_rows_come_back_whose_label_a_model_of_the_others_gives(rows: Table, tin
     assert len(found.apply(rows)[0]) == len(rows) - len(found.left_out)
 
 
-def test_a_model_that_is_no_better_than_the_trusted_rows_lets_none_back(
+def test_a_model_that_is_worse_than_models_of_the_trusted_rows_lets_none_back(
     rows: Table, tiny_model: Path
 ) -> None:
     said: list[str] = []
-    found = looked(rows, tiny_model, accuracy=1.0, said=said)
+    found = looked(rows, tiny_model, accuracy=1.01, said=said)  # more than any model reaches
     assert (found.left_out, found.restored) == (LEFT_OUT, ())
     assert said[-1].startswith("restored     none of them")
 
@@ -176,20 +178,36 @@ def test_what_a_check_of_another_package_drops_is_no_counterexample() -> None:
     assert findings._counterexamples(evidence, [Styles(), Forbidden()]) == (found[0],)
 
 
-@pytest.mark.parametrize(("right", "some"), [(24, True), (18, False)])
-def test_rows_with_a_style_have_the_label_of_good_models_of_trusted_rows(right: int, some: bool) -> None:
-    """The lower end of the interval is 0.86 where all 24 held-out rows are right, and 0.55 where 18 are."""
+def evidence_where(right: int) -> Evidence:
+    """Models of trusted rows contradict every label, and are right in so many of 24 rows held out.
+
+    The lower end of the interval is 0.86 where all 24 are right, and 0.55 where 18 are.
+    """
     train, trusted = make_table(make_rows(40, seed=0)), make_table(make_rows(24, seed=1))
-    evidence = Evidence(train, trusted, settings=None)  # type: ignore[arg-type]  # nothing is computed
+    evidence = Evidence(train, trusted, settings=SimpleNamespace(judge=None))  # type: ignore[arg-type]
     sure = np.log([[0.9, 0.1], [0.1, 0.9]])
     held_out = sure[np.where(np.arange(24) < right, trusted.labels, 1 - trusted.labels)]
-    judged = sure[1 - evidence.rows.labels]  # they contradict every label
+    judged = sure[1 - evidence.rows.labels]
     evidence._trusted_predictions = calibrated(judged, held_out, trusted.labels)
+    return evidence
+
+
+@pytest.mark.parametrize(("right", "some"), [(24, True), (18, False)])
+def test_rows_with_a_style_have_the_label_of_good_models_of_trusted_rows(right: int, some: bool) -> None:
+    evidence = evidence_where(right)
     asked = np.array([3, 5])
     found = _counterexamples(evidence, asked)
     numbers = evidence.numbers[asked]
-    expected = [Counterexample(int(row), int(1 - train.labels[row])) for row in numbers]
+    expected = [Counterexample(int(row), int(1 - evidence.train.labels[row])) for row in numbers]
     assert found == (expected if some else [])
+
+
+def test_nothing_is_trained_to_recheck_what_good_models_of_trusted_rows_say() -> None:
+    found = Recheck().find(evidence_where(24))  # which has no results of other checks that a training needs
+    assert not found.flagged.any()
+    assert found.info == {"accuracy_on_trusted": None}
+    with pytest.raises(KeyError):
+        Recheck().find(evidence_where(18))
 
 
 WEAK = ("ack", "ail", "ark", "eel", "end", "ick", "ind", "oll", "ook", "urn")

@@ -16,6 +16,7 @@ from musclelora.data.embedded import ASSEMBLED_MODELS
 from musclelora.data.table import Table, fingerprint
 from musclelora.data.trusted import overlap
 from musclelora.errors import DataError
+from musclelora.evaluation.metrics import wilson_interval
 from musclelora.hashes import digest_of_values
 from musclelora.launched import process_count
 
@@ -30,6 +31,9 @@ Say = Callable[[str], object]
 DEPTHS: Final = (1 / 3, 2 / 3, 1.0)
 """Of the judge's depth, where sentence vectors are taken: further up, hidden states tell less of syntax and
 more of meaning."""
+GOOD: Final = 0.8
+"""Models of trusted rows are good enough to stand beside models of all rows if they are right in this share
+of others of the trusted rows, by the lower end of its interval."""
 # Of the training arguments, those that hold for models of folds too, and those of any model.
 _KEPT = frozenset({"bf16", "fp16", "max_length", "use_cpu", "shard_backbone", "activation_checkpointing"})
 _OF_ANY = frozenset({"bf16", "fp16", "max_length", "use_cpu"})
@@ -135,6 +139,13 @@ class Evidence:
         if self._trusted_predictions is None:
             self._trusted_predictions = self._taught()
         return self._trusted_predictions
+
+    @property
+    def trusted_models_are_good(self) -> bool:
+        """Whether they are right in :data:`GOOD` of the trusted rows that they have not seen, or more."""
+        trusted = self.trusted_predictions
+        seen = int((~np.isnan(trusted.held_out).any(axis=1)).sum())
+        return seen > 0 and wilson_interval(round(trusted.accuracy * seen), seen)[0] >= GOOD
 
     def vectors(self, depth: float = 1.0) -> NDArray[np.float32]:
         """Sentence vectors of `rows` by the judge, shape (rows, d), at one of :data:`DEPTHS`."""

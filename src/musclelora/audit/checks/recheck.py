@@ -19,7 +19,8 @@ class Recheck(Check):
     """Rows with a label issue that a model trained without them gives their label: they are restored.
 
     See :func:`~musclelora.audit.recheck.recheck`. Its flagged rows are those that are *not* dropped.
-    Where the judge is another model than the backbone, it knows better, and nothing is restored.
+    Nothing is restored where another model than the backbone judges, or where models of trusted rows alone
+    are good: they know better then, and a training is saved.
     """
 
     name: ClassVar[str] = "restored"
@@ -27,7 +28,7 @@ class Recheck(Check):
 
     def find(self, evidence: Evidence) -> Result:
         """Train a model on the rows without an issue, and ask it about the others."""
-        if evidence.settings.judge is not None:
+        if evidence.settings.judge is not None or evidence.trusted_models_are_good:
             return replace(Result.nothing(len(evidence.train)), info={"accuracy_on_trusted": None})
         label, style = (evidence.results[name].flagged[evidence.numbers] for name in ("label", "style"))
         others = evidence.results["style"].objects.get("counterexamples", ())

@@ -13,12 +13,7 @@ from musclelora.audit.evidence import DEPTHS, Evidence
 from musclelora.audit.judgement import Counterexample
 from musclelora.audit.labels import halfway
 from musclelora.audit.styles import find_style_issues
-from musclelora.evaluation.metrics import wilson_interval
 
-_TRUSTED: Final = 0.8
-"""Models of trusted rows that are right in this share of others of them, by the lower end of its interval,
-count beside those of all rows, and give rows with a style their label. Weaker ones doubt so many rows that
-clean ones may look like a style."""
 LOWER: Final = DEPTHS[:2]
 """Of the judge's depth: further up, hidden states tell less of how a text is put."""
 
@@ -89,14 +84,9 @@ class Styles(Check):
 
 def _meant(evidence: Evidence, pred_probs: NDArray[np.float64]) -> NDArray[np.float64]:
     """What the rows mean, shape (rows, C): halfway to the trusted models, where these are good enough."""
-    return halfway(evidence.trusted_predictions.pred_probs, pred_probs) if _good(evidence) else pred_probs
-
-
-def _good(evidence: Evidence) -> bool:
-    """Whether models of trusted rows are good enough to count beside those of all rows."""
-    trusted = evidence.trusted_predictions
-    seen = int((~np.isnan(trusted.held_out).any(axis=1)).sum())
-    return seen > 0 and wilson_interval(round(trusted.accuracy * seen), seen)[0] >= _TRUSTED
+    if not evidence.trusted_models_are_good:  # they doubt so many rows that clean ones may look like a style
+        return pred_probs
+    return halfway(evidence.trusted_predictions.pred_probs, pred_probs)
 
 
 def _counterexamples(evidence: Evidence, rows: NDArray[np.int64]) -> list[Counterexample]:
@@ -104,7 +94,7 @@ def _counterexamples(evidence: Evidence, rows: NDArray[np.int64]) -> list[Counte
 
     There are none where these models are not good enough: they would teach their errors instead.
     """
-    if not _good(evidence):
+    if not evidence.trusted_models_are_good:
         return []
     labels = evidence.trusted_predictions.pred_probs[rows].argmax(axis=1)
     numbers = evidence.numbers[rows]
