@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from musclelora.data.assembled import CACHE, cache_folder
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -45,6 +47,17 @@ settings.load_profile("musclelora")
 pytest_plugins = ["tiny_fixtures"]
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What was computed before must not matter to a test; the large encoder is not put together again."""
+    before, own = cache_folder(), tmp_path_factory.mktemp("cache")
+    for model in before.glob("all-*"):
+        (own / model.name).symlink_to(model)
+    os.environ[CACHE] = str(own)
+    yield
+    shutil.rmtree(own, ignore_errors=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

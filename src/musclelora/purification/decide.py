@@ -100,7 +100,7 @@ def _judged(plan: Plan, place: RunFolder, trusted: Table, *, resume: bool, say: 
     findings = judge(
         request.train,
         trusted,
-        Settings(plan.backbones, plan.preset, config, arguments, request.seed, plan.judge),
+        Settings(plan.backbones, plan.preset, config, arguments, request.seed, plan.judge, shares=True),
         confirm=_confirms(plan, trusted),
         say=request.progress,
     )
