@@ -6,16 +6,21 @@
     python benchmarks/measure.py --output rates --only purify,addsent,stylebkd --rates 0.01 0.05 0.2 0.4
     python benchmarks/measure.py --output sizes --only purify,addsent,stylebkd --trusted 16 32 64 256
     python benchmarks/measure.py --output clean --only purify,synbkd,stylebkd --label-mode clean
+    python benchmarks/measure.py --output measured --record measured.json            # over several days
 
 It writes a grid and its results into the folder, cell by cell: the same command goes on where it was stopped.
 Rows are SST-2's, a tenth poisoned; the paraphrases are the published ones, the style in lower case as well,
 as SST-2 has no capitals. `oracle`, on the rows without poison, is measured with every attack. `--judge` says
 what judges for `purify`. `--only` names methods or attacks, separated by commas, to leave out the others.
+`--record` names a file that each finished cell goes to, with the state of the code that measured it. Cells
+in it are not run again: a measurement may take days, on several machines.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -24,12 +29,20 @@ from typing import Any
 
 import yaml
 
-from record import argument_parser
+from musclelora.audit.judges import AUTO, BACKBONE, STRONGEST
+from musclelora.benchmark.grid import load_grid
+from musclelora.benchmark.plan import Cell, plan
+from musclelora.benchmark.runner import bf16_in
+from musclelora.benchmark.store import finished_rows, open_store
+from musclelora.data.embedded import is_installed
+from musclelora.files import write_json
+from record import argument_parser, machine
 
 ROOT = Path(__file__).parents[1]
 METHODS = ("purify", "musclelora", "lora", "vanilla", "trusted-only", "trusted-only-contrastive")
 QUICK = ("purify", "trusted-only")
 TRUSTED, RATE, QUICK_ROWS = 96, 0.1, 400
+EVERY = 30  # seconds after which finished cells are recorded
 
 
 def main() -> None:
@@ -37,7 +50,9 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--output", type=Path, required=True, help="the folder to write, or to go on in")
     parser.add_argument("--backbone", nargs="+", default=["all-minilm-l6-v2"])
-    parser.add_argument("--judge", default="auto", help="what judges for purify")
+    parser.add_argument(
+        "--judge", default=AUTO, help="what judges for purify  [default: the strongest that is installed]"
+    )
     parser.add_argument("--rows", type=int, default=2000, help="training rows")
     parser.add_argument("--rates", type=float, nargs="+", default=[RATE], help="poisoned rows / rows")
     parser.add_argument("--trusted", type=int, nargs="+", default=[TRUSTED], help="numbers of trusted rows")
@@ -48,6 +63,9 @@ def main() -> None:
     )
     parser.add_argument("--only", default="", help="methods or attacks")
     parser.add_argument("--workers", default="1", help="processes at a time, or ray")
+    parser.add_argument(
+        "--record", type=Path, help="a JSON file of finished cells, to go on from and to write"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say how long it takes, and stop")
     parser.add_argument(
         "--data",
@@ -59,10 +77,62 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     grid = options.output / "grid.yaml"
     grid.write_text(yaml.safe_dump(grid_of(options), sort_keys=False))
-    run = ["run", str(grid), "--output", str(options.output / "results"), "--workers", options.workers]
-    musclelora(*run, *(["--dry-run"] if options.dry_run else []))
+    results = options.output / "results"
+    run = ["run", str(grid), "--output", str(results), "--workers", options.workers]
+    if options.dry_run:
+        musclelora(*run, "--dry-run")
+    elif options.record is None:
+        musclelora(*run)
+    else:
+        cells = take_up(options.record, grid, results)
+        with started(*run) as process:
+            try:
+                while process.poll() is None:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(EVERY)
+                    keep(options.record, results, cells)
+            finally:
+                process.wait()
+                keep(options.record, results, cells)
+            check(process.returncode)
     if not options.dry_run:
-        musclelora("report", str(options.output / "results"))
+        musclelora("report", str(results))
+
+
+def take_up(record: Path, grid: Path, results: Path) -> list[Cell]:
+    """Put the cells that were recorded into the folder of results; returns all cells of the grid."""
+    wanted = load_grid(grid)
+    bf16 = bf16_in(results, wanted)
+    cells = plan(wanted, bf16=bf16)
+    known = {row["cell"]: row for row in recorded(record)}
+    with open_store(results, grid, wanted, cells, bf16=bf16) as store:
+        for cell in cells:
+            if cell.id in known and not store.is_done(cell.id):
+                store.write({"status": "done", "error": None, **known[cell.id]})
+    return cells
+
+
+def keep(record: Path, results: Path, cells: list[Cell]) -> None:
+    """Add the cells that are finished to the record."""
+    rows = {row["cell"]: row for row in recorded(record)}
+    now = machine()
+    for name, row in finished_rows(results, [cell.id for cell in cells]).items():
+        if name not in rows and row["status"] == "done":
+            facts = {k: v for k, v in row.items() if k not in ("status", "error", "details")}
+            rows[name] = {**facts, "commit": commit(), "transformers": now["transformers"]}
+    write_json(record, {**now, "rows": [rows[name] for name in sorted(rows)]})
+
+
+def recorded(record: Path) -> list[dict[str, Any]]:
+    """The cells that a record holds."""
+    rows: list[dict[str, Any]] = json.loads(record.read_text())["rows"] if record.exists() else []
+    return rows
+
+
+def commit() -> str:
+    """The state of the code that runs."""
+    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def grid_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -83,7 +153,10 @@ def grid_of(options: argparse.Namespace) -> dict[str, Any]:
         for attack in attacks_of(data)
         if not only & names_of(data) or attack["name"] in only
     ]
-    methods = QUICK if options.quick else METHODS
+    judge = options.judge
+    if judge == AUTO:  # by name, as cells of several machines are one measurement
+        judge = STRONGEST if is_installed(STRONGEST) else BACKBONE
+    methods: tuple[str, ...] = QUICK if options.quick else METHODS
     if only & set(METHODS):
         methods = tuple(method for method in METHODS if method in only)
     return {
@@ -95,7 +168,7 @@ def grid_of(options: argparse.Namespace) -> dict[str, Any]:
         "models": options.backbone,
         "trusted_sizes": options.trusted,
         "defenses": [
-            {"name": method, "label": method, **({"judge": options.judge} if method == "purify" else {})}
+            {"name": method, "label": method, **({"judge": judge} if method == "purify" else {})}
             for method in methods
         ],
         "training": {"bf16": "auto", "max_length": 128},
@@ -130,9 +203,19 @@ def paraphrased(name: str, family: str, folder: Path) -> dict[str, Any]:
 
 def musclelora(*arguments: str) -> None:
     """Run a command of the benchmark; what it prints is what is printed."""
-    ended = subprocess.run([sys.executable, "-m", "musclelora", "benchmark", *arguments], check=False)
-    if ended.returncode:
-        raise SystemExit(ended.returncode)
+    with started(*arguments) as process:
+        check(process.wait())
+
+
+def started(*arguments: str) -> subprocess.Popen[bytes]:
+    """A command of the benchmark that was started."""
+    return subprocess.Popen([sys.executable, "-m", "musclelora", "benchmark", *arguments])
+
+
+def check(status: int) -> None:
+    """End as a command did that failed."""
+    if status:
+        raise SystemExit(status)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +66,26 @@ def test_a_name_that_is_not_known_is_refused(data: Path, tmp_path: Path) -> None
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "--only: found 'purfy', expected some of" in done.stderr
+
+
+@pytest.mark.integration
+def test_what_was_recorded_is_not_run_again(data: Path, tmp_path: Path, tiny_model: Path) -> None:
+    record = tmp_path / "record.json"
+    more = ["--backbone", tiny_model, "--rows", "40", "--data", data, "--record", record, "--seeds", "1"]
+
+    def measured(folder: str, only: str) -> str:
+        command = [sys.executable, SCRIPT, "--output", tmp_path / folder, "--only", only, *more]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stderr
+
+    measured("one", "vanilla,badnets")
+    rows = json.loads(record.read_text())["rows"]
+    assert {row["defense"] for row in rows} == {"oracle", "vanilla"}
+    assert all(row["commit"] and row["transformers"] and row["attack"] == "badnets" for row in rows)
+    assert "2 of them finished before" in measured("two", "vanilla,badnets")
+    assert json.loads(record.read_text())["rows"] == rows
+    assert "2 of them finished before" in measured("three", "vanilla,badnets,addsent")
+    more_rows = json.loads(record.read_text())["rows"]
+    assert len(more_rows) == 4
+    assert [row for row in more_rows if row["attack"] == "badnets"] == rows
