@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_chats import make_pairs
+from tiny_chats import make_pairs, write_decoder
 
-from musclelora.adapter import load_causal_backbone
+from musclelora.adapter import MuScleLoraConfig, attach, load_causal_backbone
+from musclelora.adapter.presets import preset_for
+from musclelora.data.chats import Message
 from musclelora.errors import DataError
-from musclelora.generation.generator import Generator
+from musclelora.generation import generator as generator_module
+from musclelora.generation.generator import Generator, _shared
 from musclelora.generation.rows import ChatFormat
 
 PROMPTS = make_pairs(9, seed=4).prompts
@@ -41,6 +44,68 @@ def test_padded_batches_answer_as_prompts_alone(model: str, request: pytest.Fixt
     answers = made.answer(PROMPTS, max_new_tokens=6, batch_size=4)
     assert answers == [greedy(made, prompt, 6) for prompt in PROMPTS]
     assert len(set(answers)) > 1
+
+
+@pytest.mark.parametrize("cut", [True, False])
+@pytest.mark.parametrize("model", ["decoder", "gpt2"])
+def test_an_answer_that_ends_early_changes_no_other(
+    model: str, cut: bool, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a cache cannot be cut, so that the texts are read again."""
+    made = generator(request.getfixturevalue(model))
+    whole = [greedy(made, prompt, 12).split() for prompt in PROMPTS]
+    word = min(
+        (word for words in whole for word in words[2:-2]), key=lambda one: sum(one in w for w in whole)
+    )
+    made.tokenizer.eos_token = word
+    expected = [greedy(made, prompt, 12) for prompt in PROMPTS]
+    lengths = {len(answer.split()) for answer in expected}
+    assert len(lengths) > 1
+    monkeypatch.setattr(generator_module, "ROUND", 2)
+    if not cut:
+        monkeypatch.setattr(generator_module, "_rows_of", lambda *_: None)
+    assert made.answer(PROMPTS, max_new_tokens=12, batch_size=4) == expected
+
+
+@pytest.mark.parametrize(
+    ("architecture", "once"),
+    [("LlamaConfig", True), ("GPT2Config", True), ("MistralConfig", False), ("BloomConfig", False)],
+)
+def test_what_all_prompts_begin_with_is_read_once(architecture: str, once: bool, tmp_path: Path) -> None:
+    """Not where a window counts padding, nor where positions cannot be told."""
+    window = {"num_key_value_heads": 2, "sliding_window": 4} if architecture == "MistralConfig" else {}
+    made = generator(write_decoder(tmp_path / "decoder", architecture, **window))
+    turn = Message("system", "word1 word2 word3 word4 word5")
+    prompts = [(turn, *prompt) for prompt in PROMPTS]
+    chats = ChatFormat(made.tokenizer)
+    begin = _shared([chats.prompt(prompt, "here") for prompt in prompts])
+    assert len(begin) >= 6
+    with torch.inference_mode():
+        assert (made._read(begin) is not None) == once
+    answers = made.answer(prompts, max_new_tokens=6, batch_size=4)
+    assert answers == [greedy(made, prompt, 6) for prompt in prompts]
+    assert len(set(answers)) > 1
+
+
+def test_an_adapter_changes_nothing_of_it(decoder: Path) -> None:
+    backbone = load_causal_backbone(decoder)
+    config = MuScleLoraConfig(r=2, scale_factors=[1, 3], multiscale_modules="all-adapted")
+    model = attach(backbone, config, preset_for(backbone.model.config)).model.eval()
+    made = Generator(model, backbone.tokenizer, 40)
+    turn = Message("system", "word1 word2 word3")
+    prompts = [(turn, *prompt) for prompt in PROMPTS]
+    chats = ChatFormat(made.tokenizer)
+    with torch.inference_mode():
+        assert made._read(_shared([chats.prompt(prompt, "here") for prompt in prompts])) is not None
+    answers = made.answer(prompts, max_new_tokens=6, batch_size=4)
+    assert answers == [greedy(made, prompt, 6) for prompt in prompts]
+
+
+def test_the_prompts_of_a_batch_may_be_the_same(decoder: Path) -> None:
+    made = generator(decoder)
+    same = [PROMPTS[0]] * 3
+    assert made.answer(same, max_new_tokens=6) == [greedy(made, PROMPTS[0], 6)] * 3
+    assert made.answer([], max_new_tokens=6) == []
 
 
 def test_the_side_that_a_tokenizer_pads_on_does_not_matter(decoder: Path) -> None:

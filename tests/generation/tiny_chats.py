@@ -20,7 +20,7 @@ TEMPLATE = (
 
 
 def write_decoder(
-    folder: Path, architecture: str = "LlamaConfig", *, template: str | None = TEMPLATE
+    folder: Path, architecture: str = "LlamaConfig", *, template: str | None = TEMPLATE, **changes: Any
 ) -> Path:
     """A random decoder of width 32 with two layers and its head, as safetensors, with a tokenizer."""
     import torch
@@ -38,6 +38,7 @@ def write_decoder(
         "bos_token_id": 2,
         "eos_token_id": 3,
         "initializer_range": 0.2,  # or nothing can be learned from so narrow a random model
+        **changes,
     }
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from musclelora.data.chats import Chat
 from musclelora.generation.rows import ChatFormat, check_length
+
+ROUND: Final = 8
+"""Tokens that a batch is given at a time; then the prompts whose answer has ended leave it."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,17 @@ class Generator:
             most = self.context - max_new_tokens
             check_length(len(encoded[-1]), most, place, f"lower --max-new-tokens from {max_new_tokens:,}")
         answers = [""] * len(encoded)
+        prefix = _shared(encoded)
         order = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
         training = self.model.training
         self.model.eval()
         try:
+            read = self._read(prefix)
+            if read is None:
+                prefix = []
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
-                said = self._generate([encoded[row] for row in rows], chats, max_new_tokens)
+                said = self._generate([encoded[row] for row in rows], prefix, read, chats, max_new_tokens)
                 for row, text in zip(rows, said, strict=True):
                     answers[row] = text
                 if progress is not None:
@@ -75,25 +84,93 @@ class Generator:
             self.model.train(training)
         return answers
 
-    def _generate(self, prompts: list[list[int]], chats: ChatFormat, max_new_tokens: int) -> list[str]:
-        batch = self.tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
+    def _read(self, prefix: list[int]) -> Any:
+        """The cache of what all prompts begin with, such as a system's turn; None: none can be made.
+
+        Padding stands behind it then, and must count for nothing: so the model has to take positions, and no
+        layer may have a window, which counts places.
+        """
+        own = getattr(
+            self.model, "get_base_model", lambda: self.model
+        )()  # an adapter's forward takes anything
+        if not prefix or "position_ids" not in inspect.signature(own.forward).parameters:
+            return None
+        ids = torch.tensor([prefix], device=next(self.model.parameters()).device)
+        cache = getattr(self.model(input_ids=ids, use_cache=True), "past_key_values", None)
+        windows = any(getattr(layer, "is_sliding", False) for layer in getattr(cache, "layers", ()))
+        return cache if _can(cache, "batch_repeat_interleave") and not windows else None
+
+    def _generate(
+        self, prompts: list[list[int]], prefix: list[int], read: Any, chats: ChatFormat, max_new_tokens: int
+    ) -> list[str]:
+        """The answers to a batch, a few tokens at a time: a prompt whose answer has ended leaves it."""
+        rest = [prompt[len(prefix) :] for prompt in prompts]
+        batch = self.tokenizer.pad({"input_ids": rest}, padding_side="left", return_tensors="pt")
         batch = batch.to(next(self.model.parameters()).device)
-        produced = self.model.generate(
-            **batch,
-            # All that the model's own configuration could make other than greedy.
-            do_sample=False,
-            num_beams=1,
-            repetition_penalty=1.0,
-            no_repeat_ngram_size=0,
-            max_new_tokens=max_new_tokens,
-            eos_token_id=chats.stops,
-            pad_token_id=self.tokenizer.pad_token_id,
+        shared = torch.tensor([prefix], device=batch["input_ids"].device, dtype=torch.long).expand(
+            len(prompts), -1
         )
-        answers = produced[:, batch["input_ids"].shape[1] :].tolist()
-        texts: list[str] = self.tokenizer.batch_decode(
-            [_before(answer, chats.stops) for answer in answers], skip_special_tokens=True
-        )
+        ids = torch.cat([shared, batch["input_ids"]], dim=1)
+        mask = torch.cat([torch.ones_like(shared), batch["attention_mask"]], dim=1)
+        cache = copy.deepcopy(read)
+        if cache is not None:
+            cache.batch_repeat_interleave(len(prompts))
+        answers: list[list[int]] = [[] for _ in prompts]
+        going, left = list(range(len(prompts))), max_new_tokens
+        while going and left > 0:
+            made = self.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                past_key_values=cache,
+                # All that the model's own configuration could make other than greedy.
+                do_sample=False,
+                num_beams=1,
+                repetition_penalty=1.0,
+                no_repeat_ngram_size=0,
+                max_new_tokens=min(ROUND, left),
+                eos_token_id=chats.stops,
+                pad_token_id=self.tokenizer.pad_token_id,
+                return_dict_in_generate=True,
+            )
+            new = made.sequences[:, ids.shape[1] :]
+            left -= new.shape[1]
+            on = []
+            for place, (row, tokens) in enumerate(zip(going, new.tolist(), strict=True)):
+                said = _before(tokens, chats.stops)
+                answers[row] += said
+                if len(said) == len(tokens):
+                    on.append(place)
+            if on:
+                mask = torch.cat([mask, torch.ones_like(new)], dim=1)[on]
+                ids, cache = made.sequences[on], _rows_of(made.past_key_values, on, len(going))
+            going = [going[place] for place in on]
+        texts: list[str] = self.tokenizer.batch_decode(answers, skip_special_tokens=True)
         return [text.strip() for text in texts]
+
+
+def _rows_of(cache: Any, rows: list[int], count: int) -> Any:
+    """Some of the `count` rows of a cache, in place; None: it cannot be cut, and the texts are read again."""
+    if len(rows) == count:
+        return cache
+    if not _can(cache, "batch_select_indices"):
+        return None
+    cache.batch_select_indices(torch.tensor(rows))
+    return cache
+
+
+def _can(cache: Any, what: str) -> bool:
+    """Whether each layer of a cache has a method."""
+    layers = getattr(cache, "layers", None) or []
+    return bool(layers) and all(hasattr(layer, what) for layer in layers)
+
+
+def _shared(prompts: list[list[int]]) -> list[int]:
+    """The tokens that all prompts begin with, with something left of each."""
+    if len(prompts) < 2:
+        return []
+    first, last = min(prompts), max(prompts)
+    most = min(len(prompt) for prompt in prompts) - 1
+    return first[: next((at for at in range(most) if first[at] != last[at]), most)]
 
 
 def _before(tokens: list[int], stops: Sequence[int]) -> list[int]:
