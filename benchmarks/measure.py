@@ -84,16 +84,17 @@ def main() -> None:
     elif options.record is None:
         musclelora(*run)
     else:
-        cells = take_up(options.record, grid, results)
+        cells, made_by = take_up(options.record, grid, results), commit()
+        keep(options.record, results, cells, None)  # those that are there already
         with started(*run) as process:
             try:
                 while process.poll() is None:
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(EVERY)
-                    keep(options.record, results, cells)
+                    keep(options.record, results, cells, made_by)
             finally:
                 process.wait()
-                keep(options.record, results, cells)
+                keep(options.record, results, cells, made_by)
             check(process.returncode)
     if not options.dry_run:
         musclelora("report", str(results))
@@ -112,15 +113,16 @@ def take_up(record: Path, grid: Path, results: Path) -> list[Cell]:
     return cells
 
 
-def keep(record: Path, results: Path, cells: list[Cell]) -> None:
-    """Add the cells that are finished to the record."""
+def keep(record: Path, results: Path, cells: list[Cell], made_by: str | None) -> None:
+    """Add the cells that are finished to the record, as measured by a commit; None: nobody knows which."""
     rows = {row["cell"]: row for row in recorded(record)}
-    now = machine()
-    for name, row in finished_rows(results, [cell.id for cell in cells]).items():
-        if name not in rows and row["status"] == "done":
-            facts = {k: v for k, v in row.items() if k not in ("status", "error", "details")}
-            rows[name] = {**facts, "commit": commit(), "transformers": now["transformers"]}
-    write_json(record, {**now, "rows": [rows[name] for name in sorted(rows)]})
+    done = finished_rows(results, [cell.id for cell in cells])
+    new = {name: row for name, row in done.items() if name not in rows and row["status"] == "done"}
+    for name, row in new.items():
+        facts = {k: v for k, v in row.items() if k not in ("status", "error", "details")}
+        rows[name] = {**facts, "commit": made_by, "transformers": machine()["transformers"]}
+    if new:
+        write_json(record, {"rows": [rows[name] for name in sorted(rows)]})
 
 
 def recorded(record: Path) -> list[dict[str, Any]]:
@@ -129,10 +131,16 @@ def recorded(record: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def commit() -> str:
-    """The state of the code that runs."""
-    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+def commit() -> str | None:
+    """The commit of the code that runs, with a mark where it was altered; None: it is no clone."""
+    here = ["git", "-C", str(ROOT)]
+    asked = subprocess.run(
+        [*here, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    if asked.returncode:
+        return None
+    altered = subprocess.run([*here, "diff", "--quiet", "HEAD", "--", "src", "benchmarks/*.py"], check=False)
+    return asked.stdout.strip() + ("-dirty" if altered.returncode else "")
 
 
 def grid_of(options: argparse.Namespace) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -62,29 +63,35 @@ def test_an_answer_that_ends_early_changes_no_other(
     lengths = {len(answer.split()) for answer in expected}
     assert len(lengths) > 1
     monkeypatch.setattr(generator_module, "ROUND", 2)
-    if not cut:
+    if not cut:  # the texts are read again
         monkeypatch.setattr(generator_module, "_rows_of", lambda *_: None)
     assert made.answer(PROMPTS, max_new_tokens=12, batch_size=4) == expected
 
 
 @pytest.mark.parametrize(
     ("architecture", "once"),
-    [("LlamaConfig", True), ("GPT2Config", True), ("MistralConfig", False), ("BloomConfig", False)],
+    [
+        *[("LlamaConfig", True), ("GPT2Config", True), ("MistralConfig", False), ("BloomConfig", False)],
+        *[("GPTNeoConfig", False), ("OpenAIGPTConfig", False)],
+    ],
 )
 def test_what_all_prompts_begin_with_is_read_once(architecture: str, once: bool, tmp_path: Path) -> None:
     """Not where a window counts padding, nor where positions cannot be told."""
-    window = {"num_key_value_heads": 2, "sliding_window": 4} if architecture == "MistralConfig" else {}
-    made = generator(write_decoder(tmp_path / "decoder", architecture, **window))
+    window: dict[str, Any] = {
+        "MistralConfig": {"num_key_value_heads": 2, "sliding_window": 4},
+        "GPTNeoConfig": {"attention_types": [[["global", "local"], 1]], "num_layers": 2, "window_size": 6},
+    }
+    made = generator(write_decoder(tmp_path / "decoder", architecture, **window.get(architecture, {})))
     turn = Message("system", "word1 word2 word3 word4 word5")
     prompts = [(turn, *prompt) for prompt in PROMPTS]
     chats = ChatFormat(made.tokenizer)
     begin = _shared([chats.prompt(prompt, "here") for prompt in prompts])
     assert len(begin) >= 6
     with torch.inference_mode():
-        assert (made._read(begin) is not None) == once
-    answers = made.answer(prompts, max_new_tokens=6, batch_size=4)
-    assert answers == [greedy(made, prompt, 6) for prompt in prompts]
-    assert len(set(answers)) > 1
+        assert (made._parts([begin], begin)[1] is not None) == once
+    answers = made.answer(prompts, max_new_tokens=12, batch_size=4)
+    assert answers == [greedy(made, prompt, 12) for prompt in prompts]
+    assert len(set(answers)) > 1 or architecture == "OpenAIGPTConfig"  # whose random model ends at once
 
 
 def test_an_adapter_changes_nothing_of_it(decoder: Path) -> None:
@@ -96,9 +103,29 @@ def test_an_adapter_changes_nothing_of_it(decoder: Path) -> None:
     prompts = [(turn, *prompt) for prompt in PROMPTS]
     chats = ChatFormat(made.tokenizer)
     with torch.inference_mode():
-        assert made._read(_shared([chats.prompt(prompt, "here") for prompt in prompts])) is not None
+        encoded = [chats.prompt(prompt, "here") for prompt in prompts]
+        assert made._parts(encoded, _shared(encoded))[1] is not None
     answers = made.answer(prompts, max_new_tokens=6, batch_size=4)
     assert answers == [greedy(made, prompt, 6) for prompt in prompts]
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        *[{"use_cache": False}, {"cache_implementation": "dynamic"}, {"cache_implementation": "static"}],
+        *[{"min_new_tokens": 10}, {"forced_eos_token_id": 3}],
+    ],
+)
+def test_a_models_own_settings_mean_what_they_did(own: dict[str, Any], decoder: Path) -> None:
+    made = generator(decoder)
+    for name, value in own.items():
+        setattr(made.model.generation_config, name, value)
+    alone = [made.answer([prompt], max_new_tokens=12, batch_size=1)[0] for prompt in PROMPTS]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generator_module, "ROUND", 12)
+        patch.setattr(generator_module, "_shared", lambda _: [])
+        whole = made.answer(PROMPTS, max_new_tokens=12, batch_size=4)
+    assert made.answer(PROMPTS, max_new_tokens=12, batch_size=4) == whole == alone
 
 
 def test_the_prompts_of_a_batch_may_be_the_same(decoder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from musclelora.audit.kept import Kept, hash_of_code, plain
+from musclelora.audit.kept import CODE, Kept, plain
 from musclelora.data.embedded import known_weights
 from musclelora.data.table import Table, fingerprint
 from musclelora.data.trusted import overlap
@@ -34,6 +34,7 @@ more of meaning."""
 GOOD: Final = 0.8
 """Models of trusted rows are good enough to stand beside models of all rows if they are right in this share
 of others of the trusted rows, by the lower end of its interval."""
+_DECIDING: Final = ("musclelora", "torch", "transformers", "tokenizers", "accelerate", "numpy")
 # Of the training arguments, those that hold for models of folds too, and those of any model.
 _KEPT = frozenset({"bf16", "fp16", "max_length", "use_cpu", "shard_backbone", "activation_checkpointing"})
 _OF_ANY = frozenset({"bf16", "fp16", "max_length", "use_cpu"})
@@ -192,8 +193,8 @@ class Evidence:
             "arguments": plain(arguments),
             "seed": self.settings.seed,
             "how": {**TRUSTED_ONLY, "frozen": FROZEN},
-            "code": hash_of_code(),
-            "versions": {name: version(name) for name in ("torch", "transformers")},
+            "code": CODE,
+            "versions": {name: version(name) for name in _DECIDING},
         }
 
     def embed(self, texts: Sequence[str], depths: Sequence[float]) -> NDArray[np.float32]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import json
 import os
@@ -25,6 +24,11 @@ MOST_SHARED: Final = 2**31
 EVIDENCE: Final = "evidence"
 """The folder of an audit's arrays, in its own."""
 FACTS: Final = "facts.json"
+_ROOT: Final = Path(__file__).parents[1]
+CODE: Final = sha256_of_files(
+    sorted(file for room in ("adapter", "audit", "training") for file in _ROOT.glob(f"{room}/*.py"))
+)
+"""The hash of what computes shared arrays, as it was imported: those of another state of it are not taken."""
 
 
 class Kept:
@@ -130,19 +134,14 @@ def shared_array(
     if made.nbytes > MOST_SHARED // 4:  # it would leave no room for others
         return made
     with contextlib.suppress(OSError, OutputError):
+        file.parent.mkdir(
+            parents=True, exist_ok=True, mode=0o700
+        )  # rows can be told from what is kept of them
+        file.parent.chmod(0o700)
         with atomic_file(file) as temporary, temporary.open("wb") as stream:
             np.save(stream, made, allow_pickle=False)
         _delete_oldest(file.parent)
     return made
-
-
-@functools.cache
-def hash_of_code() -> str:
-    """Of what computes shared arrays: those of another state of this package are not taken."""
-    root = Path(__file__).parents[1]
-    return sha256_of_files(
-        sorted(file for room in ("adapter", "audit", "training") for file in root.glob(f"{room}/*.py"))
-    )
 
 
 def _delete_oldest(folder: Path) -> None:

@@ -10,12 +10,18 @@ from typing import Any, Final
 
 import torch
 from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from musclelora.data.chats import Chat
 from musclelora.generation.rows import ChatFormat, check_length
 
 ROUND: Final = 8
 """Tokens that a batch is given at a time; then the prompts whose answer has ended leave it."""
+_OF_WHOLE_ANSWERS: Final = (
+    *("cache_implementation", "min_new_tokens", "forced_eos_token_id", "begin_suppress_tokens"),
+    *("exponential_decay_length_penalty", "max_time"),
+)
+"""Settings of a model's own that mean another thing where an answer is made in parts."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +76,15 @@ class Generator:
         training = self.model.training
         self.model.eval()
         try:
-            read = self._read(prefix)
+            parts, read = self._parts(encoded, prefix)
             if read is None:
                 prefix = []
+            size = ROUND if parts else max_new_tokens
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
-                said = self._generate([encoded[row] for row in rows], prefix, read, chats, max_new_tokens)
+                said = self._generate(
+                    [encoded[row] for row in rows], prefix, read, chats, max_new_tokens, size
+                )
                 for row, text in zip(rows, said, strict=True):
                     answers[row] = text
                 if progress is not None:
@@ -84,26 +93,43 @@ class Generator:
             self.model.train(training)
         return answers
 
-    def _read(self, prefix: list[int]) -> Any:
-        """The cache of what all prompts begin with, such as a system's turn; None: none can be made.
+    def _parts(self, prompts: list[list[int]], prefix: list[int]) -> tuple[bool, Any]:
+        """Whether answers can be made in parts, and the cache of what all prompts begin with.
 
-        Padding stands behind it then, and must count for nothing: so the model has to take positions, and no
-        layer may have a window, which counts places.
+        Both need a cache that can be cut by rows. Padding stands behind what was read before, and must count
+        for nothing: so the model has to take positions, and no layer may have a window, which counts places.
+
+        Returns:
+            The cache is None where none of use can be made.
         """
-        own = getattr(
-            self.model, "get_base_model", lambda: self.model
-        )()  # an adapter's forward takes anything
-        if not prefix or "position_ids" not in inspect.signature(own.forward).parameters:
-            return None
-        ids = torch.tensor([prefix], device=next(self.model.parameters()).device)
-        cache = getattr(self.model(input_ids=ids, use_cache=True), "past_key_values", None)
-        windows = any(getattr(layer, "is_sliding", False) for layer in getattr(cache, "layers", ()))
-        return cache if _can(cache, "batch_repeat_interleave") and not windows else None
+        settings = getattr(self.model, "generation_config", None)
+        if not prompts or any(getattr(settings, name, None) is not None for name in _OF_WHOLE_ANSWERS):
+            return False, None
+        # An adapter's own forward takes anything.
+        own = getattr(self.model, "get_base_model", lambda: self.model)()
+        takes = inspect.signature(own.forward).parameters
+        ids = torch.tensor([prefix or prompts[0][:1]], device=next(self.model.parameters()).device)
+        more = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+        try:
+            cache = getattr(self.model(input_ids=ids, use_cache=True, **more), "past_key_values", None)
+        except TypeError:  # it knows no cache
+            return False, None
+        kinds = {type(layer) for layer in getattr(cache, "layers", ())}
+        if not kinds or not kinds <= {DynamicLayer, DynamicSlidingWindowLayer}:
+            return False, None
+        windows = DynamicSlidingWindowLayer in kinds or "local" in getattr(own.config, "attention_layers", ())
+        return True, cache if prefix and "position_ids" in takes and not windows else None
 
     def _generate(
-        self, prompts: list[list[int]], prefix: list[int], read: Any, chats: ChatFormat, max_new_tokens: int
+        self,
+        prompts: list[list[int]],
+        prefix: list[int],
+        read: Any,
+        chats: ChatFormat,
+        max_new_tokens: int,
+        size: int,
     ) -> list[str]:
-        """The answers to a batch, a few tokens at a time: a prompt whose answer has ended leaves it."""
+        """The answers to a batch, `size` tokens at a time: then a prompt whose answer has ended leaves it."""
         rest = [prompt[len(prefix) :] for prompt in prompts]
         batch = self.tokenizer.pad({"input_ids": rest}, padding_side="left", return_tensors="pt")
         batch = batch.to(next(self.model.parameters()).device)
@@ -121,13 +147,14 @@ class Generator:
             made = self.model.generate(
                 input_ids=ids,
                 attention_mask=mask,
-                past_key_values=cache,
+                **({} if cache is None else {"past_key_values": cache}),
+                **({"use_cache": True} if size < max_new_tokens else {}),
                 # All that the model's own configuration could make other than greedy.
                 do_sample=False,
                 num_beams=1,
                 repetition_penalty=1.0,
                 no_repeat_ngram_size=0,
-                max_new_tokens=min(ROUND, left),
+                max_new_tokens=min(size, left),
                 eos_token_id=chats.stops,
                 pad_token_id=self.tokenizer.pad_token_id,
                 return_dict_in_generate=True,
@@ -140,28 +167,19 @@ class Generator:
                 answers[row] += said
                 if len(said) == len(tokens):
                     on.append(place)
-            if on:
+            if on and left > 0:
                 mask = torch.cat([mask, torch.ones_like(new)], dim=1)[on]
-                ids, cache = made.sequences[on], _rows_of(made.past_key_values, on, len(going))
+                ids, cache = made.sequences[on], _rows_of(made.get("past_key_values"), on, len(going))
             going = [going[place] for place in on]
         texts: list[str] = self.tokenizer.batch_decode(answers, skip_special_tokens=True)
         return [text.strip() for text in texts]
 
 
 def _rows_of(cache: Any, rows: list[int], count: int) -> Any:
-    """Some of the `count` rows of a cache, in place; None: it cannot be cut, and the texts are read again."""
-    if len(rows) == count:
-        return cache
-    if not _can(cache, "batch_select_indices"):
-        return None
-    cache.batch_select_indices(torch.tensor(rows))
+    """Some of the `count` rows of a cache, in place; None stays so, and the texts are read again."""
+    if cache is not None and len(rows) < count:
+        cache.batch_select_indices(torch.tensor(rows))
     return cache
-
-
-def _can(cache: Any, what: str) -> bool:
-    """Whether each layer of a cache has a method."""
-    layers = getattr(cache, "layers", None) or []
-    return bool(layers) and all(hasattr(layer, what) for layer in layers)
 
 
 def _shared(prompts: list[list[int]]) -> list[int]:
