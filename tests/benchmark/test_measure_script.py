@@ -69,6 +69,7 @@ def test_a_name_that_is_not_known_is_refused(data: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.integration
+@pytest.mark.slow  # eight processes that train
 def test_what_was_recorded_is_not_run_again(data: Path, tmp_path: Path, tiny_model: Path) -> None:
     record = tmp_path / "record.json"
     more = ["--backbone", tiny_model, "--rows", "40", "--data", data, "--record", record, "--seeds", "1"]
