@@ -120,6 +120,9 @@ def test_a_models_own_settings_mean_what_they_did(own: dict[str, Any], decoder: 
     made = generator(decoder)
     for name, value in own.items():
         setattr(made.model.generation_config, name, value)
+    begun = [(Message("system", "word1 word2 word3"), *prompt) for prompt in PROMPTS]
+    few = [made.answer([prompt], max_new_tokens=6)[0] for prompt in begun]
+    assert made.answer(begun, max_new_tokens=6, batch_size=4) == few  # in one part
     alone = [made.answer([prompt], max_new_tokens=12, batch_size=1)[0] for prompt in PROMPTS]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generator_module, "ROUND", 12)

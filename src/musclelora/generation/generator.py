@@ -147,8 +147,7 @@ class Generator:
             made = self.model.generate(
                 input_ids=ids,
                 attention_mask=mask,
-                **({} if cache is None else {"past_key_values": cache}),
-                **({"use_cache": True} if size < max_new_tokens else {}),
+                **({} if cache is None else {"past_key_values": cache, "use_cache": True}),
                 # All that the model's own configuration could make other than greedy.
                 do_sample=False,
                 num_beams=1,
