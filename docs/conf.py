@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import inspect
 import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sphinx.util.inspect import stringify_signature
 
 from musclelora import __version__
 
@@ -54,7 +58,7 @@ SHORT = {"np": "numpy", "pd": "pandas", "nn": "torch.nn"}
 
 
 def links_out(app: Sphinx, docname: str, content: list[str]) -> None:
-    """Links to other things than pages: a file of the repository is copied into the site, a folder only named."""
+    """Links to what is no page: a file of the repository is copied into the site, a folder only named."""
     pages = Path(app.srcdir)
 
     def mended(link: re.Match[str]) -> str:
@@ -65,6 +69,23 @@ def links_out(app: Sphinx, docname: str, content: list[str]) -> None:
         return f"[{link[1]}](path:{link[2]})" if copied else link[0]
 
     content[0] = LINK.sub(mended, content[0])
+
+
+def own_signature(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str, returns: str
+) -> tuple[str, str] | None:
+    """A class is made by its `__init__`; of a data class of a library, only what is added to it is shown."""
+    if what != "class" or not (isinstance(obj, type) and "__init__" in vars(obj)):
+        return None
+    made = inspect.signature(obj.__init__)
+    parameters = list(made.parameters.values())[1:]
+    foreign = [base for base in obj.__bases__ if not base.__module__.startswith("musclelora")]
+    if dataclasses.is_dataclass(obj) and any(map(dataclasses.is_dataclass, foreign)):
+        parameters = [one for one in parameters if one.name in obj.__annotations__]
+        more = inspect.Parameter(f"of_{foreign[0].__name__}", inspect.Parameter.VAR_KEYWORD)
+        parameters.append(more)
+    shown = made.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
+    return stringify_signature(shown, show_annotation=False), returns
 
 
 def one_sentence(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -115,5 +136,6 @@ def reference(
 def setup(app: Sphinx) -> None:
     """Sphinx calls this."""
     app.connect("source-read", links_out)
+    app.connect("autodoc-process-signature", own_signature)
     app.connect("autodoc-process-docstring", one_sentence, priority=400)
     app.connect("missing-reference", reference)

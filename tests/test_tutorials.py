@@ -1,4 +1,4 @@
-"""The tutorials: their commands run in order, from an empty folder, and print what the pages say they print."""
+"""The tutorials: their commands run in order, in an empty folder, and print what the pages say they print."""
 
 from __future__ import annotations
 
