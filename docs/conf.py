@@ -42,6 +42,7 @@ nitpicky = True
 html_theme = "furo"
 html_title = "musclelora"
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
 html_js_files = [("from-a-file.js", {"priority": 900})]
 html_show_sphinx = False
