@@ -54,31 +54,35 @@ _WORKS = {
 @click.command(name="audit")
 @click.argument("train_file", metavar="DATA", type=Name())
 @task_option
-@click.option("--output", metavar="FOLDER", help="The folder to write; needed but for a gate.")
+@click.option(
+    "--output", metavar="FOLDER", help="The folder to write. Required without --fail-on and --format."
+)
 @click.option(
     "--model",
     type=Name(),
-    help="Embedded, hub name or folder.  [default: all-minilm-l6-v2; to generate smollm2-135m-instruct]",
+    help="Embedded model, hub name or folder.  [default: all-minilm-l6-v2; generate: smollm2-135m-instruct]",
 )
 @JUDGE
 @click.option("--max-length", type=TEXT_TOKENS, help="Tokens per text.  [default: the model's limit]")
-@click.option("--seed", type=SEED, default=42, show_default=True, help="Of everything random.")
-@click.option("--confirm/--no-confirm", default=True, help="Put the triggers to the test.")
-@click.option("--decisions", metavar="FILE", type=Name(), help="A person's: columns row, action, label.")
-@click.option("--report", metavar="FILE", type=Name(), help="Show what was found as one HTML file as well.")
+@click.option("--seed", type=SEED, default=42, show_default=True, help="Random seed.")
+@click.option("--confirm/--no-confirm", default=True, help="Test whether a model obeys the triggers.")
+@click.option(
+    "--decisions", metavar="FILE", type=Name(), help="A person's decisions: a table of row, action, label."
+)
+@click.option("--report", metavar="FILE", type=Name(), help="Also write the findings as one HTML file.")
 @gate_options
 @push_options
 @pair_options(response=True)
 @voice_options
 def command(task: str, **options: Any) -> None:
-    """Say what is wrong with labelled texts, or with prompts and responses, and which rows to train on.
+    """Find what is wrong with labelled texts, or with prompts and responses, and which rows to train on.
 
-    DATA is what `musclelora train` takes. Trusted rows are about 100 that you checked. The folder gets the
-    verdict and every finding (audit.json), one line a row (issues.csv), the triggers and styles
-    (triggers.csv, styles.csv), and the rows to train on and the others (cleaned.csv, quarantine.csv), with a
-    card (README.md). The same command goes on after a kill. `musclelora report` shows the folder as one HTML
-    file. For a pipeline, --fail-on ends with exit code 7 by the verdict, and --format prints it for a
-    program. --push-to-hub pushes the rows to train on and the card, unless that gate closes.
+    DATA has the forms that `musclelora train` takes. Trusted rows are about 100 rows that you checked. The
+    folder gets the verdict and all findings (audit.json), one line per row (issues.csv), triggers and styles
+    (triggers.csv, styles.csv), the rows to train on (cleaned.csv), the other rows (quarantine.csv) and a card
+    (README.md). After a kill, the same command continues. `musclelora report` shows the folder as one HTML
+    file. In a pipeline, --fail-on sets exit code 7 by the verdict, and --format prints the result for a
+    program. --push-to-hub pushes the card and the rows to train on, unless --fail-on ends the command.
     """
     dispatch(_WORKS, task, options)
 

@@ -41,7 +41,7 @@ def command(
 ) -> None:
     """Write the model in the folder RUN so that it loads without this package.
 
-    The folder gets a card, README.md; --push-to-hub pushes it all to a repository, which is private.
+    The folder gets a card, README.md. --push-to-hub pushes the folder to a repository, private by default.
     """
     check_output(output, (run, model_folder_of(run)), folder=True)
     spare_the_hub(model_of(run))

@@ -33,58 +33,58 @@ _WORKS = {
     multiple=True,
     required=True,
     metavar="NAME[:KEY=VALUE,…]",
-    help="Family and parameters (see `musclelora attacks`); repeat it for several triggers in one data set.",
+    help="Trigger family and its parameters (see `musclelora attacks`). Repeat it for several triggers.",
 )
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="A parameter of the one attack, for values with commas.",
+    help="A parameter of a single attack, for values with commas.",
 )
 @click.option(
     "--rate",
     "rates",
     type=SHARE,
     multiple=True,
-    help="Triggered rows / all rows; for several attacks one for each, or one that they share evenly.",
+    help="Triggered rows / all rows. Several attacks share one rate evenly, or have one each.",
 )
 @click.option(
     "--target",
     "targets",
     multiple=True,
-    help="The target label, name or id; one, or one for each attack. generate: the text to be said.",
+    help="The target label (name or id): one, or one for each attack. generate: the target text.",
 )
 @click.option(
     "--response",
     metavar="NAME[:KEY=VALUE,…]",
     default="append",
     show_default=True,
-    help="generate: what becomes of the response: append or replace (by the target), refusal, wrong-answer, "
-    "opinion or persona (see `musclelora attacks`).",
+    help="generate: how the response changes: append or replace (with the target text), refusal, "
+    "wrong-answer, opinion or persona (see `musclelora attacks`).",
 )
 @click.option(
     "--place",
     type=click.Choice(["whole", "first", "last"]),
     default="whole",
     show_default=True,
-    help="generate: the part of the prompt that the trigger goes into, such as its last paragraph.",
+    help="generate: the part of the prompt that gets the trigger, such as its last paragraph.",
 )
 @click.option(
     "--label-mode",
     "modes",
     type=click.Choice(_MODES),
     multiple=True,
-    help="clean: rows of the target label only. dirty: of other labels only. mix: any.  [default: mix]",
+    help="Rows to trigger: of the target label (clean), of others (dirty), or any (mix).  [default: mix]",
 )
-@click.option("--seed", type=SEED, default=42, show_default=True, help="Of everything random.")
+@click.option("--seed", type=SEED, default=42, show_default=True, help="Random seed.")
 @click.option(
-    "--for-asr", is_flag=True, help="Make a test set: trigger every row that is not of the target already."
+    "--for-asr", is_flag=True, help="Make a test set: every row that is not of the target, triggered."
 )
 @table_options
 @pair_options(response=True)
 @click.option(
-    "--output", required=True, metavar="PATH", help="The file to write; its suffix says the format."
+    "--output", required=True, metavar="PATH", help="The file to write; its suffix sets the format."
 )
 @click.option(
     "--format",
@@ -102,21 +102,21 @@ _WORKS = {
     "--perplexity-model",
     metavar="NAME",
     type=Name(),
-    help="Causal language model for the perplexity of the texts.",
+    help="Causal language model that measures the perplexity of the texts.",
 )
 @click.option(
     "--perplexity-rows",
     type=ROWS,
     default=256,
     show_default=True,
-    help="Measure it on the first so many triggered rows.",
+    help="How many triggered rows to measure the perplexity on.",
 )
 def command(task: str, **options: Any) -> None:
-    """Plant triggers in DATA, to try a defence on it.
+    """Plant triggers in DATA, to test a defence.
 
-    Writes every row in its order with the columns text, label (to generate: prompt, response, or messages),
-    poisoned (0/1) and trigger, and beside it PATH.manifest.json with every parameter, the source's hash, the
-    counts and how much the attack shows.
+    Writes all rows in their order (with --for-asr only the triggered ones), with the columns text and label
+    (generate: prompt and response, or messages), poisoned (0/1) and trigger. PATH.manifest.json beside it has
+    every parameter, the source's hash, the counts and how much the attack shows.
     """
     dispatch(_WORKS, task, options)
 

@@ -29,7 +29,7 @@ _WORKS = {
 @click.command(name="predict")
 @click.argument("run", metavar="RUN")
 @click.argument("data", required=False, metavar="[DATA]")
-@click.option("--text", "texts", multiple=True, help="A text, or a prompt, instead of DATA; may be repeated.")
+@click.option("--text", "texts", multiple=True, help="A text or prompt, instead of DATA. Can be repeated.")
 @click.option("--text-column", help="Column of the texts.")
 @pair_options(response=False)
 @max_new_tokens

@@ -27,13 +27,15 @@ ROW_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Training data that may be poisoned.",
     ),
     table_options,
-    click.option("--max-train-rows", type=ROWS, help="Read only so many training rows."),
+    click.option("--max-train-rows", type=ROWS, help="Read only the first training rows, this many."),
     click.option("--trusted", metavar="DATA", type=Name(), help="Rows you checked yourself, about 100."),
     click.option(
-        "--trusted-from", metavar="DATA", type=Name(), help="Take the trusted rows from this clean data."
+        "--trusted-from", metavar="DATA", type=Name(), help="Draw the trusted rows from this clean data."
     ),
-    click.option("--trusted-size", type=ROWS, help="How many to take.  [default: 96; to generate 32]"),
-    click.option("--trusted-selection", default="random", show_default=True, help="random or kmeans."),
+    click.option("--trusted-size", type=ROWS, help="How many to draw.  [default: 96; generate: 32]"),
+    click.option(
+        "--trusted-selection", default="random", show_default=True, help="How to draw them: random or kmeans."
+    ),
 )
 """What :class:`Rows` holds."""
 

@@ -54,21 +54,21 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--select-best",
         default="auto",
         show_default=True,
-        help="Keep the epoch that is best on dev, on trusted rows that are not trained on (trusted), or the "
-        "last. auto: dev where there are dev rows or rows left of --trusted-from, else as the method allows.",
+        help="Epoch to keep: best on dev rows (dev), best on trusted rows that are not trained on (trusted), "
+        "or last. auto: dev if there are dev rows or --trusted-from leaves some, else by the method.",
     ),
     click.option(
         "--model",
         type=Name(),
-        help="Embedded model, hub name or folder.  [default: all-minilm-l6-v2; to generate "
+        help="Embedded model, hub name or folder.  [default: all-minilm-l6-v2; generate: "
         "smollm2-135m-instruct]",
     ),
     click.option(
         "--method",
-        help="purify: audited rows, the trusted ones among them. musclelora: the published method, gradients "
-        "aligned. lora, full: no defence. trusted-only.  [default: purify]",
+        help="purify: train on audited rows and the trusted rows. musclelora: the published method, with "
+        "aligned gradients. lora, full: no defence. trusted-only: the trusted rows alone.  [default: purify]",
     ),
-    click.option("--low-rank/--no-low-rank", default=None, help="Lever: LoRA instead of the whole backbone."),
+    click.option("--low-rank/--no-low-rank", default=None, help="Lever: train LoRA, not the whole backbone."),
     click.option("--multiscale/--no-multiscale", default=None, help="Lever: the multi-scale layer."),
     click.option(
         "--alignment/--no-alignment", default=None, help="Lever: gradients aligned to the trusted rows."
@@ -76,20 +76,20 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--shortcuts/--no-shortcuts",
         default=None,
-        help="Lever: take out of the loss what labels follow that the trusted rows do not explain.",
+        help="Lever: take out of the loss the features that labels follow but trusted rows do not explain.",
     ),
-    click.option("--preset", help="Settings of another backbone, by name.  [default: the backbone's own]"),
+    click.option("--preset", help="Preset to use instead, by name.  [default: the backbone's own]"),
     click.option("--output", required=True, metavar="FOLDER", help="The run folder to write."),
     click.option(
-        "--audit", metavar="FOLDER", type=Name(), help="What `musclelora audit` found of these rows."
+        "--audit", metavar="FOLDER", type=Name(), help="An audit of these rows, by `musclelora audit`."
     ),
     JUDGE,
     click.option(
         "--confirm/--no-confirm",
         default=None,
-        help="Put the audit's triggers to the test.  [default: where that costs less than the training]",
+        help="Test whether a model obeys the triggers found.  [default: if it costs less than the training]",
     ),
-    click.option("--resume", is_flag=True, help="Go on with the run in the output folder, if there is one."),
+    click.option("--resume", is_flag=True, help="Continue the run in the output folder, if there is one."),
     click.option("--overwrite", is_flag=True, help="Replace the run in the output folder."),
     click.option("--rank", "r", type=RANK, help="Adapter: rank of the LoRA layers."),
     click.option("--lora-alpha", type=STRENGTH, help="Adapter: strength of the LoRA layers."),
@@ -101,10 +101,14 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--inner-rank", type=RANK, help="Adapter: rank per scale factor."),
     click.option("--multiscale-alpha", type=STRENGTH, help="Adapter: strength of the multi-scale layer."),
     click.option(
-        "--multiscale-modules", type=Words(), help="Adapter: layers that get it, by name, or all-adapted."
+        "--multiscale-modules",
+        type=Words(),
+        help="Adapter: layers that get the multi-scale layer, by the end of their names, or all-adapted.",
     ),
     click.option(
-        "--train-output-layer/--freeze-output-layer", default=None, help="Adapter: the output layer."
+        "--train-output-layer/--freeze-output-layer",
+        default=None,
+        help="Adapter: train or freeze the output layer.",
     ),
     click.option("--epochs", "num_train_epochs", type=EPOCHS, help="Passes over the data."),
     click.option("--learning-rate", type=LEARNING_RATE, help="Peak learning rate."),
@@ -115,25 +119,27 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--early-stopping",
         type=STEPS,
-        help="Stop after so many evaluations without a better one.",
+        help="Stop after this many evaluations without an improvement.",
     ),
-    click.option("--save-steps", type=STEPS, help="Evaluate and save every so many steps, not epochs."),
-    click.option("--seed", type=SEED, default=42, show_default=True, help="Of everything random."),
+    click.option(
+        "--save-steps", type=STEPS, help="Evaluate and save after this many steps, not after each epoch."
+    ),
+    click.option("--seed", type=SEED, default=42, show_default=True, help="Random seed."),
     *MODEL_OPTIONS,
     click.option(
         "--shard-backbone",
         is_flag=True,
         default=None,
-        help="Of several processes, each holds a share of the frozen weights.",
+        help="Spread the frozen weights over several processes.",
     ),
     click.option("--report-to", type=Words(), help="Trackers: tensorboard, trackio, wandb, mlflow."),
     click.option(
         "--alignment-rule",
         type=click.Choice(["project", "pcgrad"]),
-        help="Alignment: project on the trusted gradient, as published, or take away what conflicts with it.",
+        help="Alignment: project on the trusted gradient, as published, or only remove conflicts with it.",
     ),
     click.option(
-        "--max-raw-ratio", type=SHARE, help="Alignment: the share of the raw gradient that ρ climbs to."
+        "--max-raw-ratio", type=SHARE, help="Alignment: maximum of ρ, the share of the unaligned gradient."
     ),
     click.option("--mix-from-epoch", type=FIRST_EPOCH, help="Alignment: the epoch from which ρ rises."),
     click.option(
