@@ -15,9 +15,8 @@ from musclelora.data.frames import as_pairs, as_table
 from musclelora.data.pairs import Pairs
 from musclelora.data.table import Table, fingerprint
 from musclelora.errors import UsageError
-from musclelora.purification.generation_run import GenerationRun
 from musclelora.purification.generation_train import train_generator
-from musclelora.purification.run import Run
+from musclelora.purification.run import GenerationRun, Run
 from musclelora.purification.train import train_classifier
 
 

@@ -23,9 +23,17 @@ from musclelora.errors import DataError, ModelError, UsageError
 from musclelora.generation.trainer import INSTRUCTION, GenerationTrainer
 from musclelora.launched import process_count
 from musclelora.outputs import check_output, read_from
-from musclelora.purification.generation_run import GENERATE, GenerationRun, load_generation_run
 from musclelora.purification.methods import DEFAULT, LEVERS, Method
-from musclelora.purification.run import CHECKPOINTS, RUN, adapter_settings, check_backbone, preset_values
+from musclelora.purification.run import (
+    CHECKPOINTS,
+    GENERATE,
+    RUN,
+    GenerationRun,
+    adapter_settings,
+    check_backbone,
+    load_generation_run,
+    preset_values,
+)
 from musclelora.purification.run_folder import RunFolder, open_run_folder
 from musclelora.purification.run_training import deciding, folder_arguments, say_truncated, train_in
 from musclelora.training.arguments import MuScleTrainingArguments

@@ -1,13 +1,11 @@
-"""``evaluate``, ``predict`` and ``export`` of a run that generates."""
+"""``evaluate`` and ``predict`` of a run that generates."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 from musclelora.attacks.response_kinds import parse_response
 from musclelora.cli.evaluate import check_json, check_rows, keep_card, keep_json, show_rates
-from musclelora.cli.export import write_export
 from musclelora.cli.hub import model_folder_of, model_of, spare_the_hub
 from musclelora.cli.options import progress_bar
 from musclelora.cli.predict import write_records
@@ -59,7 +57,7 @@ def evaluate_generator(
         )
 
     from musclelora.generation.evaluate import evaluate_answers
-    from musclelora.purification.generation_run import load_generation_run
+    from musclelora.purification.run import load_generation_run
 
     generator = load_generation_run(run).generator
     with progress_bar("answering", len(pairs or ()) + len(prompts or ())) as progress:
@@ -109,7 +107,7 @@ def answer_prompts(
     else:
         prompts = tuple((Message("user", text),) for text in texts)
 
-    from musclelora.purification.generation_run import load_generation_run
+    from musclelora.purification.run import load_generation_run
 
     generator = load_generation_run(run).generator
     with progress_bar("answering", len(prompts)) as progress:
@@ -121,10 +119,3 @@ def answer_prompts(
             progress=progress,
         )
     write_records(output, ("answer",), ((answer,) for answer in answers))
-
-
-def export_generator(*, run: str, **options: Any) -> None:
-    """Write a language model."""
-    from musclelora.purification.generation_run import load_generation_run
-
-    write_export(load_generation_run(run), **options)
