@@ -32,7 +32,7 @@ from musclelora.data.frames import as_table, rows_of
 from musclelora.data.model_source import from_anywhere
 from musclelora.data.pairs import Pairs
 from musclelora.data.table import Table, fingerprint
-from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
+from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted, no_trusted
 from musclelora.errors import DataError, UsageError
 from musclelora.files import held
 
@@ -118,6 +118,8 @@ class Audit:
             )
         check_trainable(self.train)
         names = self.train.label_names
+        if trusted is None:
+            raise no_trusted()
         self.trusted = as_table(trusted, text=text, label=label, label_names=names, source="trusted")
         check_same_labels(self.train, trusted=self.trusted)
         check_trusted(self.train, self.trusted)
@@ -129,7 +131,7 @@ class Audit:
         self.model = from_anywhere(str(model))
         self._asked = judge
         self._decisions: dict[int, Decision] = {}
-        self._found: Findings | None = None
+        self._found: Any = None
 
     @property
     def judge(self) -> str:
@@ -383,9 +385,11 @@ class Audit:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the findings to a folder: see :mod:`musclelora.audit.folder`."""
+        from musclelora.audit.folder import write_audit
+
         place = Path(folder)
         with held(place, "musclelora audit"):
-            self._write(place)
+            write_audit(self, place)
 
     @staticmethod
     def load(folder: str | os.PathLike[str]) -> SavedAudit | SavedAnswerAudit:
@@ -422,10 +426,17 @@ class Audit:
     def _explained(self, row: int, listed: Mapping[str, Any]) -> str:
         return explained(row, listed["text"], listed)
 
-    def _write(self, folder: Path) -> None:
-        from musclelora.audit.folder import write_audit
+    def _described(self) -> dict[str, Any]:
+        """What ``audit.json`` says that it does not say of the other task."""
+        from musclelora.audit.folder import plain_rows
 
-        write_audit(self, folder)
+        return {"label_names": list(self.train.label_names), "styles": plain_rows(self.styles)}
+
+    def _write_more(self, folder: Path, listed: pd.DataFrame) -> dict[str, Any]:
+        """Write the issues as Parquet, and what to train on; what ``audit.json`` has of it is returned."""
+        from musclelora.audit.folder import write_rows
+
+        return write_rows(self, folder, listed)
 
     # ---- by the way -----------------------------------------------------------------------------------
 
@@ -461,4 +472,5 @@ class Audit:
     def _findings(self) -> Findings:
         if self._found is None:
             raise UsageError("audit: nothing has been looked for yet; call find_issues() first")
-        return self._found
+        found: Findings = self._found
+        return found

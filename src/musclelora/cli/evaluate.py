@@ -76,6 +76,11 @@ def command(run: str, **options: Any) -> None:
     For a run that generates: the share of answers that are or contain the expected one, and the share of
     triggered prompts whose answer says what the attacker wants.
     """
+    clean, triggered = options["clean"], options["triggered"]
+    if clean is None and triggered is None:
+        raise UsageError("--clean and --triggered: found neither, expected at least one of them")
+    check_json(options["json_file"], run, clean, triggered, model_folder_of(run))
+    spare_the_hub(clean, triggered, model_of(run))
     dispatch(_WORKS, task_of(run), {"run": run, **options})
 
 
@@ -93,12 +98,8 @@ def evaluate_classifier(
     batch_size: int,
 ) -> None:
     """Measure a classifier, as the options of the command say."""
-    check_rows(clean, triggered)
     if triggered is not None and target is None:
         raise UsageError("--target: found nothing, expected the target label of the triggered rows; name it")
-
-    check_json(json_file, run, clean, triggered, model_folder_of(run))
-    spare_the_hub(clean, triggered, model_of(run))
     from musclelora.data.labels import target_id
     from musclelora.evaluation.evaluate import evaluate
     from musclelora.evaluation.triggered import load_triggered
@@ -171,12 +172,6 @@ def keep_json(json_file: str | None, found: Mapping[str, Any]) -> None:
         write_json(json_file, found)
         if not is_standard_output(json_file):
             click.echo(f"written to {json_file}")
-
-
-def check_rows(clean: str | None, triggered: str | None) -> None:
-    """Raise unless there is something to measure on."""
-    if clean is None and triggered is None:
-        raise UsageError("--clean and --triggered: found neither, expected at least one of them")
 
 
 def show(result: Evaluation) -> None:

@@ -10,7 +10,7 @@ import click
 
 from musclelora.cli.options import COST, SEED, SIGMAS, SPECTRUM_ROWS, STEPS, Command, Floats, given
 from musclelora.cli.terminal import printable
-from musclelora.cli.train import train_model, train_options
+from musclelora.cli.train import train_labels, train_options
 from musclelora.cli.voice import voice_options
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
@@ -81,7 +81,7 @@ def train(**options: Any) -> None:
 
         return [SpectrumCallback(folder, table, chosen, say=click.echo)]
 
-    train_model(**options, watch=watch)
+    train_labels(**options, watch=watch)
 
     from musclelora.files import held
     from musclelora.spectrum.analysis import analyse

@@ -28,7 +28,7 @@ from musclelora.cli.options import (
     flush_denormals,
     named_judge,
 )
-from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
+from musclelora.cli.rows import ROW_OPTIONS, Rows
 from musclelora.cli.terminal import printable
 from musclelora.cli.voice import done, note, voice, voice_options
 
@@ -100,7 +100,7 @@ def command(
     voice()  # whose options may be wrong
     source = Rows.taken_from(options)
     at_most_one(resume=resume, overwrite=overwrite)
-    spare_the_hub(*source.sources, model, named_judge(judge))
+    spare_the_hub(*source.names, model, named_judge(judge))
     train = source.read_train()
     rows = source.read(source.trusted, train) if source.trusted else None
 
@@ -114,7 +114,7 @@ def command(
     taken, _ = source.take_trusted(train, model, seed, **loading_options(options))
     rows = rows if taken is None else taken
     if rows is not None:
-        show_trusted(train, rows)
+        source.show_trusted(train, rows)
     found = tune(
         train,
         rows,

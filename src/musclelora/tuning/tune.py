@@ -33,8 +33,8 @@ from musclelora.audit.recheck import recheck_settings
 from musclelora.audit.schema import JudgementState
 from musclelora.data.model_source import from_anywhere
 from musclelora.data.table import Table, fingerprint
-from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
-from musclelora.errors import DataError, OutputError, TrainingError, UsageError
+from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted, no_trusted
+from musclelora.errors import OutputError, TrainingError, UsageError
 from musclelora.files import write_json
 from musclelora.outputs import check_output, read_from
 from musclelora.purification.auto import pick
@@ -170,10 +170,7 @@ def _checked(train: Table, trusted: Table | None) -> Table:
     """The trusted rows, if there are some and both tables will do."""
     check_trainable(train)
     if trusted is None:
-        raise DataError(
-            "--trusted: no trusted set was given; expected about 100 rows that were checked; "
-            "pass --trusted FILE or --trusted-from FILE"
-        )
+        raise no_trusted()
     check_same_labels(train, trusted=trusted)
     check_trusted(train, trusted)
     return trusted
