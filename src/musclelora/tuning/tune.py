@@ -140,6 +140,13 @@ def tune(
 
         done = search(place / TRIALS, space, measure, trials=trials, seed=seed, timeout=timeout, after=after)
         found = _keep(place / BEST, done, backbones.model, seed, arguments)
+    return _best(found, place, done, trials, say)
+
+
+def _best(
+    found: Tuned | None, place: Path, done: list[Trial], trials: int, say: Callable[[str], object]
+) -> Tuned:
+    """The best settings, said; raises :class:`TrainingError` where there are none."""
     if found is None:
         raise TrainingError(
             f"{place}: none of {len(done)} trials came to its end with a finite loss; check the data, or "
