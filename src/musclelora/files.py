@@ -114,6 +114,12 @@ def _remove(path: Path) -> None:
         path.unlink() if not path.is_dir() else shutil.rmtree(path, ignore_errors=True)
 
 
+def refuse_existing(path: Path) -> None:
+    """Raise an OutputError if something is in the way of a new file or folder; a stream never is."""
+    if path.exists() and not is_stream(path):
+        raise OutputError(f"{path} already exists; name another output or pass --overwrite")
+
+
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it when the block ends without an error.

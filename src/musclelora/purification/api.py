@@ -10,8 +10,8 @@ from musclelora.adapter import DEFAULT_DECODER
 from musclelora.audit import Audit, SavedAudit
 from musclelora.audit.answers import AnswerAudit, SavedAnswerAudit
 from musclelora.audit.judges import AUTO
+from musclelora.data import load_pairs, load_table
 from musclelora.data.embedded import EMBEDDED_MODELS
-from musclelora.data.frames import as_pairs, as_table
 from musclelora.data.pairs import Pairs
 from musclelora.data.table import Table, fingerprint
 from musclelora.errors import UsageError
@@ -87,10 +87,10 @@ def purify(
     shared: dict[str, Any] = {"model": model, "seed": seed, "arguments": arguments, "resume": resume}
     shared |= {"overwrite": overwrite, "say": say}
     if _generates(task, train, audit):
-        columns = {"prompt": text, "response": label}
+        columns = {"prompt_column": text, "response_column": label}
         told = confirm is not False
         return _purify_pairs(train, trusted, output_dir, audit, columns, confirm=told, **shared)
-    columns = {"text": text, "label": label}
+    columns = {"text_column": text, "label_column": label}
     return _purify_rows(train, trusted, output_dir, audit, columns, judge=judge, confirm=confirm, **shared)
 
 
@@ -99,7 +99,7 @@ def _purify_rows(
     trusted: Any,
     output_dir: str | os.PathLike[str],
     audit: object,
-    columns: Mapping[str, str | None],
+    columns: Mapping[str, Any],
     *,
     model: str | None,
     seed: int | None,
@@ -107,8 +107,8 @@ def _purify_rows(
     **options: Any,
 ) -> Run:
     """:func:`purify` of labelled texts."""
-    table = as_table(train, source="train", **columns)
-    checked = as_table(trusted, label_names=table.label_names, source="trusted", **columns)
+    table = load_table(train, name="train", **columns)
+    checked = load_table(trusted, label_names=table.label_names, name="trusted", **columns)
     judgement, facts = None, dict[str, Any]()
     if isinstance(audit, AnswerAudit | SavedAnswerAudit):
         raise UsageError('audit: it is of pairs, expected one of labels; leave it out, or task="generate"')
@@ -141,7 +141,7 @@ def _purify_pairs(
     trusted: Any,
     output_dir: str | os.PathLike[str],
     audit: object,
-    columns: Mapping[str, str | None],
+    columns: Mapping[str, Any],
     *,
     model: str | None,
     seed: int | None,
@@ -149,8 +149,8 @@ def _purify_pairs(
     **options: Any,
 ) -> GenerationRun:
     """:func:`purify` of prompts and responses."""
-    pairs = as_pairs(train, source="train", **columns)
-    checked = None if trusted is None else as_pairs(trusted, source="trusted", **columns)
+    pairs = load_pairs(train, name="train", **columns)
+    checked = None if trusted is None else load_pairs(trusted, name="trusted", **columns)
     facts = dict[str, Any]()
     if audit is not None:
         if not isinstance(audit, AnswerAudit | SavedAnswerAudit):

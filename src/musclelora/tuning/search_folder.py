@@ -22,6 +22,7 @@ from typing import Any, Final
 from musclelora import __version__
 from musclelora.errors import OutputError, UsageError
 from musclelora.files import LOCK, held, output_errors, write_json
+from musclelora.outputs import check_output, entries_of, refuse_begun, refuse_foreign
 from musclelora.state import check_state, read_values
 from musclelora.tuning.search_schema import TuneState
 
@@ -73,32 +74,25 @@ def opened(folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
 
 def _check_begun(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Raise where the folder holds what may not be touched."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: found a file, expected a folder or nothing; name another output")
-    entries = list(folder.iterdir()) if folder.is_dir() else []
-    foreign = next((entry for entry in sorted(entries) if not _is_written(entry)), None)
-    begun = any(os.path.lexists(folder / name) for name in (SETTINGS, NEXT, _DONE))
-    if not begun and any(
-        entry.name != LOCK and not entry.name.startswith(_HALF_WRITTEN) for entry in entries
-    ):
-        raise OutputError(f"{folder}: it holds files that no search wrote; name another output")
-    if begun and not resume and not overwrite:
-        raise OutputError(
-            f"{folder}: it already holds a search; pass --resume to go on, --overwrite to replace it, "
-            "or name another output"
-        )
-    if foreign is not None and overwrite:
-        raise OutputError(
-            f"{folder}: it holds {foreign.name}, which no search wrote; move that away, or name another "
-            "output"
-        )
+    check_output(folder, folder=True)
+    if not any(os.path.lexists(folder / name) for name in (SETTINGS, NEXT, _DONE)):
+        foreign = (entry for entry in entries_of(folder) if not _is_leftover(entry))
+        refuse_foreign(folder, "search", foreign)
+    elif not resume and not overwrite:
+        refuse_begun(folder, "search")
+    elif overwrite:
+        refuse_foreign(folder, "search", (entry for entry in entries_of(folder) if not _is_written(entry)))
 
 
 def _is_written(path: Path) -> bool:
     """Whether it is something that searches write, by its name."""
     if path.is_dir():
         return path.name in (NEXT, _DONE) and all(_is_written(entry) for entry in path.iterdir())
-    return path.name in KEPT or path.name == LOCK or path.name.startswith(_HALF_WRITTEN)
+    return path.name in KEPT or _is_leftover(path)
+
+
+def _is_leftover(path: Path) -> bool:
+    return path.name == LOCK or path.name.startswith(_HALF_WRITTEN)
 
 
 def _work(folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> Path:
