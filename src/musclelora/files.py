@@ -114,10 +114,9 @@ def _remove(path: Path) -> None:
         path.unlink() if not path.is_dir() else shutil.rmtree(path, ignore_errors=True)
 
 
-def refuse_existing(path: Path) -> None:
-    """Raise an OutputError if something is in the way of a new file or folder; a stream never is."""
-    if path.exists() and not is_stream(path):
-        raise OutputError(f"{path} already exists; name another output or pass --overwrite")
+def already_exists(path: Path) -> OutputError:
+    """The refusal to replace what nobody asked to."""
+    return OutputError(f"{path} already exists; name another output or pass --overwrite")
 
 
 @contextlib.contextmanager
@@ -178,7 +177,7 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     def check_free() -> None:
         taken = target.exists() and (not target.is_dir() or any(e.name != LOCK for e in target.iterdir()))
         if taken and (not overwrite or not target.is_dir()):
-            raise OutputError(f"{target} already exists; name another output or pass --overwrite")
+            raise already_exists(target)
 
     check_free()
     with held(target, "musclelora export"), output_errors(target):

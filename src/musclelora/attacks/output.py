@@ -18,7 +18,7 @@ from musclelora.attacks.spool import TextSpool
 from musclelora.attacks.stealth import Perplexities, Stealth
 from musclelora.data.writers import WRITERS
 from musclelora.errors import UsageError
-from musclelora.files import atomic_file, is_stream, refuse_existing, sha256_of
+from musclelora.files import already_exists, atomic_file, is_stream, sha256_of
 from musclelora.outputs import check_output
 
 OPENBACKDOOR: Final = "openbackdoor"
@@ -119,8 +119,8 @@ class PoisonedOutput:
 
     def check_free(self, path: Path) -> None:
         """Raise an OutputError if something is in the place of a file, and may not be replaced."""
-        if not self.request.overwrite:
-            refuse_existing(path)
+        if not self.request.overwrite and path.exists() and not is_stream(path):
+            raise already_exists(path)
 
     def write(self, *, perplexities: Perplexities | None = None) -> dict[str, Any]:
         """Poison the rows and write all files or none; every file is complete before the first is in place.
