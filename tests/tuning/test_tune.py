@@ -159,7 +159,7 @@ def test_overwriting_keeps_the_earlier_search_until_the_new_one_has_ended(
 ) -> None:
     folder = shutil.copytree(searched[0], tmp_path / "search")
     (folder / "notes.txt").write_text("dear")
-    with pytest.raises(OutputError, match=r"notes.txt, which no search wrote"):
+    with pytest.raises(OutputError, match=r"no search wrote, such as notes.txt"):
         search(folder, trials=1, seed=7, overwrite=True)
     (folder / "notes.txt").unlink()
     (folder / "tune.json").write_text("damaged")

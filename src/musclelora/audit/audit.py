@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
@@ -28,9 +28,10 @@ from musclelora.audit.judges import AUTO, judge_model, preset_of
 from musclelora.audit.kept import EVIDENCE, Kept, plain
 from musclelora.audit.verdict import Verdict
 from musclelora.data.embedded import EMBEDDED_MODELS
-from musclelora.data.frames import as_table, rows_of
+from musclelora.data.frames import rows_of
 from musclelora.data.model_source import from_anywhere
 from musclelora.data.pairs import Pairs
+from musclelora.data.readers import load_table
 from musclelora.data.table import Table, fingerprint
 from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted, no_trusted
 from musclelora.errors import DataError, UsageError
@@ -110,7 +111,8 @@ class Audit:
     ) -> None:
         self._given, self._label_column = train, label
         self.columns = {"text": text, "label": label}
-        self.train = as_table(train, text=text, label=label, source="train")
+        read = partial(load_table, text_column=text, label_column=label)
+        self.train = read(train, name="train")
         if not any(any(map(str.isalpha, text)) for text in self.train.texts):
             raise DataError(
                 f"{self.train.source}: no text has a letter in it; expected texts; name their column (text=, "
@@ -120,7 +122,7 @@ class Audit:
         names = self.train.label_names
         if trusted is None:
             raise no_trusted()
-        self.trusted = as_table(trusted, text=text, label=label, label_names=names, source="trusted")
+        self.trusted = read(trusted, label_names=names, name="trusted")
         check_same_labels(self.train, trusted=self.trusted)
         check_trusted(self.train, self.trusted)
         fold_numbers(self.trusted, FOLDS, seed)  # or what is wrong with them is said much later

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,7 +31,7 @@ from musclelora.cards import CARD, data_card, licence_in
 from musclelora.errors import OutputError
 from musclelora.files import LOCK, atomic_file, output_errors, write_json
 from musclelora.hashes import sha256_of_files
-from musclelora.outputs import check_output
+from musclelora.outputs import check_output, entries_of, refuse_foreign
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,17 +52,13 @@ def claim(folder: Path, facts: Mapping[str, Any]) -> None:
             wrote, or an audit of other data.
     """
     check_output(folder, folder=True)
-    with output_errors(folder):
-        entries = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     half = tuple(f".{name}." for name in _WRITTEN)
     # Without its audit.json only what a killed audit leaves first is known to be an audit's.
-    known = set(_WRITTEN) if AUDIT in entries or read_facts(folder / EVIDENCE) else {LOCK, EVIDENCE}
-    foreign = sorted(name for name in entries - known if not name.startswith(half))
-    if foreign:
-        raise OutputError(
-            f"{folder}: it holds files that no audit wrote, such as {foreign[0]}; name another output"
-        )
-    if AUDIT in entries:
+    begun = os.path.lexists(folder / AUDIT)
+    known = _WRITTEN if begun or read_facts(folder / EVIDENCE) else (LOCK, EVIDENCE)
+    others = (e for e in entries_of(folder) if e.name not in known and not e.name.startswith(half))
+    refuse_foreign(folder, "audit", others)
+    if begun:
         before = read_audit_json(folder)["facts"]
         differs = [name for name, value in facts.items() if before.get(name) != value]
         if differs:

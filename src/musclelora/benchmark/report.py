@@ -17,7 +17,7 @@ from musclelora.benchmark.wording import Facts, facts
 from musclelora.data.messages import bad_data
 from musclelora.errors import OutputError
 from musclelora.files import LOCK, atomic_file, held, output_errors, write_json
-from musclelora.outputs import check_output
+from musclelora.outputs import check_output, refuse_foreign
 from musclelora.state import read_state
 
 if TYPE_CHECKING:
@@ -114,9 +114,8 @@ def _claim(output: Path) -> set[str]:
     with output_errors(output):
         output.mkdir(parents=True, exist_ok=True)
         mark = output / _MARK
-        if not mark.exists() and any(entry.name != LOCK for entry in output.iterdir()):
-            raise OutputError(f"{output}: it holds something else than a report; name another output")
         if not mark.exists():
+            refuse_foreign(output, "report", (entry for entry in output.iterdir() if entry.name != LOCK))
             write_json(mark, {"format": 1, "musclelora": __version__, "files": []})
     remedy = "restore it, or name another output"
     return set(read_state(mark, ReportState, OutputError, remedy=remedy)["files"])

@@ -20,7 +20,7 @@ from musclelora import __version__
 from musclelora.benchmark.store_schema import BegunState, CellState
 from musclelora.errors import OutputError
 from musclelora.files import LOCK, atomic_file, held, output_errors, write_json
-from musclelora.outputs import check_output
+from musclelora.outputs import check_output, entries_of, refuse_foreign
 from musclelora.state import check_state, read_state, read_values, short
 
 if TYPE_CHECKING:
@@ -118,11 +118,10 @@ def open_store(
             version that cannot be read, or it cannot be written.
     """
     check_output(folder, [source, *_read_by(grid)], folder=True)
-    with output_errors(folder):
-        entries = folder.iterdir() if folder.is_dir() else ()
-        others = any(entry.name != LOCK and not entry.name.startswith(_HALF_WRITTEN) for entry in entries)
-        if others and not os.path.exists(folder / GRID):  # noqa: PTH110 - or a link that leads nowhere raises
-            raise OutputError(f"{folder}: it holds files that no benchmark wrote; name another output")
+    if not os.path.exists(folder / GRID):  # noqa: PTH110 - or a link that leads nowhere raises
+        others = (entry for entry in entries_of(folder) if entry.name != LOCK)
+        foreign = (entry for entry in others if not entry.name.startswith(_HALF_WRITTEN))
+        refuse_foreign(folder, "benchmark", foreign)
     with held(folder, what):
         ids = [cell.id for cell in cells]
         begun = read_begun(folder)

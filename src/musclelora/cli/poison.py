@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatc
 from musclelora.cli.terminal import printable
 from musclelora.errors import UsageError
 from musclelora.files import is_standard_output
+
+if TYPE_CHECKING:
+    from musclelora.attacks.output import PoisonedOutput, Request
 
 _MODES = ("clean", "dirty", "mix")
 _WORKS = {
@@ -129,40 +132,54 @@ def poison_labels(
     rates: tuple[float, ...],
     targets: tuple[str, ...],
     modes: tuple[str, ...],
-    seed: int,
-    for_asr: bool,
     text_column: str | None,
     label_column: str | None,
-    split: str | None,
-    output: str,
-    format_: str | None,
     part: str | None,
-    overwrite: bool,
-    perplexity_model: str | None,
-    perplexity_rows: int,
+    **options: Any,
 ) -> None:
     """Plant triggers in labelled texts, as the options of the command say."""
-    from musclelora.attacks.output import Request, manifest_path, write_poisoned
+    from musclelora.attacks.label_output import LabelOutput
     from musclelora.data.stream import open_stream
 
+    for_asr = options["for_asr"]
     triggers = parse_triggers(attacks, settings)
     _check_use(for_asr, len(triggers), rates, targets, modes)
-    _check_part(for_asr, format_, part)
+    _check_part(for_asr, options["format_"], part)
+    split = options["split"]
     source = open_stream(data, text_column=text_column, label_column=label_column, split=split)
+    planted = _attacks(triggers, source, rates, targets, modes)
+    part = part or ("test" if for_asr else "train")
+    write_poisoned(LabelOutput, source, planted, part=part, **options)
+
+
+def write_poisoned(
+    kind: Callable[[Any, Request], PoisonedOutput],
+    source: Any,
+    attacks: Sequence[Any],
+    *,
+    output: str,
+    format_: str | None,
+    perplexity_model: str | None,
+    perplexity_rows: int,
+    **options: Any,
+) -> None:
+    """Write what the attacks make of the source, and print what was done."""
+    from musclelora.attacks.output import Request
+
+    perplexities = None
+    if perplexity_model is not None:
+        from musclelora.attacks import language_model
+
+        perplexities = functools.partial(language_model.perplexities, name=perplexity_model)
     request = Request(
-        attacks=_attacks(triggers, source, rates, targets, modes),
-        seed=seed,
+        attacks=attacks,
         output=Path(output),
-        for_asr=for_asr,
         format=format_,
-        part=part or ("test" if for_asr else "train"),
-        overwrite=overwrite,
-        split=split,
         perplexity_model=perplexity_model,
         sample=perplexity_rows,
+        **options,
     )
-    manifest = write_poisoned(source, request, perplexities=perplexities_of(perplexity_model))
-    show_manifest(manifest, output, manifest_path(request))
+    _show(kind(source, request).write(perplexities=perplexities), request)
 
 
 def parse_triggers(attacks: Sequence[str], settings: Sequence[str]) -> list[Any]:
@@ -173,15 +190,6 @@ def parse_triggers(attacks: Sequence[str], settings: Sequence[str]) -> list[Any]
     if settings and len(attacks) > 1:
         raise UsageError("--set: found with several attacks, expected one; write NAME:key=value")
     return [parse_attack(spec, parse_settings(settings)) for spec in attacks]
-
-
-def perplexities_of(model: str | None) -> Any:
-    """What measures perplexities with the named model; None without one."""
-    if model is None:
-        return None
-    from musclelora.attacks.language_model import perplexities
-
-    return functools.partial(perplexities, name=model)
 
 
 def _check_use(
@@ -246,8 +254,9 @@ def _each(values: Sequence[Any], count: int) -> list[Any]:
     return list(values) * count if len(values) == 1 else list(values)
 
 
-def show_manifest(manifest: dict[str, Any], output: str, file: Path | None) -> None:
+def _show(manifest: dict[str, Any], request: Request) -> None:
     """Print what was done, unless the rows themselves went to where it would be printed."""
+    output, file = request.output, request.manifest
     if is_standard_output(output):
         return
     source, rows = manifest["source"], manifest["rows"]

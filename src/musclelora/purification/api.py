@@ -11,8 +11,8 @@ from musclelora.adapter import DEFAULT_DECODER
 from musclelora.audit import Audit, SavedAudit
 from musclelora.audit.answers import AnswerAudit, SavedAnswerAudit
 from musclelora.audit.judges import AUTO
+from musclelora.data import load_pairs, load_table
 from musclelora.data.embedded import EMBEDDED_MODELS
-from musclelora.data.frames import as_pairs, as_table
 from musclelora.data.pairs import Pairs
 from musclelora.data.table import Table, fingerprint
 from musclelora.errors import UsageError
@@ -87,10 +87,10 @@ def purify(
         DataError, ModelError, OutputError, TrainingError, UsageError: each says what to do.
     """
     if _generates(task, train, audit):
-        fit, facts = _pairs(train, trusted, audit, {"prompt": text, "response": label})
+        fit, facts = _pairs(train, trusted, audit, {"prompt_column": text, "response_column": label})
         fit, default = partial(fit, confirm=confirm is not False), DEFAULT_DECODER
     else:
-        fit, facts = _rows(train, trusted, audit, {"text": text, "label": label})
+        fit, facts = _rows(train, trusted, audit, {"text_column": text, "label_column": label})
         fit, default = partial(fit, judge=judge, confirm=confirm), next(iter(EMBEDDED_MODELS))
     chosen = {**facts.get("arguments", {}), **(arguments or {})}
     return fit(
@@ -111,12 +111,10 @@ def _generates(task: str | None, train: Any, audit: object) -> bool:
     return task == "generate" or (task is None and of_pairs)
 
 
-def _rows(
-    train: Any, trusted: Any, audit: object, columns: Mapping[str, str | None]
-) -> tuple[Fit, dict[str, Any]]:
+def _rows(train: Any, trusted: Any, audit: object, columns: Mapping[str, Any]) -> tuple[Fit, dict[str, Any]]:
     """What trains on labelled texts, and what an audit of them was made with."""
-    table = as_table(train, source="train", **columns)
-    checked = as_table(trusted, label_names=table.label_names, source="trusted", **columns)
+    table = load_table(train, name="train", **columns)
+    checked = load_table(trusted, label_names=table.label_names, name="trusted", **columns)
     if isinstance(audit, AnswerAudit | SavedAnswerAudit):
         raise UsageError('audit: it is of pairs, expected one of labels; leave it out, or task="generate"')
     if not isinstance(audit, Audit | SavedAudit):
@@ -127,12 +125,10 @@ def _rows(
     return partial(train_classifier, train=table, trusted=checked, judgement=judgement), facts
 
 
-def _pairs(
-    train: Any, trusted: Any, audit: object, columns: Mapping[str, str | None]
-) -> tuple[Fit, dict[str, Any]]:
+def _pairs(train: Any, trusted: Any, audit: object, columns: Mapping[str, Any]) -> tuple[Fit, dict[str, Any]]:
     """What trains on prompts and responses, and what an audit of them was made with."""
-    pairs = as_pairs(train, source="train", **columns)
-    checked = None if trusted is None else as_pairs(trusted, source="trusted", **columns)
+    pairs = load_pairs(train, name="train", **columns)
+    checked = None if trusted is None else load_pairs(trusted, name="trusted", **columns)
     if audit is None:
         return partial(train_generator, train=pairs, trusted=checked), {}
     if not isinstance(audit, AnswerAudit | SavedAnswerAudit):

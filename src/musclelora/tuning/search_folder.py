@@ -22,6 +22,7 @@ from typing import Any, Final
 from musclelora import __version__
 from musclelora.errors import OutputError, UsageError
 from musclelora.files import LOCK, held, output_errors, write_json
+from musclelora.outputs import check_output, entries_of, refuse_begun, refuse_foreign
 from musclelora.state import read_values
 from musclelora.tuning.search import ANEW
 
@@ -68,23 +69,16 @@ def opened(folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
 
 def _check_begun(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Raise where the folder holds what may not be touched."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: found a file, expected a folder or nothing; name another output")
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    names = [name for name in names if name != LOCK and not name.startswith(_HALF_WRITTEN)]
-    begun = SETTINGS in names or EARLIER in names
-    foreign = next((name for name in names if name not in (*_KEPT, EARLIER)), None)
-    if names and not begun:
-        raise OutputError(f"{folder}: it holds files that no search wrote; name another output")
-    if begun and not resume and not overwrite:
-        raise OutputError(
-            f"{folder}: it already holds a search; pass --resume to go on, --overwrite to replace it, "
-            "or name another output"
-        )
-    if foreign is not None and overwrite:
-        raise OutputError(
-            f"{folder}: it holds {foreign}, which no search wrote; move that away, or name another output"
-        )
+    check_output(folder, folder=True)
+    entries = [
+        path for path in entries_of(folder) if path.name != LOCK and not path.name.startswith(_HALF_WRITTEN)
+    ]
+    if not any(path.name in (SETTINGS, EARLIER) for path in entries):
+        refuse_foreign(folder, "search", entries)
+    elif not resume and not overwrite:
+        refuse_begun(folder, "search")
+    elif overwrite:
+        refuse_foreign(folder, "search", (path for path in entries if path.name not in (*_KEPT, EARLIER)))
 
 
 def _set_aside(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,9 +17,10 @@ from musclelora.audit.audit import Audit
 from musclelora.audit.decisions import Decision
 from musclelora.audit.findings import STYLE_COLUMNS, TRIGGER_COLUMNS, trigger_row
 from musclelora.audit.kept import Kept, plain
-from musclelora.data.frames import as_pairs, pairs_like
+from musclelora.data.frames import pairs_like
 from musclelora.data.messages import shown
 from musclelora.data.model_source import from_anywhere
+from musclelora.data.pair_readers import load_pairs
 from musclelora.data.pairs import Pairs, prompt_text
 from musclelora.errors import UsageError
 
@@ -86,8 +88,11 @@ class AnswerAudit(Audit):
             raise UsageError(f"task: found {task!r} with pairs, expected generate; leave it out")
         columns = {"prompt": prompt, "response": response, "messages": messages}
         self._given, self.columns = train, columns
-        self.pairs = as_pairs(train, source="train", **columns)
-        self.trusted_pairs = None if trusted is None else as_pairs(trusted, source="trusted", **columns)
+        read = functools.partial(
+            load_pairs, prompt_column=prompt, response_column=response, messages_column=messages
+        )
+        self.pairs = read(train, name="train")
+        self.trusted_pairs = None if trusted is None else read(trusted, name="trusted")
         self.train, self.trusted = self.pairs, self.trusted_pairs  # type: ignore[assignment]
         check_responses(self.pairs)
         self.prompts = [prompt_text(chat) for chat in self.pairs.prompts]
