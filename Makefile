@@ -66,7 +66,7 @@ format: setup
 dist: | $(BIN)/python
 	rm -rf dist
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt build twine
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m build
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build
 	$(BIN)/python -m twine check --strict dist/*
 
 clean:
