@@ -192,7 +192,7 @@ class Attack(Named):
 
     main_key: ClassVar[str] = "family"
     family: Annotated[str, _one_of(family_names)] = Field(validation_alias=AliasChoices("family", "name"))
-    name: Name = Field(validation_alias=AliasChoices("name", "family"))
+    name: Name = Field("", validation_alias=AliasChoices("name", "family"))
     label_mode: Mode | None = None
     test: Annotated[dict[str, Any], AfterValidator(_whole_parameters)] = Field(default_factory=dict)
     triggered: Annotated[str, AfterValidator(_whole_file)] | None = None
@@ -208,7 +208,7 @@ class Defense(Named):
 
     main_key: ClassVar[str] = "name"
     name: Annotated[str, _one_of(lambda: DEFENSES)] = Field(validation_alias=AliasChoices("name", "label"))
-    label: Name = Field(validation_alias=AliasChoices("label", "name"))
+    label: Name = Field("", validation_alias=AliasChoices("label", "name"))
 
 
 class Grid(Entry):
