@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from musclelora import __version__
 from musclelora.benchmark.comparison import Row
 from musclelora.benchmark.drawing import Drawing
+from musclelora.benchmark.html import html
 from musclelora.benchmark.leaderboard import Group, leaderboard
+from musclelora.benchmark.markdown import markdown
 from musclelora.benchmark.store import read_begun, results_table
 from musclelora.benchmark.store_schema import ReportState
 from musclelora.benchmark.wording import Facts, facts
@@ -23,7 +25,8 @@ from musclelora.state import read_state
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMATS = ("html", "markdown")
+FORMATS = {"html": ("index.html", html), "markdown": ("leaderboard.md", markdown)}
+"""The pages by their format: a file, and what writes its text."""
 _MARK = "report.json"
 
 
@@ -88,10 +91,10 @@ def _write(
     title = f"Benchmark {begun.get('grid', {}).get('name', folder.name)}"
     drawings = _draw(groups, rows, output)
     files = []
-    for name in formats:
-        files.append(output / {"html": "index.html", "markdown": "leaderboard.md"}[name])
+    for name, page in (FORMATS[kind] for kind in formats):
+        files.append(output / name)
         with atomic_file(files[-1]) as temporary:
-            temporary.write_text(_page(name)(title, groups, found, drawings or []), encoding="utf-8")
+            temporary.write_text(page(title, groups, found, drawings or []), encoding="utf-8")
     files.append(output / "results.csv")
     with atomic_file(files[-1]) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
@@ -129,14 +132,3 @@ def _draw(groups: list[Group], rows: list[Row], output: Path) -> list[Drawing] |
             raise
         return None
     return draw(groups, rows, output)
-
-
-def _page(name: str) -> Any:
-    """The writer of a format."""
-    if name == "html":
-        from musclelora.benchmark.html import html
-
-        return html
-    from musclelora.benchmark.markdown import markdown
-
-    return markdown

@@ -34,26 +34,11 @@ Row = dict[str, Any]
 FORMAT: Final = 1
 GRID, CELLS, SHARED = "grid.json", "cells", "shared"
 _HALF_WRITTEN: Final = (".grid.json.", ".grid.yaml.", ".results.")
-_FILES: Final = ("file", "originals", "model")  # parameters of attacks that name what is read
 
-_TEXT, _REAL, _WHOLE = "str", "float64", "Int64"
+_TYPES: Final = {"string": "str", "number": "float64", "integer": "Int64"}
 COLUMNS: Final[dict[str, str]] = {
-    **dict.fromkeys(("cell", "data", "attack", "label_mode"), _TEXT),
-    "rate": _REAL,
-    **dict.fromkeys(("model", "defense", "kind"), _TEXT),
-    **dict.fromkeys(("trusted_size", "seed"), _WHOLE),
-    **dict.fromkeys(("status", "error"), _TEXT),
-    **dict.fromkeys(("cacc", "cacc_low", "cacc_high"), _REAL),
-    "cacc_n": _WHOLE,
-    **dict.fromkeys(("asr", "asr_low", "asr_high"), _REAL),
-    "asr_n": _WHOLE,
-    **dict.fromkeys(("oracle_cacc", "oracle_asr", "excess_asr", "cacc_gap"), _REAL),
-    **dict.fromkeys(("rejected_clean", "rejected_triggered", "auroc"), _REAL),
-    **dict.fromkeys(("dropped_poisoned", "dropped_clean", "fit_seconds", "predict_seconds"), _REAL),
-    "peak_memory": _WHOLE,
-    **dict.fromkeys(("parameters", "scale_factors"), _TEXT),
-    "r": _WHOLE,
-    **dict.fromkeys(("musclelora", "torch", "machine", "date"), _TEXT),
+    name: next(_TYPES[kind["type"]] for kind in field.get("anyOf", [field]) if kind["type"] != "null")
+    for name, field in CellState.model_json_schema()["properties"].items()
 }
 """The columns of the results and their types in pandas."""
 
@@ -146,12 +131,14 @@ def open_store(
 
 def _read_by(grid: Grid) -> Iterator[str | None]:
     """The files and folders that a grid's cells read."""
+    from musclelora.benchmark.schema import FILE_PARAMETERS, MODEL_PARAMETERS  # here: a report needs no torch
+
     for data in grid.data:
         yield from (data.train, data.test, data.trusted)
     for attack in grid.attacks:
         yield attack.triggered
         for parameters in (attack.parameters, attack.test):
-            yield from (v for k, v in parameters.items() if k in _FILES and isinstance(v, str))
+            yield from (parameters.get(name) for name in (*FILE_PARAMETERS, *MODEL_PARAMETERS))
     yield from grid.models
 
 
