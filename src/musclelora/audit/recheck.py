@@ -82,9 +82,8 @@ def recheck(
             say("restored     none of them: each has a shortcut, or is like those that have one")
         return judgement
     kept, offsets = judgement.apply(train)
-    if len(kept) > ROWS:
-        drawn = some_rows(kept.labels, ROWS, seed=int(arguments["seed"]))
-        kept, offsets = kept.select(drawn), offsets[drawn]
+    drawn = some_rows(kept.labels, ROWS, seed=int(arguments["seed"]))
+    kept, offsets = kept.select(drawn), offsets[drawn]
     epochs = min(EPOCHS_SHARE * preset.epochs, float(arguments.get("num_train_epochs") or preset.epochs))
     if arguments.get("max_steps", -1) > 0:
         per_step = int(arguments.get("per_device_train_batch_size") or preset.batch_size)
