@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: setup browser demo test test-integration test-all explore coverage lint format docs-check dist clean
+.PHONY: setup browser demo test test-integration test-all explore coverage lint format docs docs-check dist clean
 
 setup: $(STAMP)
 
@@ -55,8 +55,13 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# The documentation as a site in site/: open site/index.html, or `python -m http.server --directory site`.
+docs: setup
+	rm -rf site
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env --quiet -d build/doctrees docs site
+
 docs-check: setup
-	$(BIN)/python -m pytest tests/test_docs.py tests/test_first_ten_minutes.py -m ''
+	$(BIN)/python -m pytest tests/test_docs.py tests/test_tutorials.py tests/test_site.py -m ''
 
 format: setup
 	$(BIN)/ruff format .
@@ -70,4 +75,4 @@ dist: | $(BIN)/python
 	$(BIN)/python -m twine check --strict dist/*
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

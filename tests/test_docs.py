@@ -18,9 +18,9 @@ from musclelora.attacks import get_trigger, poison, trigger_test_set
 from musclelora.data import Table, bbc_news, stratified_split
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-ONE_STORY = ROOT / "docs" / "first-ten-minutes.md"
-"""It makes its own files, and has a test of its own."""
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TUTORIALS = {ROOT / "docs" / "first-ten-minutes.md", *(ROOT / "docs" / "tutorials").glob("*.md")}
+"""They make their own files, and have a test of their own."""
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 TARGET = "sport"
@@ -62,7 +62,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("page", [page for page in PAGES if page != ONE_STORY], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in TUTORIALS], ids=lambda page: page.name
+)
 def test_commands_and_snippets_run_as_printed(page: Path, workplace: Path) -> None:
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

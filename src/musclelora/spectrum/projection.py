@@ -137,7 +137,7 @@ def direct_sum(angles: Floats, values: Floats | Tensor, modes: int = 128) -> Com
 def power_spectrum(
     projection: Projection, values: Floats | Tensor, rows: NDArray[np.integer] | None = None, modes: int = 128
 ) -> Floats:
-    """|F̂(k)|², summed over classes and averaged over directions, shape (modes,).
+    """``|F̂(k)|²``, summed over classes and averaged over directions, shape (modes,).
 
     Args:
         projection: of all N points.
