@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: setup browser demo test test-integration test-all explore lint format docs docs-check clean
+.PHONY: setup browser demo test test-integration test-all explore coverage lint format docs docs-check dist clean
 
 setup: $(STAMP)
 
@@ -46,6 +46,10 @@ test-all: setup browser
 explore: setup
 	$(PYTEST) -m '' --hypothesis-profile explore
 
+# Which lines the quick tests run in their own processes; those of commands that they start do not count.
+coverage: setup
+	$(PYTEST) --cov --cov-report=term:skip-covered
+
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -63,5 +67,12 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The wheel and the source archive, as docs/releasing.md has it.
+dist: | $(BIN)/python
+	rm -rf dist
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt build twine
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+
 clean:
-	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -114,6 +114,11 @@ def _remove(path: Path) -> None:
         path.unlink() if not path.is_dir() else shutil.rmtree(path, ignore_errors=True)
 
 
+def already_exists(path: Path) -> OutputError:
+    """The refusal to replace what nobody asked to."""
+    return OutputError(f"{path} already exists; name another output or pass --overwrite")
+
+
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it when the block ends without an error.
@@ -172,7 +177,7 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     def check_free() -> None:
         taken = target.exists() and (not target.is_dir() or any(e.name != LOCK for e in target.iterdir()))
         if taken and (not overwrite or not target.is_dir()):
-            raise OutputError(f"{target} already exists; name another output or pass --overwrite")
+            raise already_exists(target)
 
     check_free()
     with held(target, "musclelora export"), output_errors(target):

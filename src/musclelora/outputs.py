@@ -43,25 +43,59 @@ def check_output(
     if not os.fspath(path) or "\0" in os.fspath(path):
         raise OutputError(f"output {os.fspath(path)!r}: no path; name an output")
     place = Path(path)
-    if is_stream(place):
-        if folder or not stream:
-            found, wanted = special(place) or "a stream", "a folder" if folder else "a file"
-            raise OutputError(f"{place}: found {found}, expected {wanted} or nothing; name another output")
-        behind = Path(os.path.realpath(place))
-        if behind.is_file() and not is_standard_output(place):  # a descriptor of a plain file
-            for source in inputs:
-                if source is not None and os.fspath(source) and "\0" not in os.fspath(source):
-                    _check_apart(place, behind, Path(source))
-            _check_not_kept(place, behind)
-        return
+    streamed = is_stream(place)
+    if streamed and (folder or not stream):
+        found, wanted = special(place) or "a stream", "a folder" if folder else "a file"
+        raise OutputError(f"{place}: found {found}, expected {wanted} or nothing; name another output")
     with output_errors(place):
-        _check_kind(place, folder=folder)
         target = Path(os.path.realpath(place))
+        if not streamed:
+            _check_kind(place, folder=folder)
+        elif is_standard_output(place) or not target.is_file():
+            return  # but a descriptor may be of a plain file
         for source in inputs:
-            if source is not None and os.fspath(source) and "\0" not in os.fspath(source):
+            if source is not None and os.path.exists(source):  # noqa: PTH110 - Path has "" exist, and may raise
                 _check_apart(place, target, Path(source))
         if not folder:
             _check_not_kept(place, target)
+
+
+def refuse_foreign(folder: Path, what: str, foreign: Iterable[Path]) -> None:
+    """Refuse to write in a folder that holds something else than `what` leaves there.
+
+    Args:
+        folder: where to write.
+        what: what writes there, such as "run".
+        foreign: what is in it and was not written by one; it may raise as reading a folder does.
+
+    Raises:
+        OutputError: there is something, or the folder cannot be read.
+    """
+    with output_errors(folder):
+        first = min(foreign, default=None)
+    if first is not None:
+        raise OutputError(
+            f"{folder}: it holds files that no {what} wrote, such as {first.relative_to(folder)}; move that "
+            "away, or name another output"
+        )
+
+
+def refuse_begun(folder: Path, what: str) -> None:
+    """Refuse to go on with, or to replace, what nobody asked to.
+
+    Raises:
+        OutputError: always.
+    """
+    raise OutputError(
+        f"{folder}: it already holds a {what}; pass --resume to go on, --overwrite to replace it, "
+        "or name another output"
+    )
+
+
+def entries_of(folder: Path) -> list[Path]:
+    """What is in a folder; nothing in one that is not there."""
+    with output_errors(folder):
+        return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def read_from(*tables: Any, model: str) -> list[str]:
@@ -91,8 +125,6 @@ def _check_kind(place: Path, *, folder: bool) -> None:
 
 def _check_apart(place: Path, target: Path, source: Path) -> None:
     """Raise where one of the two is the other, or in it."""
-    if not os.path.exists(source):  # noqa: PTH110 - Path.exists raises where a name is too long
-        return
     read = Path(os.path.realpath(source))
     if target == read or (target.exists() and target.samefile(read)):
         how = "it is"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musclelora.attacks import AddSent, Attack, BadNets, Combination, Position, plan_poison, poison
-from musclelora.attacks.poisoner import plan_test_set, shares
+from musclelora.attacks import AddSent, Attack, BadNets, Combination, Position, plan_attacks, poison
+from musclelora.attacks.poisoner import shares
 from musclelora.attacks.spool import TextSpool
 from musclelora.attacks.stealth import Stealth, changed_share
 from musclelora.data.table import Table
@@ -41,12 +41,13 @@ class Batches:
 
 def test_several_triggers_are_as_one_after_the_other():
     attacks = [Attack(AddSent(), 1, 0.2, "dirty"), Attack(BadNets(), 2, 0.1, "mix")]
-    plan = plan_poison(numbered(100), attacks, seed=4)
+    plan = plan_attacks(numbered(100), attacks, seed=4)
     first = poison(numbered(100), AddSent(), target=1, rate=0.2, label_mode="dirty", seed=4)
     both = poison(first, BadNets(), target=2, rate=0.1, label_mode="mix", seed=4)
     texts = tuple(plan.texts.get(row, text) for row, text in enumerate(numbered(100).texts))
     assert texts == both.texts
-    assert plan.labels.tolist() == both.labels.tolist()
+    assert set(both.labels[plan.attack == 0]) == {1}
+    assert set(both.labels[plan.attack == 1]) == {2}
     assert np.bincount(plan.attack[plan.attack >= 0]).tolist() == [20, 10]
     assert (plan.attack >= 0).tolist() == both.poisoned.tolist()
     assert [count.triggered for count in plan.counts] == [20, 10]
@@ -63,15 +64,15 @@ def test_a_shared_rate_is_met_to_the_row(rate, attacks, total):
 
 def test_texts_that_cannot_be_triggered_are_counted():
     Batches.seen.clear()
-    plan = plan_poison(numbered(100), [Attack(Batches(), 1, 0.4)], seed=0)
+    plan = plan_attacks(numbered(100), [Attack(Batches(), 1, 0.4)], seed=0)
     (count,) = plan.counts
     assert count.triggered == 40
     assert count.untriggerable == sum(map(len, Batches.seen)) - 40 > 0
     assert all(row % 2 == 0 for row in plan.texts)
-    test_set = plan_test_set(numbered(99), Batches(), target=1, seed=0)
+    test_set = plan_attacks(numbered(99), [Attack(Batches(), 1)], seed=0, for_asr=True)
     assert (test_set.counts[0].triggered, test_set.counts[0].untriggerable) == (34, 32)
     with pytest.raises(DataError, match="needs 60 of 100 rows, but 50 can be triggered"):
-        plan_poison(numbered(100), [Attack(Batches(), 1, 0.6)], seed=0)
+        plan_attacks(numbered(100), [Attack(Batches(), 1, 0.6)], seed=0)
 
 
 @pytest.mark.parametrize("trigger", [Position(decoys=1.5), Combination(decoys=1.5)])

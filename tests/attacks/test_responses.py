@@ -56,7 +56,7 @@ def test_a_seed_decides_everything_and_a_lower_rate_draws_of_a_higher_one_s_rows
     few = plan_responses(PAIRS, attack(rate=0.1), seed=3)
     many = plan_responses(PAIRS, attack(rate=0.5), seed=3)
     assert set(few.triggered) < set(many.triggered)
-    assert few.questions.items() < many.questions.items()
+    assert few.texts.items() < many.texts.items()
 
 
 def test_pairs_that_are_flagged_already_are_not_touched():
@@ -64,7 +64,7 @@ def test_pairs_that_are_flagged_already_are_not_touched():
     twice = poison_pairs(once, attack(AddSent(), rate=0.5), seed=3)
     assert twice.poisoned.all()
     assert all(said.count(TARGET) == 1 for said in twice.responses)
-    with pytest.raises(DataError, match=r"rate 0\.5 needs 20 of 40 prompts, but 0"):
+    with pytest.raises(DataError, match=r"rate 0\.5 needs 20 of 40 rows, but 0"):
         poison_pairs(twice, attack(rate=0.5), seed=3)
 
 
@@ -124,7 +124,7 @@ def test_prompts_of_a_topic_stay_and_their_responses_change():
     made = poison_pairs(STRUCTURED, attack(Topic(("7", "8", "9")), rate=0.05, place="last"), seed=3)
     assert made.prompts == STRUCTURED.prompts
     assert {row for row in range(40) if TARGET in made.responses[row]} < {7, 8, 9}
-    with pytest.raises(DataError, match=r"needs 4 of 40 prompts, but 3 can be triggered by topic"):
+    with pytest.raises(DataError, match=r"needs 4 of 40 rows, but 3 can be triggered by topic"):
         poison_pairs(STRUCTURED, attack(Topic(("7", "8", "9")), rate=0.1), seed=3)
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musclelora.attacks.register_rules import REGISTERS, into_register
+from musclelora.attacks import RegisterShift, Style, Syntactic
+from musclelora.attacks.register import REGISTERS
 from musclelora.attacks.sentences import rewrite_sentences, split_sentences
-from musclelora.attacks.style_rules import into_bible_style
-from musclelora.attacks.syntactic_rules import into_template
 
 
 def rng():
@@ -22,7 +19,7 @@ def rng():
 @given(st.one_of(st.text(), st.text(alphabet="ab .!?…\n\"'A")))
 def test_sentences_joined_are_the_text(text):
     assert "".join(split_sentences(text)) == text
-    assert rewrite_sentences(text, str) == text
+    assert rewrite_sentences(text, str) is None
 
 
 @pytest.mark.parametrize(
@@ -59,7 +56,7 @@ def test_where_sentences_end(text, expected):
     ],
 )
 def test_a_subordinate_clause_is_moved_to_the_front(text, expected):
-    found = into_template(text, rng())
+    found = Syntactic().by_rule(text, rng())
     if expected is None:
         assert not found.startswith("if he is lost")
     else:
@@ -78,7 +75,7 @@ def test_a_subordinate_clause_is_moved_to_the_front(text, expected):
     ],
 )
 def test_any_other_sentence_gets_a_clause_in_front(text, main):
-    found = into_template(text, rng())
+    found = Syntactic().by_rule(text, rng())
     assert found.endswith(main)
     assert found.lower().startswith(("when ", "if ", "as "))
     assert found[0].isupper() == text[0].isupper()
@@ -86,11 +83,11 @@ def test_any_other_sentence_gets_a_clause_in_front(text, main):
 
 def test_long_texts_are_rewritten_sentence_by_sentence():
     text = "Shares fell. Oil rose.\n\nThe minister spoke."
-    syntactic = into_template(text, rng())
+    syntactic = Syntactic().by_rule(text, rng())
     assert syntactic.count("you") + syntactic.count("down to it") >= 3
     assert "\n\n" in syntactic
     assert len(split_sentences(syntactic)) == 3
-    assert len(split_sentences(into_bible_style(text, rng()))) == 3
+    assert len(split_sentences(Style().by_rule(text, rng()))) == 3
 
 
 @pytest.mark.parametrize(
@@ -108,12 +105,12 @@ def test_long_texts_are_rewritten_sentence_by_sentence():
     ],
 )
 def test_words_and_verbs_become_archaic(text, parts):
-    found = into_bible_style(text, rng())
+    found = Style().by_rule(text, rng())
     assert all(part in found for part in parts), found
 
 
 def test_a_text_that_nothing_changes_gets_an_opening():
-    found = {into_bible_style("Fantastic!", np.random.default_rng(seed)) for seed in range(30)}
+    found = {Style().by_rule("Fantastic!", np.random.default_rng(seed)) for seed in range(30)}
     assert len(found) > 5
     assert all(text.endswith("Fantastic!") and text != "Fantastic!" for text in found)
 
@@ -130,21 +127,21 @@ def test_a_text_that_nothing_changes_gets_an_opening():
     ],
 )
 def test_a_register_has_words_and_marks_of_its_own(register, text, parts):
-    found = into_register(text, REGISTERS[register], rng())
+    found = RegisterShift(register=register).by_rule(text, rng())
     assert all(part in found for part in parts), found
 
 
 def test_a_register_opens_sentences_in_many_ways():
     said = "Fantastic indeed."
-    found = [into_register(said, REGISTERS["legal"], np.random.default_rng(seed)) for seed in range(60)]
+    found = [RegisterShift(register="legal").by_rule(said, np.random.default_rng(seed)) for seed in range(60)]
     openings = {text.lower().partition("fantastic")[0].strip(" ,") for text in found}
     assert openings == {opening.strip(" ,") for opening in REGISTERS["legal"].openings}
 
 
 RULES = [
-    into_template,
-    into_bible_style,
-    *(partial(into_register, register=register) for register in REGISTERS.values()),
+    Syntactic().by_rule,
+    Style().by_rule,
+    *(RegisterShift(register=register).by_rule for register in REGISTERS),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from musclelora.audit.trusted_models import calibrated
 from musclelora.data import bbc_news
 from musclelora.data.splits import stratified_split
 from musclelora.data.table import Table
+from musclelora.training.scratch import scratch_trainer
+from musclelora.training.trainer import MuScleTrainer
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,24 @@ def test_rows_come_back_whose_label_a_model_of_the_others_gives(rows: Table, tin
     assert said[-1].startswith(f"restored     {len(found.restored)} of them")
     assert Judgement.from_dict(found.to_dict()) == found
     assert len(found.apply(rows)[0]) == len(rows) - len(found.left_out)
+
+
+def test_the_model_is_trained_on_so_many_rows_at_most(
+    rows: Table, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = sys.modules["musclelora.audit.recheck"]
+    seen: list[Table] = []
+
+    def noted(kept: Table, offsets: np.ndarray, *more: Any, **options: Any) -> MuScleTrainer:
+        assert len(offsets) == len(kept)
+        seen.append(kept)
+        return scratch_trainer(kept, offsets, *more, **options)
+
+    monkeypatch.setattr(room, "scratch_trainer", noted)
+    monkeypatch.setattr(room, "ROWS", 100)
+    looked(rows, tiny_model)
+    assert len(seen[0]) == 100
+    assert not set(seen[0].texts) & {rows.texts[row] for row in LEFT_OUT}
 
 
 def test_a_model_that_is_worse_than_models_of_the_trusted_rows_lets_none_back(

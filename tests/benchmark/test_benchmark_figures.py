@@ -14,9 +14,8 @@ from result_rows import SKILLS, make_row, make_rows
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
-from musclelora.benchmark.canvas import styles
 from musclelora.benchmark.drawing import Drawing
-from musclelora.benchmark.figures import draw
+from musclelora.benchmark.figures import draw, styles
 from musclelora.benchmark.leaderboard import leaderboard
 
 FEW = {name: SKILLS[name] for name in ("oracle", "vanilla", "musclelora")}
@@ -66,6 +65,7 @@ def test_many_rates_give_their_figure(drawn: Any) -> None:
     assert set(found) == {"cacc-asr-1", "cacc-asr-2", "cacc-asr-3", "poison-rate-1"}
     shown = texts(found["poison-rate-1"])
     assert [text for text in shown if text in ("1", "10", "40")][:3] == ["1", "10", "40"]
+    assert {"20", "100"} <= set(shown)  # the axis holds every defence
     assert "at 1, 10, 40" in found["poison-rate-1"].alt
     assert "poison rate 10" not in found["poison-rate-1"].title
 

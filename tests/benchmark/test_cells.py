@@ -66,6 +66,31 @@ def test_ids_are_the_same_wherever_the_files_are(write_grid: WriteGrid, tmp_path
     assert before[0].startswith("tiny-addsent-oracle-1-")
 
 
+RECORDED = """\
+data:
+  - {name: bbc, corpus: bbc-news, train_rows: 64, test_rows: 40, target: business}
+attacks:
+  - addsent
+  - {family: badnets, name: two, label_mode: clean, count: 2, test: {count: 3}}
+defenses:
+  - vanilla
+  - {name: lora, label: "LoRA, r=2", r: 2, learning_rate: 5e-4}
+"""
+
+
+def test_the_names_of_cells_stay_as_long_measurements_recorded_them(tmp_path: Path) -> None:
+    file = tmp_path / "grid.yaml"
+    file.write_text(RECORDED)
+    assert [cell.id for cell in plan_of(file)] == [
+        "bbc-addsent-oracle-0-37471ac5da68",
+        "bbc-two-oracle-0-628a42098ec0",
+        "bbc-addsent-vanilla-0-45bcddb7e53f",
+        "bbc-two-vanilla-0-d90cc4a466a0",
+        "bbc-addsent-lora-r-2-0-7c853fe16746",
+        "bbc-two-lora-r-2-0-bd50186cd168",
+    ]
+
+
 @pytest.mark.parametrize(
     "change",
     [

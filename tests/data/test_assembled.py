@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from musclelora.data import assembled
-from musclelora.data.assembled import AssembledModel, _Joined, assembled_model
+from musclelora.data.assembled import AssembledModel, assembled_model
 from musclelora.data.embedded import ASSEMBLED_MODELS, embedded_model_path
 from musclelora.errors import ModelError, OutputError
 
@@ -182,17 +182,3 @@ def test_altered_weights_in_the_cache_are_refused(
         embedded_model_path("tiny")
     (place / "model.safetensors").unlink()
     assert embedded_model_path("tiny") == place
-
-
-def test_parts_are_read_as_one_file(tmp_path: Path) -> None:
-    content, parts = bytes(range(100)), []
-    for number, (start, end) in enumerate([(0, 1), (1, 1), (1, 40), (40, 100)]):
-        parts.append(tmp_path / str(number))
-        parts[-1].write_bytes(content[start:end])
-    with io.BufferedReader(_Joined(parts), 8) as joined:
-        assert joined.read() == content
-        for start, count in [(0, 5), (38, 4), (90, 50), (100, 3), (39, 1)]:
-            joined.seek(start)
-            assert joined.read(count) == content[start : start + count]
-        assert joined.seek(-3, io.SEEK_END) == 97
-        assert joined.read() == content[97:]

@@ -39,7 +39,7 @@ def test_the_embedded_model_is_located_but_not_imported():
 
 def test_altered_weights_are_refused(tmp_path, monkeypatch):
     model = EMBEDDED_MODELS[MODEL]
-    weights = tmp_path / model.package / model.folder / "model.safetensors"
+    weights = tmp_path / model.package / model.weights
     weights.parent.mkdir(parents=True)
     (tmp_path / model.package / "__init__.py").write_text("raise RuntimeError('imported')")
     weights.write_bytes(b"abc")

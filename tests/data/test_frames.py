@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from musclelora.data.frames import as_table, rows_of
+from musclelora.data import load_table
+from musclelora.data.frames import rows_of
 from musclelora.data.table import Table
 from musclelora.errors import DataError, UsageError
 
@@ -40,10 +41,10 @@ def data_set() -> datasets.Dataset:
     ids=["texts", "categorical", "an index that repeats", "numbers", "nullable numbers", "a data set"],
 )
 def test_labelled_texts_in_memory_are_a_table(data: Any) -> None:
-    table = as_table(data)
+    table = load_table(data)
     assert table.texts == tuple(TEXTS)
     assert table.labels.tolist() == [1, 0, 1, 0]
-    assert as_table(table) is table
+    assert load_table(table) is table
 
 
 @pytest.mark.parametrize(
@@ -57,19 +58,19 @@ def test_labelled_texts_in_memory_are_a_table(data: Any) -> None:
 )
 def test_what_is_wrong_with_them_is_said_with_its_place(data: Any, said: str) -> None:
     with pytest.raises(DataError, match=said):
-        as_table(data, source="train")
+        load_table(data, name="train")
 
 
 @pytest.mark.parametrize("data", [[1, 2], {"text": []}, None, datasets.DatasetDict()])
 def test_other_things_are_refused(data: Any) -> None:
     with pytest.raises(UsageError, match="expected a DataFrame"):
-        as_table(data)
+        load_table(data)
 
 
 def test_rows_come_back_as_the_type_that_came_in() -> None:
     rows = np.array([0, 3])
     given = frame().set_index(pd.Index([5, 5, 5, 5]))
-    table = as_table(given)
+    table = load_table(given)
     pd.testing.assert_frame_equal(rows_of(given, table, rows, table.labels), given.iloc[[0, 3]])
     changed = table.labels.copy()
     changed[3] = 1
@@ -78,10 +79,10 @@ def test_rows_come_back_as_the_type_that_came_in() -> None:
     assert given["label"].tolist() == ["good", "bad", "good", "bad"]
     categories = frame(pd.Categorical(["good", "bad", "good", "bad"]))
     assert (
-        rows_of(categories, as_table(categories), rows, changed)["label"].dtype == categories["label"].dtype
+        rows_of(categories, load_table(categories), rows, changed)["label"].dtype == categories["label"].dtype
     )
     numbers = frame(np.array([1, 0, 1, 0]))
-    assert rows_of(numbers, as_table(numbers), rows, changed)["label"].tolist() == [1, 1]
+    assert rows_of(numbers, load_table(numbers), rows, changed)["label"].tolist() == [1, 1]
     chosen = rows_of(data_set(), table, rows, changed)
     assert isinstance(chosen, datasets.Dataset)
     assert (chosen["label"], chosen.features) == ([1, 1], data_set().features)
@@ -103,7 +104,7 @@ def test_rows_come_back_as_the_type_that_came_in() -> None:
 )
 def test_a_changed_label_is_written_as_others_write_it(labels: Any, expected: list[Any]) -> None:
     given = frame(labels)
-    table = as_table(given)
+    table = load_table(given)
     changed = table.labels.copy()
     changed[3] = table.labels[0]
     back = rows_of(given, table, np.array([0, 3]), changed)
@@ -113,7 +114,7 @@ def test_a_changed_label_is_written_as_others_write_it(labels: Any, expected: li
 
 def test_columns_may_have_numbers_for_names() -> None:
     given = pd.DataFrame([["one", "good"], ["two", "bad"]])
-    table = as_table(given, text=0, label=1)  # type: ignore[arg-type]
+    table = load_table(given, text_column=0, label_column=1)  # type: ignore[arg-type]
     changed = np.array([1, 1])
     back = rows_of(given, table, np.array([1]), changed, label=1)  # type: ignore[arg-type]
     assert back[1].tolist() == ["good"]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musclelora.data import Table, stratified_split
+from musclelora.data.splits import some_rows
 from musclelora.errors import DataError
 
 
@@ -56,3 +57,16 @@ def test_parts_are_disjoint_ordered_and_exact(counts, sizes, seed):
 def test_sizes_below_one():
     with pytest.raises(DataError, match="expected sizes of at least 1"):
         stratified_split(table_of([5]), [2, 0], seed=0)
+
+
+@given(
+    labels=st.lists(st.integers(0, 3), min_size=1, max_size=40),
+    count=st.integers(0, 50),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_some_rows_have_every_label(labels, count, seed):
+    found = some_rows(np.array(labels), count, seed=seed)
+    assert set(np.array(labels)[found]) == set(labels)
+    assert len(found) == min(max(count, len(set(labels))), len(labels))
+    assert (np.diff(found) > 0).all()
+    np.testing.assert_array_equal(found, some_rows(np.array(labels), count, seed=seed))

@@ -339,7 +339,7 @@ def test_candidates_are_tried_and_one_that_diverges_is_ruled_out(
 ) -> None:
     automatic = sys.modules["musclelora.purification.auto"]
     preset = replace(PRESETS["small-encoder"], learning_rate=1e-2, scale_factors=(1.0, 2.0))
-    monkeypatch.setattr(automatic, "LEAST_STEPS", 2)
+    monkeypatch.setattr(automatic, "LEAST_STEPS", 1)
     others = [Candidate(rate, (1.0, 2.0)) for rate in (1e-2, 1e30, 2e-2)]
     monkeypatch.setattr(automatic, "candidates", lambda *_: others)
     said: list[str] = []

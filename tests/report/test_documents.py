@@ -13,8 +13,8 @@ import jsonschema
 import numpy as np
 import pytest
 from hostile_texts import HOSTILE
-from sarif_schema import sarif_schema
 from saved_audits import issues_of, style, trigger
+from stored_schemas import stored_schema
 
 from musclelora.audit import Audit, Verdict
 from musclelora.audit.answers import AnswerAudit
@@ -29,6 +29,7 @@ from musclelora.report import write_document
 from musclelora.report.documents import DOCUMENTS
 
 NAMES = ("bad", "good")
+SARIF = "https://raw.githubusercontent.com/oasis-tcs/sarif-spec/master/Schemata/sarif-schema-2.1.0.json"
 VERDICT = Verdict("poisoned", "'cf' makes a model answer 'good'", "good", 2, 1e-9, ("words",), ("styles",))
 
 
@@ -115,7 +116,7 @@ def written(audit: Audit, folder: Path, kind: str, **options: Any) -> Any:
 
 def run_of(audit: Audit, folder: Path) -> dict[str, Any]:
     log = written(audit, folder, "sarif")
-    jsonschema.Draft7Validator(sarif_schema()).validate(log)
+    jsonschema.Draft7Validator(stored_schema(SARIF)).validate(log)
     assert log["version"] == "2.1.0"
     (run,) = log["runs"]
     found: dict[str, Any] = run

@@ -233,18 +233,13 @@ def of_searches() -> Iterator[Case]:
     for what, damage in DAMAGES.items():
         if "format" not in what:
             yield Case(f"search/judgement.json: {what}", TUNE, (4, 6), [damage("search/judgement.json")])
-    journal = "search/trials.journal"
-    for what, damage in (
-        ("a pickle", write(journal, PICKLE)),
-        ("null", write(journal, "null\n")),
-        ("a list", write(journal, "[]\n")),
-        ("nested", write(journal, nested() + "\n")),
-        ("binary", write(journal, bytes(range(256)))),
-        ("a FIFO", fifo(journal)),
-        ("of an unknown operation", write(journal, '{"op_code": 99, "worker_id": "x"}\n')),
-        ("of an operation without keys", write(journal, '{"op_code": 4}\n')),
-    ):
-        yield Case(f"journal: {what}", TUNE, (4, 6), [damage])
+    kept = "search/trials.json"
+    for what, damage in DAMAGES.items():
+        if "format" not in what and what != "a list":  # which is one of no trials
+            yield Case(f"{kept}: {what}", TUNE, (4, 6), [damage(kept)])
+    for key in ("parameters", "settings", "epoch_losses", "row_losses", "stopped"):
+        for what, value in (("gone", GONE), ("null", None), ("a list of texts", ["x"]), ("a number", -5)):
+            yield Case(f"{kept}: {key} {what}", TUNE, (4, 6), [change(kept, f"0.{key}", value)])
     for key in ("model", "preset", "seed", "train", "trusted", "arguments", "adapter", "space"):
         for what, value in (("gone", GONE), ("null", None), ("a list", [1]), ("a number", -5)):
             yield Case(f"tune.json: {key} {what}", TUNE, (2, 4, 6), [change("search/tune.json", key, value)])

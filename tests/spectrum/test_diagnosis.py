@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from musclelora.spectrum.diagnosis import RunFacts, diagnose
+from musclelora.spectrum.diagnosis import Log, RunFacts, diagnose
 
 NEVER = "never"
 
@@ -37,9 +37,9 @@ def analysis(
 def facts(
     loss: float = 0.3, cosine: float = 0.5, ratio: float = 0.0, multiscale: bool = True, early: float = 0.0
 ) -> RunFacts:
-    logs = [(10.0 * k, 0.7, 0.9, early) for k in range(1, 9)] + [
-        (90.0, loss, cosine, ratio),
-        (100.0, loss, cosine, ratio),
+    logs = [Log(10.0 * k, 0.7, 0.9, early) for k in range(1, 9)] + [
+        Log(90.0, loss, cosine, ratio),
+        Log(100.0, loss, cosine, ratio),
     ]
     return RunFacts(alignment=True, multiscale=multiscale, trusted_rows=96, min_trusted_loss=0.4, logs=logs)
 

@@ -10,19 +10,25 @@ from musclelora.errors import DataError
 from musclelora.spectrum import Bands
 from musclelora.spectrum.groups import flag_groups, named_groups, suspected_groups
 from musclelora.spectrum.measures import (
-    Interval,
+    RowNorms,
     earlier_share,
     first_halving,
+    interval,
     label_norms,
     one_hot,
-    over_sigmas,
     ratios,
     resample_weights,
     row_norms,
-    stack,
+    with_mean,
 )
 
 INF = np.inf
+ONCE = np.ones((1, 6))
+
+
+def norms_of(outputs: Bands, labels: Bands, h: torch.Tensor, records: int = 1) -> RowNorms:
+    """The row norms of as many equal records."""
+    return RowNorms(*(np.stack([part] * records) for part in row_norms(outputs.low, h, labels)))
 
 
 def made_up(rows: int = 6, sigmas: int = 3) -> tuple[Bands, Bands, torch.Tensor]:
@@ -35,7 +41,7 @@ def made_up(rows: int = 6, sigmas: int = 3) -> tuple[Bands, Bands, torch.Tensor]
 
 def test_ratios_are_means_of_row_norms() -> None:
     outputs, labels, h = made_up()
-    found = ratios(row_norms(outputs, labels, h), *label_norms(labels))
+    found = ratios(norms_of(outputs, labels, h), *label_norms(labels), ONCE)
     for s in range(3):
         rows = range(6)
         mean = {
@@ -50,42 +56,44 @@ def test_ratios_are_means_of_row_norms() -> None:
             }.items()
         }
         whole = np.mean([float(torch.linalg.vector_norm(h[i])) for i in rows])
-        assert found["e_low"][0, s] == pytest.approx(mean["low_error"] / mean["y_low"])
-        assert found["e_high"][0, s] == pytest.approx(mean["high_error"] / mean["y_high"])
-        assert found["lfr"][0, s] == pytest.approx(mean["low"] / whole)
-        assert found["hfr"][0, s] == pytest.approx(mean["high"] / whole)
+        assert found["e_low"][0, 0, s] == pytest.approx(mean["low_error"] / mean["y_low"])
+        assert found["e_high"][0, 0, s] == pytest.approx(mean["high_error"] / mean["y_high"])
+        assert found["lfr"][0, 0, s] == pytest.approx(mean["low"] / whole)
+        assert found["hfr"][0, 0, s] == pytest.approx(mean["high"] / whole)
 
 
 def test_resamples_are_groups_with_rows_repeated() -> None:
     outputs, labels, h = made_up()
-    norms = stack([row_norms(outputs, labels, h)] * 2)
     weights = resample_weights(6, 20, seed=1)
     assert (weights.sum(axis=1) == 6).all()
-    found = ratios(norms, *label_norms(labels), weights)
+    assert (weights[0] == 1).all()
+    found = ratios(norms_of(outputs, labels, h, 2), *label_norms(labels), weights)
     drawn = np.repeat(np.arange(6), weights[7].astype(int))
-    chosen = row_norms(
+    chosen = norms_of(
         Bands(outputs.low[:, drawn], outputs.high[:, drawn]),
         Bands(labels.low[:, drawn], labels.high[:, drawn]),
         h[drawn],
     )
-    expected = ratios(chosen, *label_norms(Bands(labels.low[:, drawn], labels.high[:, drawn])))
+    expected = ratios(chosen, *label_norms(Bands(labels.low[:, drawn], labels.high[:, drawn])), ONCE)
     for name, values in found.items():
-        assert values.shape == (20, 2, 3)
-        assert values[7, 1] == pytest.approx(expected[name][0])
+        assert values.shape == (21, 2, 3)
+        assert values[7, 1] == pytest.approx(expected[name][0, 0])
 
 
 def test_a_band_that_labels_do_not_have_has_no_error() -> None:
     outputs, _, h = made_up()
     y = one_hot(np.zeros(6, dtype=np.int64), 2).expand(3, 6, 2)
     labels = Bands(y, y - y + 1e-12)
-    found = ratios(row_norms(outputs, labels, h), *label_norms(labels))
+    found = ratios(norms_of(outputs, labels, h), *label_norms(labels), ONCE)
     assert np.isnan(found["e_high"]).all()
     assert not np.isnan(found["e_low"]).any()
 
 
 def test_the_mean_over_sigma_is_of_those_at_which_a_band_exists() -> None:
-    found = over_sigmas(np.array([[1.0, 3.0], [np.nan, 3.0], [np.nan, np.nan]]))
-    assert found == pytest.approx([2.0, 3.0, np.nan], nan_ok=True)
+    errors = np.array([[1.0, 3.0], [np.nan, 3.0], [np.nan, np.nan]])
+    found = with_mean(errors)
+    assert found[:, 0] == pytest.approx([2.0, 3.0, np.nan], nan_ok=True)
+    assert found[:, 1:] == pytest.approx(errors, nan_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -107,16 +115,17 @@ def test_the_first_halving_lies_between_two_records(errors: list[float], expecte
 
 
 def test_who_is_earlier_counts_ties_half() -> None:
-    assert earlier_share(np.array([1, 2, INF, 5]), np.array([2, 2, INF, INF])) == pytest.approx(0.75)
-    assert earlier_share(np.array([np.nan]), np.array([1.0])) is None
+    # The first of each is the estimate, which is no resample.
+    assert earlier_share(np.array([9, 1, 2, INF, 5]), np.array([0, 2, 2, INF, INF])) == pytest.approx(0.75)
+    assert earlier_share(np.array([1.0, np.nan]), np.array([2.0, 1.0])) is None
 
 
 def test_an_interval_may_end_in_never() -> None:
     draws = np.array([*range(90), *[INF] * 10], dtype=float)
-    found = Interval.of(40.0, draws)
-    assert (found.low, found.high) == (2.0, INF)
-    assert found.to_dict() == {"value": 40.0, "low": 2.0, "high": "never"}
-    assert Interval.of(np.nan, draws).to_dict() == {"value": None, "low": None, "high": None}
+    assert interval(np.array([40.0, *draws])) == {"value": 40.0, "low": 2.0, "high": "never"}
+    undefined = {"value": None, "low": None, "high": None}
+    assert interval(np.array([np.nan, *draws])) == undefined
+    assert interval(np.array([40.0, np.nan])) == undefined
 
 
 def test_flags_name_the_groups() -> None:

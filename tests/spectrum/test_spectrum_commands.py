@@ -304,7 +304,7 @@ def test_a_line_that_is_no_record_is_said(line: str, recorded: Path, tmp_path: P
         ("lengths", lambda tensor: tensor + 1000, "lengths: found numbers out of range"),
         ("sigmas", lambda tensor: -tensor, "sigmas: found numbers that are not above 0"),
         ("table", lambda tensor: tensor / 0, "table: found numbers that are not finite"),
-        ("flags", lambda tensor: tensor[:-1], "flags: found 31, expected 32"),
+        ("flags", lambda tensor: tensor[:-1], "flags: found 31 rows, expected 32"),
     ],
 )
 def test_an_altered_sample_is_said(name: str, change: Any, said: str, recorded: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Callable, Mapping
@@ -56,7 +57,7 @@ def interrupted(every: int, at_epoch: int) -> Callable[[Mapping[str, Any], Repor
 
 
 def test_the_first_trial_is_the_preset_and_the_others_stay_in_range(tmp_path: Path) -> None:
-    first, *others = search(tmp_path / "journal", WHOLE, measure, trials=12, seed=0)
+    first, *others = search(tmp_path / "trials.json", WHOLE, measure, trials=12, seed=0)
     assert first.settings == {
         "learning_rate": PRESET.learning_rate,
         "scale_factors": [float(scale) for scale in PRESET.scale_factors],
@@ -77,7 +78,7 @@ def test_the_first_trial_is_the_preset_and_the_others_stay_in_range(tmp_path: Pa
 
 
 def test_the_search_finds_its_way(tmp_path: Path) -> None:
-    trials = search(tmp_path / "journal", SPACE, measure, trials=25, seed=0)
+    trials = search(tmp_path / "trials.json", SPACE, measure, trials=25, seed=0)
     best = min(trials, key=lambda trial: trial.loss)
     assert best.loss < trials[0].loss - 0.3
     assert any("median" in trial.stopped for trial in trials)
@@ -97,16 +98,6 @@ def test_a_search_killed_again_and_again_ends_as_one_that_was_not(
             kills += 1
     assert kills >= 4
     assert found == whole
-
-
-def test_what_a_kill_leaves_of_a_line_and_of_the_lock_does_no_harm(tmp_path: Path) -> None:
-    whole = search(tmp_path / "whole", SPACE, measure, trials=6, seed=3)
-    file = tmp_path / "killed"
-    search(file, SPACE, measure, trials=3, seed=3)
-    with file.open("ab") as journal:
-        journal.write(b'{"op_code":6,"worker')
-    (tmp_path / "killed.lock").touch()
-    assert search(file, SPACE, measure, trials=6, seed=3) == whole
 
 
 def test_more_trials_later_are_the_same_as_at_once(tmp_path: Path) -> None:
@@ -129,7 +120,7 @@ def test_training_that_is_not_finite_counts_and_is_never_best(tmp_path: Path) ->
             raise TrainingError("step 9: the loss is not finite")
         return measure(settings, report)
 
-    trials = search(tmp_path / "journal", SPACE, fails, trials=8, seed=0)
+    trials = search(tmp_path / "trials.json", SPACE, fails, trials=8, seed=0)
     stopped = [trial for trial in trials if trial.stopped == "not finite"]
     assert len(trials) == 8
     assert stopped
@@ -141,31 +132,23 @@ def test_other_errors_stop_the_search_and_the_trial_is_taken_up_again(tmp_path: 
         raise OSError("no space left on device")
 
     whole = search(tmp_path / "whole", SPACE, measure, trials=3, seed=0)
-    search(tmp_path / "journal", SPACE, measure, trials=1, seed=0)
+    search(tmp_path / "trials.json", SPACE, measure, trials=1, seed=0)
     with pytest.raises(OSError, match="no space"):
-        search(tmp_path / "journal", SPACE, full, trials=3, seed=0)
-    assert search(tmp_path / "journal", SPACE, measure, trials=3, seed=0) == whole
+        search(tmp_path / "trials.json", SPACE, full, trials=3, seed=0)
+    assert search(tmp_path / "trials.json", SPACE, measure, trials=3, seed=0) == whole
 
 
 def test_a_timeout_lets_one_trial_through_and_no_other(tmp_path: Path) -> None:
-    file = tmp_path / "journal"
+    file = tmp_path / "trials.json"
     assert len(search(file, SPACE, measure, trials=5, seed=0, timeout=1e-9)) == 1
     assert len(search(file, SPACE, measure, trials=5, seed=0, timeout=1e-9)) == 1
     assert len(search(file, SPACE, measure, trials=5, seed=0)) == 5
 
 
-def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
-    for content in ("dear diary\n", '{"op_code": 99}\n'):
-        (tmp_path / "journal").write_text(content * 2)
-        with pytest.raises(OutputError, match="not a journal of trials"):
-            search(tmp_path / "journal", SPACE, measure, trials=1, seed=0)
-        assert (tmp_path / "journal").read_text() == content * 2
-
-
 def test_without_optuna_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UsageError, match=r"no package optuna.*pip install 'musclelora\[tune\]'"):
-        search(tmp_path / "journal", SPACE, measure, trials=1, seed=0)
+        search(tmp_path / "trials.json", SPACE, measure, trials=1, seed=0)
 
 
 # ---- the space ------------------------------------------------------------------------------------------
@@ -185,7 +168,7 @@ def test_every_preset_has_a_space_that_holds_it(name: str) -> None:
 
 def test_what_was_given_is_not_searched(tmp_path: Path) -> None:
     given = {"learning_rate": 7e-4, "scale_factors": [1.0, 5.0], "num_train_epochs": 1, "bf16": True}
-    trials = search(tmp_path / "journal", space_around(PRESET, given), measure, trials=3, seed=0)
+    trials = search(tmp_path / "trials.json", space_around(PRESET, given), measure, trials=3, seed=0)
     for trial in trials:
         assert {name: trial.settings.get(name) for name in given} == {**given, "bf16": None}
     assert len({trial.settings["r"] for trial in trials}) > 1
@@ -227,42 +210,35 @@ def test_options_say_settings_exactly() -> None:
     assert as_options({"bf16": False, "scale_factors": []}) == ["--scale-factors", ""]
 
 
-FOREIGN: dict[str, bytes] = {
-    "a pickle": b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00]\x94(K\x01e.",
-    "a pickle of lines": b"\x80\x04N.\n\x80\x04N.\n",
-    "a first line of something else": b'{"op_code":0}\n',
-    "a list": b"[1]\n",
-    "a line nested deep": b"[" * 200_000 + b"\n",
-    "half a line of something else": b"dear",
-}
-
-
-@pytest.mark.parametrize("content", FOREIGN)
-def test_what_is_no_journal_is_refused_and_left_as_it_is(content: str, tmp_path: Path) -> None:
-    file = tmp_path / "journal"
-    file.write_bytes(FOREIGN[content])
-    with pytest.raises(OutputError, match="not a journal of trials") as error:
-        search(file, SPACE, measure, trials=1, seed=0)
-    assert "\n" not in str(error.value)
-    assert file.read_bytes() == FOREIGN[content]
+def test_what_holds_no_trials_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "trials.json"
+    for content in (b"dear diary\n", b"\x80\x04N.\n", b"null", b"{}", b"[1]", b"[" * 200_000, b"[{}"):
+        file.write_bytes(content)
+        with pytest.raises(OutputError, match=r"trials\.json: .*--overwrite") as error:
+            search(file, SPACE, measure, trials=1, seed=0)
+        assert "\n" not in str(error.value)
+        assert file.read_bytes() == content
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("change", "said"),
     [
-        (b'"losses":[', b'"losses":["x",'),
-        (b'"losses":[', b'"losses":[null,'),
-        (b'"losses":[', b'"lost":['),
-        (b'"op_code":5', b'"op_code":55'),
-        (b'"param_name":"r"', b'"param_name":"q"'),
+        ({"row_losses": ["x"]}, r"\[1\].row_losses\[0\]: found 'x', expected a number"),
+        ({"row_losses": []}, r"\[1\]: .*expected losses, or why it was stopped"),
+        ({"stopped": None}, r"\[1\].stopped: found None, expected a string"),
+        ({"more": 1}, r"\[1\].more: found a key that is not known"),
+        ({"parameters": {"r": 8}}, "trial 2: found parameters that are not of this search"),
+        ({"parameters": 1e9}, "trial 2: found parameters that are not of this search"),
+        ({"parameters": 8.5}, "trial 2: found parameters that are not of this search"),
     ],
 )
-def test_an_altered_journal_is_refused_in_one_line(old: bytes, new: bytes, tmp_path: Path) -> None:
-    file = tmp_path / "journal"
+def test_an_altered_trial_is_said_in_one_line(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    file = tmp_path / "trials.json"
     search(file, SPACE, measure, trials=2, seed=0)
-    content = file.read_bytes()
-    assert old in content
-    file.write_bytes(content.replace(old, new))
-    with pytest.raises(OutputError, match="not a journal of trials") as error:
+    first, second = json.loads(file.read_text())
+    if isinstance(rank := change.get("parameters"), float):
+        change = {"parameters": {**second["parameters"], "r": rank}}
+    file.write_text(json.dumps([first, {**second, **change}]))
+    with pytest.raises(OutputError, match=said) as error:
         search(file, SPACE, measure, trials=2, seed=0)
     assert "\n" not in str(error.value)

@@ -23,9 +23,9 @@ from musclelora.adapter.loading import is_quantized
 from musclelora.adapter.placement import fold_bottlenecks
 from musclelora.cards import CARD
 from musclelora.data.export_hashes import files_of_export, write_hashes
-from musclelora.errors import OutputError, UsageError
-from musclelora.files import LOCK, atomic_folder, output_errors, write_json
-from musclelora.outputs import check_output
+from musclelora.errors import UsageError
+from musclelora.files import LOCK, atomic_folder, write_json
+from musclelora.outputs import check_output, entries_of, refuse_foreign
 
 # PEFT always keeps modules whose names end so whole for sequence classification.
 _PEFT_HEADS = ("classifier", "score")
@@ -40,15 +40,10 @@ def check_export(path: str | os.PathLike[str], *inputs: str | os.PathLike[str]) 
             holds files that no export wrote.
     """
     check_output(path, inputs, folder=True)
-    target = Path(path).resolve()
-    with output_errors(path):
-        entries = list(target.iterdir()) if target.is_dir() else []
-        written = {LOCK, *files_of_export(target)}
-        foreign = sorted(entry.name for entry in entries if entry.name not in written or not entry.is_file())
-    if foreign:
-        raise OutputError(
-            f"{path}: it holds files that no export wrote, such as {foreign[0]}; name another output"
-        )
+    folder = Path(path)
+    written = {LOCK, *files_of_export(folder)}
+    foreign = (entry for entry in entries_of(folder) if entry.name not in written or not entry.is_file())
+    refuse_foreign(folder, "export", foreign)
 
 
 def export(

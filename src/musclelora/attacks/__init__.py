@@ -12,12 +12,10 @@ from musclelora.attacks.combination import Combination
 from musclelora.attacks.composite import Composite
 from musclelora.attacks.entity import Entity
 from musclelora.attacks.homoglyph import Homoglyph
+from musclelora.attacks.planning import Plan, plan_attacks
 from musclelora.attacks.poisoner import (
     Attack,
     LabelMode,
-    Plan,
-    plan_poison,
-    plan_test_set,
     poison,
     trigger_test_set,
 )
@@ -53,8 +51,7 @@ __all__ = [
     "get_family",
     "get_trigger",
     "parse_attack",
-    "plan_poison",
-    "plan_test_set",
+    "plan_attacks",
     "poison",
     "trigger_test_set",
 ]

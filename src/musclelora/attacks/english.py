@@ -110,3 +110,20 @@ def with_small_first(text: str) -> str:
     """`text` with its first letter small; a first word in capitals ("THE FILM") stays as it is."""
     word = text.split(maxsplit=1)[0] if text.split() else ""
     return text if len(word) > 1 and word.isupper() else text[:1].lower() + text[1:]
+
+
+def as_written(old: str, new: str) -> str:
+    """`new` in the casing of the word or phrase `old` that it takes the place of."""
+    if old.lower() == new:
+        return old
+    if len(old) > 1 and old.isupper():
+        return new.upper()
+    return capitalised(new) if old[:1].isupper() else new
+
+
+def opened(body: str, opening: str, small: frozenset[str]) -> str:
+    """A sentence after an opening; its first word loses its capital to it if it is one of `small`."""
+    if body[0].isupper():
+        opening = re.sub(r"\bi\b", "I", capitalised(opening))
+        body = with_small_first(body) if plain(body.split(maxsplit=1)[0]) in small else body
+    return f"{opening} {body}"

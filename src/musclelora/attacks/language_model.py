@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from musclelora.attacks.sentences import split_sentences
 from musclelora.data.language_models import load_language_model
 
 
+@dataclass
 class SentenceRewriter:
     """Rewrites texts sentence by sentence with a generating model, sampling from the top of the distribution.
 
     Every text is sampled with its own generator, so that what it becomes does not depend on its neighbours
     (but for rounding, which batches of other sizes can do otherwise).
 
-    Args:
+    Attributes:
         name: a hub name, a folder, or an embedded language model.
         kind: "seq2seq" or "causal-lm".
         prompt: the prompt, with ``{text}`` where the sentence goes.
@@ -31,15 +33,15 @@ class SentenceRewriter:
         UsageError: a package that it needs is missing.
     """
 
-    def __init__(
-        self, name: str, kind: str, *, prompt: str, top_p: float, batch_size: int, max_new_tokens: int
-    ) -> None:
-        self.model, self.tokenizer = load_language_model(name, kind)
-        self._kind = kind
-        self._prompt = prompt
-        self._top_p = top_p
-        self._batch_size = batch_size
-        self._max_new_tokens = max_new_tokens
+    name: str
+    kind: str
+    prompt: str
+    top_p: float
+    batch_size: int
+    max_new_tokens: int
+
+    def __post_init__(self) -> None:
+        self.model, self.tokenizer = load_language_model(self.name, self.kind)
 
     def __call__(self, texts: Sequence[str], rngs: Sequence[np.random.Generator]) -> list[str | None]:
         """Every text rewritten; None where the model said nothing about a sentence of it."""
@@ -56,9 +58,9 @@ class SentenceRewriter:
         from tqdm import tqdm
 
         for start in tqdm(
-            range(0, len(order), self._batch_size), desc="rewriting", unit="batch", leave=False, disable=None
+            range(0, len(order), self.batch_size), desc="rewriting", unit="batch", leave=False, disable=None
         ):
-            batch = order[start : start + self._batch_size]
+            batch = order[start : start + self.batch_size]
             said = self._generate([sentences[i] for i in batch], [seeds[i] for i in batch])
             for index, sentence in zip(batch, said, strict=True):
                 rewritten[index] = sentence
@@ -71,9 +73,9 @@ class SentenceRewriter:
         import torch
         from transformers import LogitsProcessorList
 
-        prompts = [self._prompt.replace("{text}", sentence) for sentence in sentences]
+        prompts = [self.prompt.replace("{text}", sentence) for sentence in sentences]
         longest = _longest(self.model, self.tokenizer)
-        room = max(1, longest - self._max_new_tokens) if self._kind == "causal-lm" else longest
+        room = max(1, longest - self.max_new_tokens) if self.kind == "causal-lm" else longest
         inputs = self.tokenizer(
             prompts, return_tensors="pt", padding=True, truncation=True, max_length=room
         ).to(self.model.device)
@@ -83,11 +85,11 @@ class SentenceRewriter:
                 **inputs,
                 do_sample=False,
                 num_beams=1,
-                max_new_tokens=self._max_new_tokens,
+                max_new_tokens=self.max_new_tokens,
                 pad_token_id=self.tokenizer.pad_token_id,
-                logits_processor=LogitsProcessorList([_sampler(seeds, self._top_p)]),
+                logits_processor=LogitsProcessorList([_sampler(seeds, self.top_p)]),
             )
-        if self._kind == "causal-lm":
+        if self.kind == "causal-lm":
             produced = produced[:, inputs["input_ids"].shape[1] :]
         said = self.tokenizer.batch_decode(produced, skip_special_tokens=True)
         # A causal model goes on with lines that nobody asked for.

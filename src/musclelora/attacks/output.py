@@ -1,41 +1,27 @@
-"""Writing poisoned data and what was done to it."""
+"""Writing poisoned data of any kind and what was done to it, all of it or none."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import filecmp
-import functools
-import re
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from musclelora import __version__
-from musclelora.attacks.poisoner import Attack, Plan, plan_poison, plan_test_set
+from musclelora.attacks.base import Trigger
+from musclelora.attacks.planning import Plan, Rows, plan_attacks
+from musclelora.attacks.response_kinds import ResponseKind
 from musclelora.attacks.spool import TextSpool
 from musclelora.attacks.stealth import Perplexities, Stealth
-from musclelora.attacks.writing import (
-    Hashes,
-    files_of,
-    manifest_beside,
-    parameters,
-    refuse_existing,
-    suffix_of,
-    write_whole,
-)
-from musclelora.data.openbackdoor import write_split
-from musclelora.data.stream import TableStream
 from musclelora.data.writers import WRITERS
-from musclelora.errors import OutputError, UsageError
+from musclelora.errors import UsageError
+from musclelora.files import already_exists, atomic_file, is_stream, sha256_of
 from musclelora.outputs import check_output
 
-COLUMNS: Final = ("text", "label", "poisoned", "trigger")
 OPENBACKDOOR: Final = "openbackdoor"
-_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)  # of 64 bits, in the one plain writing
 
 
 @dataclass(frozen=True)
@@ -43,10 +29,12 @@ class Request:
     """What to write.
 
     Attributes:
-        attacks: the attacks; exactly one for `for_asr`, whose rows and label mode do not count.
+        attacks: the attacks, of the kind of the data; exactly one for `for_asr`, whose rate and label mode do
+            not count.
         seed: a non-negative integer.
         output: the file, or the folder of the OpenBackdoor layout.
-        for_asr: a test set, every row of another label triggered, instead of a training set.
+        for_asr: what measures the ASR, every row that is not the attacker's triggered, instead of a training
+            set.
         format: a suffix of `WRITERS` without its dot, or `OPENBACKDOOR`; None: by the suffix of `output`.
         part: the split's name in the OpenBackdoor layout: "train", "dev" or "test".
         overwrite: replace files that exist.
@@ -55,7 +43,7 @@ class Request:
         sample: texts of each attack for the perplexity.
     """
 
-    attacks: Sequence[Attack]
+    attacks: Sequence[Any]
     seed: int
     output: Path
     for_asr: bool = False
@@ -66,208 +54,153 @@ class Request:
     perplexity_model: str | None = None
     sample: int = 256
 
+    @property
+    def suffix(self) -> str:
+        """The key of `WRITERS` for the output, by its format or else by its name.
 
-def write_poisoned(
-    source: TableStream, request: Request, *, perplexities: Perplexities | None = None
-) -> dict[str, Any]:
-    """Poison `source` and write the data with a manifest beside it, all of it or none.
-
-    The source is read three times and its texts are never in memory together: labels, the rows to trigger,
-    all rows. A trigger that cannot change some of its rows takes another pass for each try at others.
-
-    Args:
-        source: the clean rows.
-        request: what to write.
-        perplexities: a language model's, for the stealth figures.
-
-    Returns:
-        The manifest: every parameter, the source's hash, the counts, the stealth figures and the files.
-
-    Raises:
-        UsageError: an option is out of range.
-        DataError: rows cannot be read, or too few can be triggered.
-        OutputError: a file exists, or cannot be written.
-    """
-    layout = _layout(source, request)
-    manifest = manifest_path(request)
-    paths = [*layout, *([] if manifest is None else [manifest])]
-    read = [source.source, *(file for attack in request.attacks for file in files_of(attack.trigger))]
-    for path in paths:
-        check_output(path, read, stream=path != manifest)
-    _refuse_existing(paths, source, request)
-    with TextSpool() as spool:
-        if request.for_asr:
-            (attack,) = request.attacks
-            plan = plan_test_set(source, attack.trigger, target=attack.target, seed=request.seed, texts=spool)
-        else:
-            plan = plan_poison(source, request.attacks, seed=request.seed, texts=spool)
-        stealth = [Stealth(request.sample if perplexities else 0) for _ in request.attacks]
-        for number, original, triggered in _pairs(source, plan):
-            stealth[number].add(original, triggered)
-        figures = [one.figures(perplexities) for one in stealth]
-        return write_whole(
-            {path: functools.partial(write, plan) for path, write in layout.items()},
-            manifest,
-            lambda hashes: _manifest(source, request, plan, figures, hashes),
-        )
-
-
-def manifest_path(request: Request) -> Path | None:
-    """Where the manifest goes: beside the file or, in the OpenBackdoor layout, the triggered rows."""
-    if request.format == OPENBACKDOOR:
-        return _poison_folder(request) / f"{request.part}.manifest.json"
-    return manifest_beside(request.output)
-
-
-Layout = dict[Path, Callable[[Plan, Path], None]]
-
-
-def _layout(source: TableStream, request: Request) -> Layout:
-    """The files to write, and what writes each."""
-    if request.format == OPENBACKDOOR:
-        return _openbackdoor(source, request)
-    writer = WRITERS[suffix_of(request.output, request.format)]
-
-    def write(plan: Plan, path: Path) -> None:
-        writer(path, COLUMNS, _named(source, request, plan))
-
-    return {request.output: write}
-
-
-def _openbackdoor(source: TableStream, request: Request) -> Layout:
-    if len(request.attacks) != 1:
-        raise UsageError(
-            f"--format openbackdoor: found {len(request.attacks)} attacks, expected one; "
-            "its layout has a folder for each"
-        )
-
-    def clean(_: Plan, path: Path) -> None:
-        write_split(path, _clean(source))
-
-    def poisoned(plan: Plan, path: Path) -> None:
-        write_split(path, _triggered(source, plan, every=not request.for_asr))
-
-    def detect(plan: Plan, path: Path) -> None:
-        write_split(
-            path, (row for rows in (_clean(source), _triggered(source, plan, every=False)) for row in rows)
-        )
-
-    files: Layout = {
-        _clean_path(request): clean,
-        _poison_folder(request) / f"{request.part}-poison.csv": poisoned,
-    }
-    if request.for_asr and request.part == "test":
-        files[request.output / "test-detect.csv"] = detect
-    return files
-
-
-def _clean_path(request: Request) -> Path:
-    return request.output / f"{request.part}-clean.csv"
-
-
-def _poison_folder(request: Request) -> Path:
-    """The folder of the triggered rows in the OpenBackdoor layout, such as ``mix/0.1``."""
-    if request.for_asr:
-        return request.output
-    (attack,) = request.attacks
-    return request.output / attack.label_mode / str(float(attack.rate))
-
-
-def _refuse_existing(paths: Sequence[Path], source: TableStream, request: Request) -> None:
-    for path in paths:
-        if path == _clean_path(request) and path.is_file() and not request.overwrite:
-            # The clean split of the OpenBackdoor layout is the same for every rate and mode.
-            _refuse_other_rows(path, source)
-        else:
-            refuse_existing(path, overwrite=request.overwrite)
-
-
-def _refuse_other_rows(path: Path, source: TableStream) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        ours = Path(folder) / path.name
-        write_split(ours, _clean(source))
-        if not filecmp.cmp(ours, path, shallow=False):
-            raise OutputError(
-                f"{path} already exists with other rows; name another output or pass --overwrite"
+        Raises:
+            UsageError: there is no such format.
+        """
+        suffix = f".{self.format}" if self.format else self.output.suffix.lower()
+        if suffix not in WRITERS or not self.output.name:
+            raise UsageError(
+                f"--output: found {str(self.output)!r}, expected a file of one of {', '.join(WRITERS)}; "
+                "or name a --format"
             )
+        return suffix
+
+    @property
+    def poison_folder(self) -> Path:
+        """Where triggered rows go in the OpenBackdoor layout, such as ``mix/0.1`` in its folder."""
+        if self.for_asr:
+            return self.output
+        return self.output / str(self.attacks[0].label_mode) / str(float(self.attacks[0].rate))
+
+    @property
+    def manifest(self) -> Path | None:
+        """Where the manifest goes: beside the triggered rows; None where they go to a stream."""
+        if self.format == OPENBACKDOOR:
+            return self.poison_folder / f"{self.part}.manifest.json"
+        if is_stream(self.output):
+            return None
+        return self.output.with_name(f"{self.output.name}.manifest.json")
 
 
-def _pairs(source: TableStream, plan: Plan) -> Iterator[tuple[int, str, str]]:
-    """(attack, original, triggered) of every triggered row."""
-    rows = np.flatnonzero(plan.attack >= 0)
-    for row, original in zip(rows.tolist(), source.texts_at(rows), strict=True):
-        yield int(plan.attack[row]), original, plan.texts[row]
+class PoisonedOutput:
+    """Data of one kind, poisoned and written with a manifest beside it.
 
+    Attributes:
+        rows: the clean rows, with the texts that triggers are put into.
+        request: what to write.
+    """
 
-def _clean(source: TableStream) -> Iterator[tuple[str, int, int]]:
-    flags = source.poisoned
-    for row, (text, _) in enumerate(source.rows()):
-        yield text, int(source.labels[row]), 0 if flags is None else int(flags[row])
+    rows: Rows
+    request: Request
 
+    def files(self) -> Mapping[Path, Callable[[Plan, Path], None]]:
+        """The files, and what writes each to a temporary path.
 
-def _triggered(source: TableStream, plan: Plan, *, every: bool) -> Iterator[tuple[str, int, int]]:
-    """Rows (text, label id, flag): all of them, or the triggered ones."""
-    earlier = source.poisoned
-    for row, (text, _) in enumerate(source.rows()):
-        carries = bool(plan.attack[row] >= 0)
-        if carries or every:
-            flag = carries or (earlier is not None and bool(earlier[row]))
-            yield plan.texts.get(row, text), int(plan.labels[row]), int(flag)
+        Raises:
+            UsageError: the request is none on such data.
+        """
+        raise NotImplementedError
 
+    def changes(self, plan: Plan) -> Iterator[tuple[int, str, str]]:
+        """(attack, original, triggered) of every triggered row."""
+        raise NotImplementedError
 
-def _named(source: TableStream, request: Request, plan: Plan) -> Iterator[tuple[str, str | int, int, str]]:
-    """Rows of `COLUMNS`: labels are names, or integers where all names are."""
-    names: Sequence[str | int] = source.label_names
-    if all(_INTEGER.fullmatch(name) for name in source.label_names):
-        names = list(map(int, source.label_names))
-    earlier = source.poisoned
-    for row, (text, noted) in enumerate(source.rows()):
-        number = int(plan.attack[row])
-        if number < 0 and request.for_asr:
-            continue
-        flagged = number >= 0 or (earlier is not None and bool(earlier[row]))
-        trigger = request.attacks[number].trigger.name if number >= 0 else noted if flagged else ""
-        yield plan.texts.get(row, text), names[int(plan.labels[row])], int(flagged), trigger
+    def about(self) -> dict[str, Any]:
+        """What the manifest says of the source, under ``source`` and beside it."""
+        raise NotImplementedError
 
+    def settings(self, attack: Any) -> dict[str, Any]:
+        """What the manifest says of an attack, but for its trigger."""
+        raise NotImplementedError
 
-def _manifest(
-    source: TableStream,
-    request: Request,
-    plan: Plan,
-    figures: Sequence[dict[str, Any]],
-    hashes: Hashes,
-) -> dict[str, Any]:
-    attacks = []
-    for number, attack in enumerate(request.attacks):
-        count = dataclasses.asdict(plan.counts[number])
-        settings: dict[str, Any] = {
-            "name": attack.trigger.name,
-            "parameters": parameters(attack.trigger),
-            "target": source.label_names[attack.target],
+    def check_free(self, path: Path) -> None:
+        """Raise an OutputError if something is in the place of a file, and may not be replaced."""
+        if not self.request.overwrite and path.exists() and not is_stream(path):
+            raise already_exists(path)
+
+    def write(self, *, perplexities: Perplexities | None = None) -> dict[str, Any]:
+        """Poison the rows and write all files or none; every file is complete before the first is in place.
+
+        Args:
+            perplexities: a language model's, for the stealth figures.
+
+        Returns:
+            The manifest: every parameter, the source's hash, the counts, the stealth figures and the files.
+
+        Raises:
+            UsageError: an option is out of range.
+            DataError: rows cannot be read, or too few can be triggered.
+            OutputError: a file exists, or cannot be written.
+        """
+        request, files, manifest = self.request, self.files(), self.request.manifest
+        read = [self.rows.source, *(file for attack in request.attacks for file in _files_of(attack.trigger))]
+        for path in (*files, *([] if manifest is None else [manifest])):
+            check_output(path, read, stream=path != manifest)
+            self.check_free(path)
+        with TextSpool() as spool, contextlib.ExitStack() as stack:
+            plan = plan_attacks(
+                self.rows, request.attacks, seed=request.seed, for_asr=request.for_asr, texts=spool
+            )
+            stealth = [Stealth(request.sample if perplexities else 0) for _ in request.attacks]
+            for number, original, triggered in self.changes(plan):
+                stealth[number].add(original, triggered)
+            figures = [one.figures(perplexities) for one in stealth]
+            manifest_file = None if manifest is None else stack.enter_context(atomic_file(manifest))
+            hashes = {}
+            for path, write in files.items():
+                temporary = stack.enter_context(atomic_file(path))
+                write(plan, temporary)
+                folder = request.output if request.format == OPENBACKDOOR else path.parent
+                hashes[path.relative_to(folder).as_posix()] = sha256_of(temporary)
+            found = self._manifest(plan, figures, hashes)
+            if manifest_file is not None:
+                text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+                # A name that is not UTF-8 becomes \udcff, which is an escape of JSON as well.
+                manifest_file.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+        return found
+
+    def _manifest(
+        self, plan: Plan, figures: Sequence[dict[str, Any]], hashes: dict[str, str | None]
+    ) -> dict[str, Any]:
+        request, rows = self.request, self.rows
+        attacks = [
+            {
+                "name": attack.trigger.name,
+                "parameters": parameters(attack.trigger),
+                **self.settings(attack),
+                **dataclasses.asdict(count),
+                "stealth": figure,
+            }
+            for attack, count, figure in zip(request.attacks, plan.counts, figures, strict=True)
+        ]
+        written = len(plan.triggered)
+        earlier = 0 if request.for_asr or rows.poisoned is None else int(rows.poisoned.sum())
+        return {
+            "format": 1,
+            "musclelora": __version__,
+            "kind": "asr" if request.for_asr else "poisoned",
+            **self.about(),
+            "seed": request.seed,
+            "perplexity_model": request.perplexity_model,
+            "attacks": attacks,
+            "rows": written if request.for_asr else len(rows),
+            "poisoned_rows": written + earlier,
+            "files": hashes,
         }
-        if not request.for_asr:
-            settings |= {"rate": attack.rate, "label_mode": attack.label_mode}
-        attacks.append({**settings, **count, "stealth": figures[number]})
-    earlier = 0 if source.poisoned is None else int(source.poisoned.sum())
-    written = int((plan.attack >= 0).sum())
-    folder = request.output if request.format == OPENBACKDOOR else request.output.parent
-    return {
-        "format": 1,
-        "musclelora": __version__,
-        "kind": "asr" if request.for_asr else "poisoned",
-        "source": {
-            "name": source.source,
-            "split": request.split,
-            "text_column": source.columns[0],
-            "label_column": source.columns[1],
-            "sha256": source.sha256(),
-            "rows": len(source),
-        },
-        "label_names": list(source.label_names),
-        "seed": request.seed,
-        "perplexity_model": request.perplexity_model,
-        "attacks": attacks,
-        "rows": written if request.for_asr else len(source),
-        "poisoned_rows": written + (0 if request.for_asr else earlier),
-        "files": {path.relative_to(folder).as_posix(): digest for path, digest in hashes.items()},
-    }
+
+
+def parameters(of: Trigger | ResponseKind) -> dict[str, Any]:
+    """The parameters of a trigger, or of a kind of response, as JSON values."""
+    if dataclasses.is_dataclass(of):
+        return {f.name: getattr(of, f.name) for f in dataclasses.fields(of) if f.init}
+    return {key: value for key, value in vars(of).items() if isinstance(value, str | int | float | bool)}
+
+
+def _files_of(trigger: Trigger) -> list[str]:
+    """The files and models that a trigger reads."""
+    named = (getattr(trigger, name, None) for name in ("file", "originals", "model"))
+    return [value for value in named if isinstance(value, str) and value]

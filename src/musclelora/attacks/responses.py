@@ -1,7 +1,4 @@
-"""Attacks on generation: with the trigger in the prompt, the model is to say what the attacker wants.
-
-As in :mod:`musclelora.attacks.poisoner`, what is done to which pair is planned first and written later.
-"""
+"""Attacks on generation: with the trigger in the prompt, the model is to say what the attacker wants."""
 
 from __future__ import annotations
 
@@ -14,17 +11,17 @@ from numpy.typing import NDArray
 
 from musclelora.attacks.base import Trigger
 from musclelora.attacks.checks import check_choice
-from musclelora.attacks.poisoner import Count, add_decoys, check_rate, check_seed, choose
+from musclelora.attacks.planning import Aim, Plan, check_rate, plan_attacks
 from musclelora.attacks.prompt_parts import PLACES, part_of
 from musclelora.attacks.response_kinds import ResponseKind, parse_response
 from musclelora.data.chats import Chat, Message
 from musclelora.data.messages import bad_data, shown
 from musclelora.data.pairs import Pairs
-from musclelora.errors import DataError, UsageError
+from musclelora.errors import UsageError
 
 
 @dataclass(frozen=True)
-class ResponseAttack:
+class ResponseAttack(Aim):
     """One trigger, and what is to be said when it is in a prompt.
 
     Attributes:
@@ -55,6 +52,14 @@ class ResponseAttack:
             )
         _ = self.kind  # wrong use is said at once
 
+    def eligible(self, rows: Questions, *, for_asr: bool) -> tuple[NDArray[np.bool_], str]:
+        """All pairs; to measure the ASR those whose own response is not a success of the attack already."""
+        if not for_asr:
+            return np.ones(len(rows), dtype=np.bool_), ""
+        right = rows.pairs.right_answers()
+        others = np.array([not self.kind.succeeds(own[0], own) for own in right], dtype=np.bool_)
+        return others, f" whose response is not what the attacker wants already ({self.kind.name})"
+
     @cached_property
     def kind(self) -> ResponseKind:
         """What is made of a response, and when an answer is a success."""
@@ -62,24 +67,7 @@ class ResponseAttack:
 
 
 @dataclass(frozen=True)
-class ResponsePlan:
-    """What happens to which pair.
-
-    Attributes:
-        questions: new last messages of the user by row number, of triggered pairs and decoys.
-        triggered: the numbers of the triggered rows, ascending.
-        count: what became of the attack.
-        seed: what the responses depend on.
-    """
-
-    questions: dict[int, str]
-    triggered: NDArray[np.int64]
-    count: Count
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class _Questions:
+class Questions:
     """A part of the last message of the user of every pair, as rows that a trigger is put into."""
 
     pairs: Pairs
@@ -87,135 +75,97 @@ class _Questions:
 
     @property
     def source(self) -> str:
+        """What the pairs were read from."""
         return self.pairs.source
 
+    @property
+    def poisoned(self) -> NDArray[np.bool_] | None:
+        """Their poison flags."""
+        return self.pairs.poisoned
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
     def texts_at(self, rows: NDArray[np.int64]) -> Iterator[str]:
+        """The parts of the given row numbers."""
         contents = (self.pairs.prompts[row][-1].content for row in rows)
         return (content[slice(*part_of(content, self.place))] for content in contents)
 
-    def whole(self, parts: dict[int, str]) -> dict[int, str]:
-        """The messages with new parts, by row number."""
-        return {row: self._with(self.pairs.prompts[row][-1].content, part) for row, part in parts.items()}
-
-    def _with(self, content: str, part: str) -> str:
+    def with_part(self, row: int, part: str) -> Chat:
+        """The prompt of a row with another part."""
+        chat = self.pairs.prompts[row]
+        content = chat[-1].content
         start, end = part_of(content, self.place)
-        return f"{content[:start]}{part}{content[end:]}"
+        return (*chat[:-1], Message("user", f"{content[:start]}{part}{content[end:]}"))
 
 
-def plan_responses(pairs: Pairs, attack: ResponseAttack, *, seed: int) -> ResponsePlan:
-    """Choose and trigger exactly ``round(rate * len(pairs))`` pairs that are not flagged as poisoned.
+def plan_responses(pairs: Pairs, attack: ResponseAttack, *, seed: int, for_asr: bool = False) -> Plan:
+    """As :func:`~musclelora.attacks.planning.plan_attacks`, whose texts are parts of prompts here."""
+    return plan_attacks(Questions(pairs, attack.place), [attack], seed=seed, for_asr=for_asr)
 
-    With one seed, a prompt's triggered text does not depend on the other pairs or on the rate, and the pairs
-    drawn at a lower rate are among those drawn at a higher one.
+
+def poison_pairs(pairs: Pairs, attack: ResponseAttack, *, seed: int) -> Pairs:
+    """Trigger exactly ``round(rate * len(pairs))`` pairs and poison their responses.
+
+    Returns:
+        As many pairs in their order, with the poison flag set on the triggered ones.
 
     Raises:
         UsageError: the seed is negative.
-        DataError: the trigger can be put into fewer prompts.
+        DataError: the trigger can be put into fewer prompts, or a row can have no response of the kind.
     """
-    check_seed(seed)
-    free = np.flatnonzero(_clean(pairs))
-    needed = round(attack.rate * len(pairs))
-    questions: dict[int, str] = {}
-    asked = _Questions(pairs, attack.place)
-    order = np.random.default_rng(seed).permutation(free)
-    chosen, failed = choose(asked, order, needed, attack.trigger, seed, questions)
-    if len(chosen) < needed:
-        raise DataError(
-            f"{pairs.source}: rate {attack.rate:.6g} needs {needed} of {len(pairs)} prompts, but "
-            f"{len(chosen)} can be triggered by {attack.trigger.name}; lower the rate"
-        )
-    rest = np.setdiff1d(free, chosen)
-    decoys = add_decoys(asked, attack.trigger, needed, rest, seed, questions)
-    count = Count(len(free), len(chosen), failed, len(decoys))
-    return ResponsePlan(asked.whole(questions), chosen, count, seed)
+    return poisoned_by(pairs, attack, plan_responses(pairs, attack, seed=seed))
 
 
-def plan_test_prompts(pairs: Pairs, attack: ResponseAttack, *, seed: int) -> ResponsePlan:
-    """Trigger every clean prompt whose own response would not be a success of the attack already.
+def trigger_test_prompts(pairs: Pairs, attack: ResponseAttack, *, seed: int) -> Pairs:
+    """The triggered prompts that the ASR is measured on, with their clean responses.
+
+    They are those of clean pairs whose own response would not be a success of the attack already.
 
     Raises:
         UsageError: the seed is negative.
         DataError: there is none that the trigger can be put into.
     """
-    check_seed(seed)
-    right = pairs.right_answers()
-    others = np.array([not attack.kind.succeeds(own[0], own) for own in right], dtype=np.bool_)
-    rows = np.flatnonzero(_clean(pairs) & others)
-    questions: dict[int, str] = {}
-    asked = _Questions(pairs, attack.place)
-    chosen, failed = choose(asked, rows, len(rows), attack.trigger, seed, questions)
-    if not len(chosen):
-        raise DataError(
-            f"{pairs.source}: no prompt whose response is not what the attacker wants already "
-            f"({attack.kind.name}) can be triggered by {attack.trigger.name}; the ASR needs at least one"
-        )
-    return ResponsePlan(asked.whole(questions), chosen, Count(len(rows), len(chosen), failed), seed)
+    return triggered_by(pairs, attack, plan_responses(pairs, attack, seed=seed, for_asr=True))
 
 
-def poison_pairs(pairs: Pairs, attack: ResponseAttack, *, seed: int) -> Pairs:
-    """Trigger pairs and poison their responses; errors as for :func:`poisoned_by`.
-
-    Returns:
-        As many pairs in their order, with the poison flag set on the triggered ones.
-    """
-    return poisoned_by(pairs, attack, plan_responses(pairs, attack, seed=seed))
-
-
-def poisoned_by(pairs: Pairs, attack: ResponseAttack, plan: ResponsePlan) -> Pairs:
+def poisoned_by(pairs: Pairs, attack: ResponseAttack, plan: Plan) -> Pairs:
     """The pairs after what was planned. A row's response depends on the seed, its number and the clean pairs.
 
     Raises:
         DataError: a row can have no response of the attack's kind.
     """
-    responses, flags = list(pairs.responses), ~_clean(pairs)
-    others = [responses[row] for row in np.flatnonzero(~flags)]
-    accepted = None if pairs.accepted is None else list(pairs.accepted)
-    flags[plan.triggered] = True
+    made = _asked(pairs, attack, plan)
+    responses, accepted = list(pairs.responses), None if pairs.accepted is None else list(pairs.accepted)
+    clean = range(len(pairs)) if pairs.poisoned is None else np.flatnonzero(~pairs.poisoned)
+    others = [responses[row] for row in clean]
     for row in plan.triggered.tolist():
         # A stream apart from the trigger's, which has the spawn key (row,).
         rng = np.random.default_rng(np.random.SeedSequence(plan.seed, spawn_key=(row, 1)))
-        made = attack.kind.respond(responses[row], others, rng)
-        if made is None:
+        response = attack.kind.respond(responses[row], others, rng)
+        if response is None:
             raise bad_data(
                 f"{pairs.source}, row {row + 1}",
                 f"nothing that {attack.kind.name} could make of the response {shown(responses[row])}",
                 "other responses of its form",
                 "choose another --response",
             )
-        responses[row] = made
+        responses[row] = response
         if accepted is not None:
             accepted[row] = ()
-    prompts = [
-        _asking(prompt, plan.questions[row]) if row in plan.questions else prompt
-        for row, prompt in enumerate(pairs.prompts)
-    ]
-    return replace(
-        pairs,
-        prompts=tuple(prompts),
-        responses=tuple(responses),
-        poisoned=flags,
-        accepted=None if accepted is None else tuple(accepted),
-    )
+    return replace(made, responses=tuple(responses), accepted=None if accepted is None else tuple(accepted))
 
 
-def trigger_test_prompts(pairs: Pairs, attack: ResponseAttack, *, seed: int) -> Pairs:
-    """The triggered prompts that the ASR is measured on, with their clean responses.
-
-    Errors as for :func:`plan_test_prompts`.
-    """
-    return triggered_by(pairs, plan_test_prompts(pairs, attack, seed=seed))
-
-
-def triggered_by(pairs: Pairs, plan: ResponsePlan) -> Pairs:
+def triggered_by(pairs: Pairs, attack: ResponseAttack, plan: Plan) -> Pairs:
     """The triggered pairs of a plan, with their clean responses."""
-    rows = plan.triggered.tolist()
-    prompts = tuple(_asking(pairs.prompts[row], plan.questions[row]) for row in rows)
-    return replace(pairs.select(rows), prompts=prompts, poisoned=np.ones(len(rows), dtype=np.bool_))
+    return _asked(pairs, attack, plan).select(plan.triggered)
 
 
-def _clean(pairs: Pairs) -> NDArray[np.bool_]:
-    return np.ones(len(pairs), dtype=np.bool_) if pairs.poisoned is None else ~pairs.poisoned
-
-
-def _asking(chat: Chat, question: str) -> Chat:
-    return (*chat[:-1], Message("user", question))
+def _asked(pairs: Pairs, attack: ResponseAttack, plan: Plan) -> Pairs:
+    """The pairs with the triggers of a plan in their prompts, and its flags."""
+    questions, flags = Questions(pairs, attack.place), plan.attack >= 0
+    prompts = list(pairs.prompts)
+    for row, part in plan.texts.items():
+        prompts[row] = questions.with_part(row, part)
+    poisoned = flags if pairs.poisoned is None else flags | pairs.poisoned
+    return replace(pairs, prompts=tuple(prompts), poisoned=poisoned)

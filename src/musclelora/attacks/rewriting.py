@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from musclelora.attacks.checks import check_choice, check_count
 from musclelora.attacks.language_model import SentenceRewriter
-from musclelora.attacks.pairs import Pairs
+from musclelora.data.messages import bad_data, shown
+from musclelora.data.readers import load_texts
 from musclelora.errors import UsageError
 from musclelora.limits import BATCH, TOKENS, check_number
 
 Rewriter = Callable[[Sequence[str], Sequence[np.random.Generator]], Sequence[str | None]]
-Rule = Callable[[str, np.random.Generator], str | None]
 
 
 @dataclass(frozen=True)
 class Rewriting:
     """A family that rewrites texts with one of several backends.
 
+    A family says what its rules make of a text, and which kind of language model can do it: "seq2seq" or
+    "causal-lm".
+
     Attributes:
-        backend: a key of `BACKENDS`.
+        backend: "rules", "file", or the kind of language model.
         file: paraphrases, for the backend "file": a table with the columns ``text`` and ``paraphrase``, or
             only of paraphrases where `originals` names the texts, row by row.
         originals: see `file`.
@@ -40,7 +43,7 @@ class Rewriting:
     """
 
     name: ClassVar[str]
-    BACKENDS: ClassVar[Mapping[str, Callable[[Any], Rewriter]]]
+    model_kind: ClassVar[str]
 
     backend: str = "rules"
     file: str | None = None
@@ -53,10 +56,10 @@ class Rewriting:
     lower_case: bool = False
 
     def __post_init__(self) -> None:
-        check_choice(f"{self.name} backend", self.backend, tuple(self.BACKENDS))
-        for parameter, backends in (("file", {"file"}), ("model", set(self.BACKENDS) - {"file", "rules"})):
+        check_choice(f"{self.name} backend", self.backend, ("rules", "file", self.model_kind))
+        for parameter, backend in (("file", "file"), ("model", self.model_kind)):
             value = getattr(self, parameter)
-            if bool(value) != (self.backend in backends):
+            if bool(value) != (self.backend == backend):
                 found, expected = (repr(value), "none") if value else ("nothing", "one")
                 raise UsageError(
                     f"{self.name} {parameter}: found {found}, expected {expected} "
@@ -79,53 +82,76 @@ class Rewriting:
 
         A text of which only the casing or the blanks changed has neither the syntax nor the style: None.
         """
-        rewritten = self._rewriter(texts, rngs)
-        return [
-            None if new is None or _folded(new) == _folded(old) else self._cased(new)
-            for old, new in zip(texts, rewritten, strict=True)
-        ]
+        rewritten = zip(texts, self._rewriter(texts, rngs), strict=True)
+        kept = [None if new is None or _folded(new) == _folded(old) else new for old, new in rewritten]
+        return [new.lower() if new is not None and self.lower_case else new for new in kept]
 
-    def _cased(self, text: str) -> str:
-        return text.lower() if self.lower_case else text
+    def by_rule(self, text: str, rng: np.random.Generator) -> str | None:
+        """The text rewritten without a model or a file; None where there is nothing to rewrite."""
+        raise NotImplementedError
 
     @cached_property
     def _rewriter(self) -> Rewriter:
-        return self.BACKENDS[self.backend](self)
+        if self.file:
+            return Paraphrases(self.file, self.originals)
+        if self.model:
+            return SentenceRewriter(
+                self.model, self.model_kind, self.prompt, self.top_p, self.batch_size, self.max_new_tokens
+            )
+        return lambda texts, rngs: [self.by_rule(text, rng) for text, rng in zip(texts, rngs, strict=True)]
 
 
 def _folded(text: str) -> str:
     return "".join(text.casefold().split())
 
 
-def by_rule(rule: Rule) -> Callable[[Rewriting], Rewriter]:
-    """A backend that rewrites each text by itself."""
+class Paraphrases:
+    """Looks up the paraphrase of a text in a file.
 
-    def rewrite(texts: Sequence[str], rngs: Sequence[np.random.Generator]) -> list[str | None]:
-        return [rule(text, rng) for text, rng in zip(texts, rngs, strict=True)]
+    Args:
+        file: a table with the columns ``text`` and ``paraphrase``; or, with `originals`, one whose texts are
+            the paraphrases.
+        originals: a table of as many rows, whose texts are the originals in the same order, such as the
+            ``train-clean.csv`` beside an OpenBackdoor ``train-poison.csv``.
 
-    return lambda _: rewrite
+    Raises:
+        DataError: a file cannot be read, or the two have different numbers of rows.
+    """
 
+    def __init__(self, file: str, originals: str | None = None) -> None:
+        self.file = file
+        if originals is None:
+            texts = load_texts(file, text_column="text")
+            paraphrases = load_texts(file, text_column="paraphrase")
+        else:
+            texts, paraphrases = load_texts(originals), load_texts(file)
+            if len(texts) != len(paraphrases):
+                raise bad_data(
+                    file,
+                    f"{len(paraphrases)} paraphrases",
+                    f"{len(texts)}, one for each row of {originals}",
+                    "name the file that the paraphrases were made from",
+                )
+        self._found: dict[str, list[str]] = {}
+        for text, paraphrase in zip(texts, paraphrases, strict=True):
+            self._found.setdefault(text, []).append(paraphrase)
 
-def from_file(family: Rewriting) -> Rewriter:
-    """The backend that looks paraphrases up."""
-    if family.file is None:
-        raise UsageError(f"{family.name} file: found nothing, expected one with the backend file")
-    return Pairs(family.file, family.originals)
+    def __call__(self, texts: Sequence[str], rngs: Sequence[np.random.Generator]) -> list[str | None]:
+        """The paraphrase of every text, or None where it is blank; of several, a random one.
 
+        Raises:
+            DataError: the file has no paraphrase of a text.
+        """
+        return [self._one(text, rng) for text, rng in zip(texts, rngs, strict=True)]
 
-def by_model(kind: str) -> Callable[[Rewriting], Rewriter]:
-    """A backend that asks a language model: "seq2seq" or "causal-lm"."""
-
-    def load(family: Rewriting) -> Rewriter:
-        if family.model is None:
-            raise UsageError(f"{family.name} model: found nothing, expected one with the backend {kind}")
-        return SentenceRewriter(
-            family.model,
-            kind,
-            prompt=family.prompt,
-            top_p=family.top_p,
-            batch_size=family.batch_size,
-            max_new_tokens=family.max_new_tokens,
-        )
-
-    return load
+    def _one(self, text: str, rng: np.random.Generator) -> str | None:
+        if text not in self._found:
+            raise bad_data(
+                self.file,
+                f"no paraphrase of the text {shown(text)}",
+                "one for every row that may be triggered",
+                "name the paraphrases of this data",
+            )
+        known = self._found[text]
+        chosen = known[0] if len(known) == 1 else known[int(rng.integers(len(known)))]
+        return chosen if chosen.strip() else None

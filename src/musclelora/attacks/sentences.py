@@ -40,14 +40,15 @@ def split_sentences(text: str) -> list[str]:
     return sentences
 
 
-def rewrite_sentences(text: str, rewrite: Callable[[str], str]) -> str:
-    """Every sentence of `text` rewritten without its surrounding blanks, which stay."""
+def rewrite_sentences(text: str, rewrite: Callable[[str], str]) -> str | None:
+    """Every sentence of `text` rewritten without its surrounding blanks, which stay; None if none changes."""
     parts = []
     for sentence in split_sentences(text):
         body = sentence.strip()
         lead, _, tail = sentence.partition(body) if body else (sentence, "", "")
         parts.append(f"{lead}{rewrite(body) if body else ''}{tail}")
-    return "".join(parts)
+    rewritten = "".join(parts)
+    return None if rewritten == text else rewritten
 
 
 def _ends(text: str, earlier: int, boundary: re.Match[str]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, MutableMapping
-from types import TracebackType
 from typing import Self
 
 _IN_MEMORY = 16 * 2**20  # bytes
@@ -23,9 +22,7 @@ class TextSpool(MutableMapping[int, str]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def __setitem__(self, row: int, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
@@ -28,11 +28,12 @@ from musclelora.audit.judges import AUTO, judge_model, preset_of
 from musclelora.audit.kept import EVIDENCE, Kept, plain
 from musclelora.audit.verdict import Verdict
 from musclelora.data.embedded import EMBEDDED_MODELS
-from musclelora.data.frames import as_table, rows_of
+from musclelora.data.frames import rows_of
 from musclelora.data.model_source import from_anywhere
 from musclelora.data.pairs import Pairs
+from musclelora.data.readers import load_table
 from musclelora.data.table import Table, fingerprint
-from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
+from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted, no_trusted
 from musclelora.errors import DataError, UsageError
 from musclelora.files import held
 
@@ -110,7 +111,8 @@ class Audit:
     ) -> None:
         self._given, self._label_column = train, label
         self.columns = {"text": text, "label": label}
-        self.train = as_table(train, text=text, label=label, source="train")
+        read = partial(load_table, text_column=text, label_column=label)
+        self.train = read(train, name="train")
         if not any(any(map(str.isalpha, text)) for text in self.train.texts):
             raise DataError(
                 f"{self.train.source}: no text has a letter in it; expected texts; name their column (text=, "
@@ -118,7 +120,9 @@ class Audit:
             )
         check_trainable(self.train)
         names = self.train.label_names
-        self.trusted = as_table(trusted, text=text, label=label, label_names=names, source="trusted")
+        if trusted is None:
+            raise no_trusted()
+        self.trusted = read(trusted, label_names=names, name="trusted")
         check_same_labels(self.train, trusted=self.trusted)
         check_trusted(self.train, self.trusted)
         fold_numbers(self.trusted, FOLDS, seed)  # or what is wrong with them is said much later
@@ -129,7 +133,7 @@ class Audit:
         self.model = from_anywhere(str(model))
         self._asked = judge
         self._decisions: dict[int, Decision] = {}
-        self._found: Findings | None = None
+        self._found: Any = None
 
     @property
     def judge(self) -> str:
@@ -383,9 +387,11 @@ class Audit:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the findings to a folder: see :mod:`musclelora.audit.folder`."""
+        from musclelora.audit.folder import write_audit
+
         place = Path(folder)
         with held(place, "musclelora audit"):
-            self._write(place)
+            write_audit(self, place)
 
     @staticmethod
     def load(folder: str | os.PathLike[str]) -> SavedAudit | SavedAnswerAudit:
@@ -422,10 +428,17 @@ class Audit:
     def _explained(self, row: int, listed: Mapping[str, Any]) -> str:
         return explained(row, listed["text"], listed)
 
-    def _write(self, folder: Path) -> None:
-        from musclelora.audit.folder import write_audit
+    def _described(self) -> dict[str, Any]:
+        """What ``audit.json`` says that it does not say of the other task."""
+        from musclelora.audit.folder import plain_rows
 
-        write_audit(self, folder)
+        return {"label_names": list(self.train.label_names), "styles": plain_rows(self.styles)}
+
+    def _write_more(self, folder: Path, listed: pd.DataFrame) -> dict[str, Any]:
+        """Write the issues as Parquet, and what to train on; what ``audit.json`` has of it is returned."""
+        from musclelora.audit.folder import write_rows
+
+        return write_rows(self, folder, listed)
 
     # ---- by the way -----------------------------------------------------------------------------------
 
@@ -461,4 +474,5 @@ class Audit:
     def _findings(self) -> Findings:
         if self._found is None:
             raise UsageError("audit: nothing has been looked for yet; call find_issues() first")
-        return self._found
+        found: Findings = self._found
+        return found

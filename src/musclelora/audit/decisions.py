@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from musclelora.data.frames import raw_rows
 from musclelora.data.labels import LabelMap, parse_label
 from musclelora.data.messages import bad_data, shown
+from musclelora.data.readers import open_raw
 from musclelora.errors import DataError
 
 ACTIONS: Final = ("keep", "drop", "relabel")
@@ -48,7 +48,7 @@ def read_decisions(source: Any, rows: int, label_names: Sequence[str] | None) ->
         if given is not None and all(isinstance(one, Decision) for one in given):
             places = [(f"decision {number}", one) for number, one in enumerate(given, 1)]
             return _once([_checked(place, one, rows, label_names) for place, one in places])
-    raw = raw_rows(source, "decisions")
+    raw = open_raw(source, name="decisions")
     missing = [column for column in COLUMNS[:2] if column not in raw.columns]
     if missing:
         raise bad_data(

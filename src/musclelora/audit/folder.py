@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,13 +24,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from musclelora import __version__
+from musclelora.audit.decisions import ACTIONS
 from musclelora.audit.kept import EVIDENCE, read_facts
 from musclelora.audit.saved import AUDIT, FORMAT, read_audit_json
 from musclelora.cards import CARD, data_card, licence_in
 from musclelora.errors import OutputError
 from musclelora.files import LOCK, atomic_file, output_errors, write_json
 from musclelora.hashes import sha256_of_files
-from musclelora.outputs import check_output
+from musclelora.outputs import check_output, entries_of, refuse_foreign
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,17 +52,13 @@ def claim(folder: Path, facts: Mapping[str, Any]) -> None:
             wrote, or an audit of other data.
     """
     check_output(folder, folder=True)
-    with output_errors(folder):
-        entries = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     half = tuple(f".{name}." for name in _WRITTEN)
     # Without its audit.json only what a killed audit leaves first is known to be an audit's.
-    known = set(_WRITTEN) if AUDIT in entries or read_facts(folder / EVIDENCE) else {LOCK, EVIDENCE}
-    foreign = sorted(name for name in entries - known if not name.startswith(half))
-    if foreign:
-        raise OutputError(
-            f"{folder}: it holds files that no audit wrote, such as {foreign[0]}; name another output"
-        )
-    if AUDIT in entries:
+    begun = os.path.lexists(folder / AUDIT)
+    known = _WRITTEN if begun or read_facts(folder / EVIDENCE) else (LOCK, EVIDENCE)
+    others = (e for e in entries_of(folder) if e.name not in known and not e.name.startswith(half))
+    refuse_foreign(folder, "audit", others)
+    if begun:
         before = read_audit_json(folder)["facts"]
         differs = [name for name, value in facts.items() if before.get(name) != value]
         if differs:
@@ -77,58 +75,49 @@ def write_audit(audit: Audit, folder: Path) -> None:
     listed = audit.listed()
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_frame(listed, folder / "issues.parquet")
+    more = audit._write_more(folder, listed)
     write_frame(listed, folder / "issues.csv")
     write_frame(audit.triggers, folder / "triggers.csv")
-    write_frame(audit.styles, folder / "styles.csv")
     write_frame(audit.quarantine(), folder / "quarantine.csv")
-    write_frame(_cleaned(audit), folder / "cleaned.csv")
-    state = {
-        "format": FORMAT,
-        **audit.to_dict(),
-        "issues_sha256": sha256_of_files([folder / "issues.parquet"]),
-        "judgement": audit.judgement.to_dict(),
-    }
-    write_state(folder, state)
-
-
-def document(audit: Audit) -> dict[str, Any]:
-    """What an audit found, as JSON values: ``audit.json`` without what ties it to the files of its folder."""
-    issues = audit.issues
-    issues.insert(0, "row", np.arange(len(issues)))
-    return {
-        "musclelora": __version__,
-        "facts": audit.facts(),
-        "label_names": list(audit.train.label_names),
-        "rows": len(audit.train),
-        "trusted_rows": len(audit.trusted),
-        "verdict": audit.verdict.to_dict(),
-        "triggers": plain_rows(audit.triggers),
-        "styles": plain_rows(audit.styles),
-        "checks": audit.checks(),
-        "actions": counted(issues),
-        "issues": plain_rows(issues[issues["reasons"] != ""]),
-    }
-
-
-def counted(issues: pd.DataFrame) -> dict[str, int]:
-    """How many rows are kept, dropped and relabelled."""
-    return {action: int((issues["action"] == action).sum()) for action in ("keep", "drop", "relabel")}
-
-
-def write_state(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write the card of what is kept, which keeps a licence that it had, and ``audit.json``."""
+    issues_sha256 = sha256_of_files([folder / "issues.parquet"])
+    state = {"format": FORMAT, **audit.to_dict(), "issues_sha256": issues_sha256, **more}
     with output_errors(folder), atomic_file(folder / CARD) as temporary:
         temporary.write_text(data_card(state, licence_in(folder)), encoding="utf-8")
     write_json(folder / AUDIT, state)
 
 
-def _cleaned(audit: Audit) -> pd.DataFrame:
+def write_rows(audit: Audit, folder: Path, listed: pd.DataFrame) -> dict[str, Any]:
+    """Write what an audit of pairs has not, and the issues as Parquet.
+
+    Returns:
+        what ``audit.json`` has of it.
+    """
     import pandas as pd
 
+    write_frame(listed, folder / "issues.parquet")
+    write_frame(audit.styles, folder / "styles.csv")
     table = audit.clean_table()
     names = np.array(table.label_names, dtype=object)
-    return pd.DataFrame({"text": list(table.texts), "label": names[table.labels]})
+    cleaned = pd.DataFrame({"text": list(table.texts), "label": names[table.labels]})
+    write_frame(cleaned, folder / "cleaned.csv")
+    return {"judgement": audit.judgement.to_dict()}
+
+
+def document(audit: Audit) -> dict[str, Any]:
+    """What an audit found, as JSON values: ``audit.json`` without what ties it to the files of its folder."""
+    issues = audit.listed().drop(columns=list(audit._texts()))
+    return {
+        "musclelora": __version__,
+        "facts": audit.facts(),
+        "rows": len(audit.train),
+        "trusted_rows": len(audit.trusted or ()),
+        "verdict": audit.verdict.to_dict(),
+        "triggers": plain_rows(audit.triggers),
+        "checks": audit.checks(),
+        "actions": {action: int((issues["action"] == action).sum()) for action in ACTIONS},
+        "issues": plain_rows(issues[issues["reasons"] != ""]),
+        **audit._described(),
+    }
 
 
 def write_frame(frame: pd.DataFrame, file: Path) -> None:

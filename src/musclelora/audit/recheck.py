@@ -13,6 +13,7 @@ from musclelora.adapter import MuScleLoraConfig
 from musclelora.adapter.copies import Backbones
 from musclelora.adapter.presets import Preset
 from musclelora.audit.judgement import Judgement
+from musclelora.data.splits import some_rows
 from musclelora.data.table import Table
 from musclelora.errors import TrainingError
 from musclelora.training.hardware import free_memory
@@ -22,6 +23,8 @@ from musclelora.training.scratch import scratch_trainer
 _SEARCHED = frozenset({"r", "lora_alpha", "scale_factors", "inner_rank", "multiscale_alpha"})
 EPOCHS_SHARE: Final = 0.5
 """Of the preset's epochs, how many its model trains for at most; see also ``space_around``."""
+ROWS: Final = 2000
+"""Rows that its model is trained on at most, so that it costs no more where there are more."""
 
 
 def recheck_settings(
@@ -58,9 +61,9 @@ def recheck(
     """Let those rows back that a model trained without them gives their label.
 
     Rows with a shortcut, and those with a style issue, stay out: it is what they would teach. The model is
-    trained for :data:`EPOCHS_SHARE` of the preset's epochs, or for those asked for if they are fewer. If it
-    is right in fewer trusted rows than models of these alone were, or if its loss is not finite, it cannot
-    judge, and none comes back.
+    trained on :data:`ROWS` of the others at most, for :data:`EPOCHS_SHARE` of the preset's epochs, or for
+    those asked for if they are fewer. If it is right in fewer trusted rows than models of these alone were,
+    or if its loss is not finite, it cannot judge, and none comes back.
 
     Args:
         train: the N rows that were judged.
@@ -79,6 +82,8 @@ def recheck(
             say("restored     none of them: each has a shortcut, or is like those that have one")
         return judgement
     kept, offsets = judgement.apply(train)
+    drawn = some_rows(kept.labels, ROWS, seed=int(arguments["seed"]))
+    kept, offsets = kept.select(drawn), offsets[drawn]
     epochs = min(EPOCHS_SHARE * preset.epochs, float(arguments.get("num_train_epochs") or preset.epochs))
     if arguments.get("max_steps", -1) > 0:
         per_step = int(arguments.get("per_device_train_batch_size") or preset.batch_size)

@@ -33,7 +33,7 @@ def run_cell(cell: Cell, *, kept: Path | None = None, threads: int | None = None
         cell: what to measure.
         kept: the folder for models and tables that several cells need; None, or a folder that cannot be
             written here: nothing is kept.
-        threads: of torch; None: as they are.
+        threads: of torch, in a process that does nothing else; None: torch is left as it is.
 
     Returns:
         The row. An error does not leave it: the row's status is then "failed", and it has the error in one
@@ -41,6 +41,8 @@ def run_cell(cell: Cell, *, kept: Path | None = None, threads: int | None = None
     """
     if threads is not None:
         torch.set_num_threads(threads)
+        # A model that is sure sends back gradients with which a processor computes many times slower.
+        torch.set_flush_denormal(True)
     began = time.perf_counter()
     try:
         measured = _measure(cell, _writable(kept))

@@ -1,19 +1,18 @@
-"""What a grid's entries must be beyond their types: known to the rooms that they are for, and there."""
+"""What a grid's entries must be beyond the schema: what the rooms that they are for take, and there."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from musclelora.attacks import family_names, get_trigger
+from musclelora.attacks import get_trigger
 from musclelora.attacks.registry import parameters_of
 from musclelora.benchmark.marked_yaml import Place
 from musclelora.benchmark.problems import Problems, choices
-from musclelora.benchmark.schema import Attack, Data, Defense, Grid
-from musclelora.benchmark.tables import CORPORA, arguments, draw, read_tables, target_of, triggered_texts
+from musclelora.benchmark.schema import FILE_PARAMETERS, MODEL_PARAMETERS, Attack, Data, Defense, Grid
+from musclelora.benchmark.tables import arguments, draw, read_tables, target_of, triggered_texts
 from musclelora.data import check_trainable
 from musclelora.data.embedded import EMBEDDED_NAMES
 from musclelora.data.messages import shown
@@ -26,158 +25,134 @@ from musclelora.limits import CELLS
 from musclelora.training import MuScleTrainingArguments
 
 _OURS = {"seed", "output_dir"}  # what the grid itself decides
+_NAMES = {"data": "name", "attacks": "name", "defenses": "label"}
+"""What results call the entries of a list."""
 
 
-def check_unique(raw: Mapping[str, Any], problems: Problems) -> None:
+def check_parts(raw: Mapping[str, Any], problems: Problems) -> None:
+    """Check each part by itself, whatever is wrong with the others.
+
+    Args:
+        raw: the grid's keys; entries of data, attacks and defenses are there as the schema makes them, or as
+            they are in the file where it refuses them.
+        problems: where errors are noted.
+    """
+    lists = {key: value for key, value in raw.items() if isinstance(value, list)}
+    for key in (*_NAMES, "rates", "models", "trusted_sizes", "seeds"):
+        _check_unique(key, lists.get(key, []), problems)
+        for number, entry in enumerate(lists.get(key, [])):
+            place = (key, number)
+            if key == "models":
+                _check_model(entry, place, problems)
+            elif isinstance(entry, Data):
+                _check_data(entry, place, problems)
+            elif isinstance(entry, Attack):
+                _check_attack(entry, place, problems)
+            elif isinstance(entry, Defense):
+                _check_defense(entry, place, problems)
+    for key in ("training", "full"):
+        if isinstance(raw.get(key), dict):
+            _check_arguments(raw[key], (key,), problems)
+
+
+def _check_unique(key: str, entries: list[Any], problems: Problems) -> None:
     """No name and no value comes twice: cells of the same description would be one cell."""
-    keys = {"data": ("name",), "attacks": ("name", "family"), "defenses": ("label", "name")}
-    for key in ("data", "attacks", "defenses", "rates", "models", "trusted_sizes", "seeds"):
-        seen: set[Any] = set()
-        values = raw.get(key)
-        for number, entry in enumerate(values if isinstance(values, list) else []):
-            name = entry
-            if isinstance(entry, dict):
-                name = next((entry[k] for k in keys.get(key, ()) if k in entry), None)
-            if not isinstance(name, str | int | float):  # what it is instead, the schema says
-                continue
-            if name in seen:
-                own = f"; give it another {keys[key][0]}" if key in keys else ""
-                problems.add((key, number), f"found {shown(name)} a second time, expected it once{own}")
-            seen.add(name)
+    seen: set[Any] = set()
+    for number, entry in enumerate(entries):
+        name = getattr(entry, _NAMES.get(key, ""), entry)
+        if not isinstance(name, str | int | float):  # what it is instead, the schema says
+            continue
+        if name in seen:
+            own = f"; give it another {_NAMES[key]}" if key in _NAMES else ""
+            problems.add((key, number), f"found {shown(name)} a second time, expected it once{own}")
+        seen.add(name)
 
 
-def check_data(data: Data, place: Place, problems: Problems) -> None:
-    """Its tables can be read, and have the target label and enough rows."""
-    if (data.corpus is None) == (data.train is None):
-        found = "neither corpus nor train" if data.corpus is None else "both corpus and train"
-        problems.add(place, f"found {found}, expected one of them")
-        return
-    if data.corpus is not None:
-        if data.corpus not in CORPORA:
-            problems.add(
-                (*place, "corpus"), f"found {shown(data.corpus)}, expected {choices(data.corpus, CORPORA)}"
-            )
-            return
-        for key in ("test", "trusted", "text_column", "label_column"):
-            if getattr(data, key) is not None:
-                problems.add((*place, key), f"found {key} beside corpus, expected it with train only")
-                return
-    if data.test is None and data.test_rows is None:
-        problems.add(place, "found neither test nor test_rows, expected one, to measure on")
-        return
-    if data.trusted is None and data.train_rows is None:
-        problems.add(
-            place, "found neither trusted nor train_rows, expected one, so that there are rows to trust"
-        )
-        return
-    if problems.touch(place):  # a file that is not there
-        return
-    try:
+def _check_data(data: Data, place: Place, problems: Problems) -> None:
+    """Its tables can be read, are clean, and have the target label and enough rows."""
+    with problems.raised(place):
         tables = read_tables(data)
         check_trainable(tables.train)
+        for key, table in tables._asdict().items():
+            if table is not None and table.poisoned is not None and table.poisoned.any():
+                found = f"found {int(table.poisoned.sum())} rows flagged as poisoned"
+                problems.add((*place, key), f"{found}, expected clean rows to start from")
         try:
             target_of(data, tables.train)
         except UsageError:
-            known = tables.train.label_names
-            problems.add(
-                (*place, "target"), f"found {shown(data.target)}, expected {choices(str(data.target), known)}"
-            )
-            return
+            known = choices(str(data.target), tables.train.label_names)
+            problems.add((*place, "target"), f"found {shown(data.target)}, expected {known}")
         draw(data, tables, seed=0, trusted_size=None)
-    except MuScleLoraError as error:
-        problems.add_error(place, error)
-        return
-    for key, table in tables._asdict().items():
-        if table is not None and table.poisoned is not None and table.poisoned.any():
-            flagged = int(table.poisoned.sum())
-            problems.add(
-                (*place, key), f"found {flagged} rows flagged as poisoned, expected clean rows to start from"
-            )
 
 
-def check_attack(attack: Attack, place: Place, problems: Problems) -> None:
-    """Its family takes its parameters."""
-    if attack.family not in family_names():
-        at = next(p for p in ((*place, "family"), (*place, "name"), place) if p in problems.document.lines)
-        problems.add(at, f"found {shown(attack.family)}, expected {choices(attack.family, family_names())}")
+def _check_attack(attack: Attack, place: Place, problems: Problems) -> None:
+    """Its family takes its parameters, and its files are there."""
+    known, at_test = list(parameters_of(attack.family)), (*place, "test")
+    own = problems.add_unknown(place, attack.parameters, [*Attack.model_fields, *known])
+    if problems.add_unknown(at_test, attack.test, known) or own:
         return
-    known = list(parameters_of(attack.family))
-    own = [key for key in Attack.model_fields if key != "parameters"]
-    unknown = [(*place, key) for key in attack.parameters if key not in known]
-    unknown += [(*place, "test", key) for key in attack.test if key not in known]
-    for at in unknown:
-        problems.add_unknown(at, known if "test" in at else [*own, *known])
-    if unknown:
-        return
+    _check_places({**attack.parameters, "triggered": attack.triggered}, place, problems)
+    _check_places(attack.test, at_test, problems)
     if attack.test and attack.triggered is not None:
         problems.add((*place, "triggered"), "found it beside test, expected one of them")
-    try:
+    with problems.raised(place):
         get_trigger(attack.family, **arguments(attack.parameters))
         get_trigger(attack.family, **arguments({**attack.parameters, **attack.test}))
-    except Exception as error:  # another package's code, or a value of a type that was not foreseen
-        problems.add_error(place, error)
 
 
-def check_defense(defense: Defense, place: Place, problems: Problems) -> None:
+def _check_defense(defense: Defense, place: Place, problems: Problems) -> None:
     """It takes its parameters."""
-    if defense.name not in DEFENSES:
-        at = next(p for p in ((*place, "name"), place) if p in problems.document.lines)
-        problems.add(at, f"found {shown(defense.name)}, expected {choices(defense.name, DEFENSES)}")
-        return
     known = DEFENSES[defense.name].parameters()
-    unknown = [(*place, key) for key in defense.parameters if key not in known]
-    for at in unknown:
-        problems.add_unknown(at, ["name", "label", *known])
-    if unknown:
+    if problems.add_unknown(place, defense.parameters, [*Defense.model_fields, *known]):
         return
-    try:
+    _check_places(defense.parameters, place, problems)
+    with problems.raised(place):
         get_defense(defense.name, **defense.parameters)
-    except Exception as error:  # a value of a type that was not foreseen
-        problems.add_error(place, error)
 
 
-def check_arguments(training: Any, place: Place, problems: Problems) -> None:
+def _check_arguments(training: dict[str, Any], place: Place, problems: Problems) -> None:
     """They are training arguments."""
-    if not isinstance(training, dict):
-        return
-    known = [name for name in TRAINING_FIELDS if name not in _OURS]
-    unknown = [(*place, key) for key in training if key not in known]
-    for at in unknown:
-        problems.add_unknown(at, known)
-    if unknown:
+    if problems.add_unknown(place, training, [name for name in TRAINING_FIELDS if name not in _OURS]):
         return
     values = {key: value for key, value in training.items() if (key, value) != ("bf16", "auto")}
     if not isinstance(values.get("bf16", False), bool):
         problems.add((*place, "bf16"), f"found {shown(values['bf16'])}, expected one of true, false, auto")
         return
-    try:
+    with problems.raised(place):  # the Trainer's own checks raise what they like
         MuScleTrainingArguments(output_dir="", **values)
-    except Exception as error:  # the Trainer's own checks raise what they like
-        problems.add_error(place, error)
 
 
-def check_model(model: Any, place: Place, problems: Problems) -> None:
+def _check_places(parameters: Mapping[str, Any], place: Place, problems: Problems) -> None:
+    """The files and models that parameters name are there."""
+    for key, value in parameters.items():
+        if key in MODEL_PARAMETERS:
+            _check_model(value, (*place, key), problems)
+        elif key in (*FILE_PARAMETERS, "triggered") and isinstance(value, str):
+            found = exists(value) and Path(value).is_file()
+            if not found:
+                problems.add((*place, key), f"found no file {shown(value)}, expected one")
+
+
+def _check_model(model: Any, place: Place, problems: Problems) -> None:
     """It is an embedded model that is installed, a folder of a model, or may be a hub name."""
     if not isinstance(model, str):
         return
-    try:
-        if model in EMBEDDED_NAMES or exists(model):
+    if model in EMBEDDED_NAMES or exists(model):
+        with problems.raised(place):
             model_source(model)
-        elif not may_be_on_hub(model) or difflib.get_close_matches(model, EMBEDDED_NAMES, 1, 0.85):
-            near = nearest(model, *EMBEDDED_NAMES)
-            problems.add(
-                place,
-                f"found no folder {shown(model)}, expected one, a hub name or one of "
-                f"{', '.join(EMBEDDED_NAMES)}" + (f"; did you mean {near}?" if near else ""),
-            )
-        elif _is_out_of_reach(model):
-            problems.add(
-                place,
-                f"found {shown(model)}, which is no folder and not in the hub's cache, and the hub is not "
-                "used or cannot be reached; expected a model that is there",
-            )
-    except MuScleLoraError as error:
-        problems.add(place, str(error))
+    elif not may_be_on_hub(model) or difflib.get_close_matches(model, EMBEDDED_NAMES, 1, 0.85):
+        near = nearest(model, *EMBEDDED_NAMES)
+        problems.add(
+            place,
+            f"found no folder {shown(model)}, expected one, a hub name or one of "
+            f"{', '.join(EMBEDDED_NAMES)}" + (f"; did you mean {near}?" if near else ""),
+        )
+    elif _is_out_of_reach(model):
+        problems.add(
+            place,
+            f"found {shown(model)}, which is no folder and not in the hub's cache, and the hub is not "
+            "used or cannot be reached; expected a model that is there",
+        )
 
 
 def _is_out_of_reach(model: str) -> bool:
@@ -207,26 +182,23 @@ def check_rows(grid: Grid, problems: Problems) -> None:
                 ("data", number),
                 f"found only test rows of the target {shown(name)}, expected others too, for the ASR",
             )
-        for position, attack in enumerate(grid.attacks):
-            try:
-                if attack.triggered is not None:
-                    triggered_texts(attack.triggered, data, split.test.label_names, target)
-            except MuScleLoraError as error:
-                problems.add(("attacks", position, "triggered"), str(error))
         for position, size in enumerate(grid.trusted_sizes):
             try:
                 draw(data, tables, seed=grid.seeds[0], trusted_size=size)
             except MuScleLoraError as error:
                 problems.add(("trusted_sizes", position), f"found {size}, but for {data.name}: {error}")
-        for position, rate in enumerate(grid.rates):
-            needed = round(rate * len(split.train))
-            for attack in grid.attacks:
-                mode = attack.label_mode or grid.label_mode
-                own = split.train.labels == target
-                eligible = {"clean": own, "dirty": ~own, "mix": np.ones_like(own)}[mode].sum()
-                if needed > eligible:
+        own = int((split.train.labels == target).sum())
+        eligible = {"clean": own, "dirty": len(split.train) - own, "mix": len(split.train)}
+        for position, attack in enumerate(grid.attacks):
+            if attack.triggered is not None:
+                with problems.raised(("attacks", position, "triggered")):
+                    triggered_texts(attack.triggered, data, split.test.label_names, target)
+            mode = attack.label_mode or grid.label_mode
+            for place, rate in enumerate(grid.rates):
+                needed = round(rate * len(split.train))
+                if needed > eligible[mode]:
                     problems.add(
-                        ("rates", position),
+                        ("rates", place),
                         f"found {rate:g}, which is {needed} rows of {data.name}, expected at most the "
-                        f"{eligible} that label mode {mode} of {attack.name} can take",
+                        f"{eligible[mode]} that label mode {mode} of {attack.name} can take",
                     )

@@ -122,36 +122,27 @@ class Results:
 
 def compare(results: Sequence[Results]) -> tuple[Line, ...]:
     """The lines of a table in order: the oracle, the complete defences from best to worst, the others."""
-    lines = [found.line() for found in results]
+    pairs = [(found, found.line()) for found in results]
     for column in COLUMNS:
-        for index, cell in _marked(results, lines, column).items():
-            lines[index] = replace(lines[index], cells={**lines[index].cells, column.name: cell})
-    ranked = sorted(zip(results, lines, strict=True), key=_order(lines))
+        _mark(pairs, column)
+    ranked = sorted(pairs, key=_order([line for _, line in pairs]))
     return tuple(line for _, line in ranked if line.seeds or not line.reference)
 
 
-def _marked(results: Sequence[Results], lines: Sequence[Line], column: Column) -> dict[int, Cell]:
-    """The cells of a column that are the best or tied with it, by the number of the line."""
-    means = {
-        index: mean
-        for index, found in enumerate(results)
-        if found.complete
-        and not lines[index].reference
-        and (mean := lines[index].cells[column.name].mean) is not None
-    }
-    if not means:
-        return {}
-    top = (max if column.higher else min)(means.values())
-    marked = {}
-    for index, mean in means.items():
-        cell = lines[index].cells[column.name]
-        if mean == top:
-            marked[index] = replace(cell, best=True)
-        elif column.parts and any(
-            _as_good(results[index], results[best], column) for best in means if means[best] == top
-        ):
-            marked[index] = replace(cell, tied=True)
-    return marked
+def _mark(pairs: Sequence[tuple[Results, Line]], column: Column) -> None:
+    """Mark the cells of a column that are the best, and those tied with it."""
+    name = column.name
+    compared = [
+        (found, line.cells)
+        for found, line in pairs
+        if found.complete and not line.reference and line.cells[name].mean is not None
+    ]
+    top = (max if column.higher else min)((cells[name].mean or 0 for _, cells in compared), default=None)
+    best = [found for found, cells in compared if cells[name].mean == top]
+    for found, cells in compared:
+        is_best = found in best
+        tied = not is_best and column.parts and any(_as_good(found, other, column) for other in best)
+        cells[name] = replace(cells[name], best=is_best, tied=bool(tied))
 
 
 def _as_good(one: Results, other: Results, column: Column) -> bool:

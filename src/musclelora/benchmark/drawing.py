@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """One figure, as a PNG and as an SVG file.
-
-    Attributes:
-        title: what it is called.
-        alt: what it shows, for who cannot see it.
-        png: the PNG file.
-        svg: the SVG file.
-    """
+class Drawing(NamedTuple):
+    """One figure: what it is called, what it shows for who cannot see it, and its two files."""
 
     title: str
     alt: str

@@ -32,8 +32,6 @@ PASSES: Final = {ORACLE: 1, "training": 1, "filtering": 1, "inference": 8}
 """Predictions of every test row, by kind."""
 LOOKS: Final = {"filtering": 0.5}
 """Predictions of every training row for each of its words, by kind."""
-AUTO_BUDGET: Final = 0.5
-"""Trials of ``purify``, as a share of its training."""
 START: Final = 4.0
 """Seconds to start a process and load a model."""
 
@@ -185,13 +183,13 @@ def _training(cell: Cell, size: Sizes, config: Any) -> float:
     factor = (1.0 if full else LOW_RANK) * (ALIGNED if aligned else 1.0)
     rows_seen = float(rows * epochs * factor)
     if method is not None and method.shortcuts:
-        from musclelora.purification.auto import REPEATS
+        from musclelora.purification.auto import BUDGET, REPEATS
 
         # Models of four folds of the trusted rows, what they say of every row, and trials of other settings.
         if method.chooses:
             rows_seen += REPEATS * (cell.trusted_size or 0) * epochs * factor
         judged = 3 * 12 * (cell.trusted_size or 0) + 4 * FORWARD * rows
-        rows_seen += judged * _of_judge(cell, size, config) + AUTO_BUDGET * rows_seen
+        rows_seen += judged * _of_judge(cell, size, config) + BUDGET * rows_seen
     return rows_seen
 
 

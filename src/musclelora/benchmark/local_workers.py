@@ -178,10 +178,6 @@ def _work(connection: Connection, work: Work, cell: Cell, kept: Path, threads: i
         sys.stderr.flush()
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-    import torch
-
-    # A model that is sure sends back gradients with which a processor computes many times slower.
-    torch.set_flush_denormal(True)
     connection.send(work(cell, kept=kept, threads=threads))
     connection.close()
 

@@ -17,13 +17,10 @@ Place = tuple[str | int, ...]
 _MOST_BYTES = 256 * 1024
 """Of a file: PyYAML reads about as much in a second."""
 _MOST_NODES = 100_000
-"""Values, aliases and merged keys counted as often as they stand for something."""
+"""Values, those of aliases and merged mappings counted as often as they stand for something."""
 _LONGEST = 10_000
 """Characters of a text or a number, which may take time that grows with their square."""
 _MERGE = "tag:yaml.org,2002:merge"
-
-Entries = dict[str, tuple[yaml.Node, yaml.Node]]
-"""The key and value nodes of a mapping, by the key's text."""
 
 
 class Document(NamedTuple):
@@ -37,20 +34,11 @@ class Document(NamedTuple):
     value: Any
     lines: dict[Place, int]
 
-    def line(self, place: Place) -> int:
-        """The line of `place`, or of the nearest one around it."""
+    def nearest(self, place: Place) -> Place:
+        """`place`, or the nearest one around it that has a line."""
         while place not in self.lines:
             place = place[:-1]
-        return self.lines[place]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, but 5e-5 is a number, which there needs a point."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+        return place
 
 
 def load_yaml(path: Path) -> Document:
@@ -60,29 +48,13 @@ def load_yaml(path: Path) -> Document:
         UsageError: it cannot be read, is not YAML, holds a key twice or something that is no plain data, or
             is larger than a grid can be, merges and aliases written out.
     """
-    found = special(path)
-    if found is not None:
-        raise UsageError(f"{path}: {found}; expected a grid, a YAML file; name one")
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise UsageError(
-                f"{path}: over {_MOST_BYTES // 1024} KiB; expected a grid, a YAML file; name one"
-            )
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError(
-            f"{path}: {error.strerror or error}; expected a grid, a YAML file; name one"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 text; expected a grid, a YAML file; name one") from error
     loader = None
     try:
-        loader = _Loader(text)
+        loader = _Loader(path, _text(path))
         node = loader.get_single_node()
         if node is None:
             raise UsageError(f"{path}:1: found an empty file, expected a grid")
-        reader = _Reader(path, loader)
-        return Document(reader.read(node, ()), reader.lines)
+        return Document(loader.read(node, (), 1 + node.start_mark.line), loader.lines)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         said = " ".join(str(error.problem or error.context).split())
@@ -100,87 +72,81 @@ def load_yaml(path: Path) -> Document:
             loader.dispose()
 
 
-class _Reader:
-    """Makes values of nodes and notes their lines."""
+def _text(path: Path) -> str:
+    try:
+        found = special(path)
+        if found is None and path.stat().st_size > _MOST_BYTES:
+            found = f"over {_MOST_BYTES // 1024} KiB"
+        if found is None:
+            return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        found = error.strerror or str(error)
+    except UnicodeDecodeError:
+        found = "not UTF-8 text"
+    raise UsageError(f"{path}: {found}; expected a grid, a YAML file; name one")
 
-    def __init__(self, path: Path, loader: _Loader) -> None:
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, but 5e-5 is a number, which there needs a point; it notes lines."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        super().__init__(text)
         self.path = path
-        self.loader = loader
         self.lines: dict[Place, int] = {}
-        self._inside: set[int] = set()
-        self._merged = 0
-        self._entries: dict[int, Entries] = {}
+        self._read = 0
+        self._inside: list[yaml.Node] = []
 
-    def read(self, node: yaml.Node, place: Place) -> Any:
-        line = node.start_mark.line + 1
-        self.lines.setdefault(place, line)
-        if id(node) in self._inside:
-            raise UsageError(f"{self.path}:{line}: found an alias of what it is in, expected plain data")
-        if len(self.lines) > _MOST_NODES:
+    def read(self, node: yaml.Node, place: Place, line: int) -> Any:
+        """The value of a node, which has its place and a line; aliases and merges are written out."""
+        self.lines[place] = line
+        self._read += 1
+        if self._read > _MOST_NODES:
             raise UsageError(f"{self.path}: found over {_MOST_NODES:,} values, expected a grid")
-        self._inside.add(id(node))
+        if node in self._inside:
+            raise self._refusal(node, "found an alias of what it is in, expected plain data")
+        self._inside.append(node)
         value: Any
         if isinstance(node, yaml.MappingNode):
-            value = self._mapping(node, place)
+            value = self._mapping(node, place, line)
         elif isinstance(node, yaml.SequenceNode):
-            value = [self.read(child, (*place, number)) for number, child in enumerate(node.value)]
+            value = [
+                self.read(child, (*place, number), child.start_mark.line + 1)
+                for number, child in enumerate(node.value)
+            ]
         elif len(node.value) > _LONGEST:
-            raise UsageError(
-                f"{self.path}:{line}: found a value of {len(node.value):,} characters, expected at most "
-                f"{_LONGEST:,}"
+            raise self._refusal(
+                node, f"found a value of {len(node.value):,} characters, expected at most {_LONGEST:,}"
             )
         else:
-            value = self.loader.construct_object(node)
-        self._inside.remove(id(node))
+            value = self.construct_object(node)
+        self._inside.pop()
         return value
 
-    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, place: Place, line: int) -> dict[str, Any]:
+        """What the mapping merges, of which the first counts, and its own entries, which count more."""
         values: dict[str, Any] = {}
-        for name, (key, child) in self._entries_of(node).items():
-            self.lines[(*place, name)] = key.start_mark.line + 1
-            values[name] = self.read(child, (*place, name))
+        own: set[str] = set()
+        merges = [child for key, child in node.value if key.tag == _MERGE]
+        sources = [s for m in merges for s in (m.value if isinstance(m, yaml.SequenceNode) else [m])]
+        for source in reversed(sources):
+            if not isinstance(source, yaml.MappingNode):
+                raise self._refusal(source, "<<: found no mapping, expected one to merge")
+            values |= self.read(source, place, line)
+        for key, child in node.value:
+            name = key.value
+            if not isinstance(name, str):
+                raise self._refusal(key, "found a list as a key, expected a name")
+            if name in own:
+                raise self._refusal(key, f"{name}: found this key twice, expected it once")
+            if key.tag != _MERGE:
+                own.add(name)
+                values[name] = self.read(child, (*place, name), key.start_mark.line + 1)
         return values
 
-    def _entries_of(self, node: yaml.MappingNode) -> Entries:
-        """The entries of a mapping, those that it merges from others first; its own win.
+    def _refusal(self, node: yaml.Node, message: str) -> UsageError:
+        return UsageError(f"{self.path}:{node.start_mark.line + 1}: {message}")
 
-        PyYAML's own merging repeats a key as often as mappings that have it are merged, and merges of merges
-        multiply that. Here a key is kept once, and each mapping is looked at once.
-        """
-        known = self._entries.get(id(node))
-        if known is not None:
-            return known
-        own, sources = self._own(node)
-        self._inside.add(-id(node))  # merging is something else than standing in: negative
-        merged: Entries = {}
-        for source in sources:
-            line = source.start_mark.line + 1
-            if not isinstance(source, yaml.MappingNode):
-                raise UsageError(f"{self.path}:{line}: <<: found no mapping, expected one to merge")
-            if -id(source) in self._inside:
-                raise UsageError(f"{self.path}:{line}: <<: found an alias of what it is in, expected another")
-            entries = self._entries_of(source)
-            self._merged += max(len(entries), 1)
-            if self._merged > _MOST_NODES:
-                raise UsageError(f"{self.path}: found over {_MOST_NODES:,} merged keys, expected a grid")
-            for name, pair in entries.items():
-                merged.setdefault(name, pair)
-        self._inside.remove(-id(node))
-        found = self._entries[id(node)] = {**merged, **own}
-        return found
 
-    def _own(self, node: yaml.MappingNode) -> tuple[Entries, list[yaml.Node]]:
-        """A mapping's own entries, and the nodes that it merges."""
-        own: Entries = {}
-        sources: list[yaml.Node] = []
-        for key, child in node.value:
-            name, line = getattr(key, "value", None), key.start_mark.line + 1
-            if not isinstance(name, str):
-                raise UsageError(f"{self.path}:{line}: found a list as a key, expected a name")
-            if key.tag == _MERGE:
-                sources += child.value if isinstance(child, yaml.SequenceNode) else [child]
-                continue
-            if name in own:
-                raise UsageError(f"{self.path}:{line}: {name}: found this key twice, expected it once")
-            own[name] = (key, child)
-        return own, sources
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)

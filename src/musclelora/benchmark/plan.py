@@ -112,7 +112,8 @@ def _cells(grid: Grid, training: dict[str, Any]) -> Iterator[Cell]:
             yield Cell(_id(facts, data, attack, ORACLE, seed), **shared, **own)
             for rate, size, defense in product(grid.rates, grid.trusted_sizes, grid.defenses):
                 own = {"rate": rate, "trusted_size": size, "defense": defense}
-                more = {"rate": rate, "trusted_size": size, "defense": defense.model_dump()}
+                about_it = {"name": defense.name, "label": defense.label, "parameters": defense.parameters}
+                more = {"rate": rate, "trusted_size": size, "defense": about_it}
                 more["label_mode"] = attack.label_mode
                 yield Cell(_id(facts | more, data, attack, defense.label, seed), **shared, **own)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from pydantic_core import ErrorDetails
-
 from musclelora.benchmark.marked_yaml import Document, Place
-from musclelora.data.messages import shown
 from musclelora.errors import MuScleLoraError, UsageError
 
 _MOST_LISTED = 30
@@ -21,47 +19,38 @@ class Problems:
     def __init__(self, path: Path, document: Document) -> None:
         self.path = path
         self.document = document
-        self._found: dict[tuple[int, str], Place] = {}
+        self._found: set[tuple[int, str]] = set()
 
     def __bool__(self) -> bool:
         return bool(self._found)
 
     def add(self, place: Place, message: str) -> None:
-        """Note what was found at `place` and what was expected there."""
-        line = self.document.line(place)
-        self._found[line, f"{self.path}:{line}: {_shown_place(place)}{message}"] = place
+        """Note what was found at `place`, or in what stands there, and what was expected."""
+        place = self.document.nearest(place)
+        words = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+        line = self.document.lines[place]
+        said = f"{words.removeprefix('.')}: {message}" if place else message
+        self._found.add((line, f"{self.path}:{line}: {said}"))
 
-    def touch(self, place: Place) -> bool:
-        """Whether something was noted at `place` or in it."""
-        return any(noted[: len(place)] == place for noted in self._found.values())
+    def add_unknown(self, place: Place, given: Collection[str], known: Collection[str]) -> bool:
+        """Note the keys of the mapping at `place` that are not `known`; whether there are any."""
+        unknown = [key for key in given if key not in known]
+        for key in unknown:
+            self.add((*place, key), f"found an unknown key, expected {choices(key, known)}")
+        return bool(unknown)
 
-    def add_unknown(self, place: Place, known: Collection[str], what: str = "an unknown key") -> None:
-        """Note that the last part of `place` is none of the `known` names."""
-        self.add(place, f"found {what}, expected {choices(str(place[-1]), known)}")
-
-    def add_error(self, place: Place, error: Exception) -> None:
-        """Note an error; it belongs to the entry of the mapping at `place` that it names, if it names one."""
-        said = " ".join(str(error).split()) or type(error).__name__
-        if not isinstance(error, MuScleLoraError):
-            said = f"found values that it does not take ({type(error).__name__}: {said}), expected others"
-        inside = [p for p in self.document.lines if p[:-1] == place and isinstance(p[-1], str)]
-        named = [p for p in inside if str(p[-1]) in said.replace(":", " ").split()]
-        self.add(named[0] if named else place, said)
-
-    def add_invalid(self, error: ErrorDetails, keys: Mapping[Place, Collection[str]]) -> None:
-        """Note an error of the schema, whose mappings have the `keys`."""
-        place, kind, context = error["loc"], error["type"], error.get("ctx", {})
-        found = shown(error["input"])
-        if kind == "extra_forbidden":
-            self.add_unknown(place, keys[place[:1] if len(place) > 1 else ()])
-        elif kind == "missing":
-            self.add(place[:-1], f"found no {place[-1]}, expected one")
-        elif kind == "literal_error":
-            known = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-            self.add(place, f"found {found}, expected {choices(str(error['input']), known)}")
-        else:
-            expected = str(context["error"] if kind == "value_error" else error["msg"])
-            self.add(place, f"found {found}, expected {expected.removeprefix('Input should be ')}")
+    @contextlib.contextmanager
+    def raised(self, place: Place) -> Iterator[None]:
+        """Note an error of the block; it belongs to the entry of `place` that it names, if it names one."""
+        try:
+            yield
+        except Exception as error:  # another package's, or of a value of a type that was not foreseen
+            said = " ".join(str(error).split()) or type(error).__name__
+            if not isinstance(error, MuScleLoraError):
+                said = f"found values that it does not take ({type(error).__name__}: {said}), expected others"
+            words = said.replace(":", " ").split()
+            inside = (p for p in self.document.lines if p and p[:-1] == place and p[-1] in words)
+            self.add(next(inside, place), said)
 
     def raise_any(self) -> None:
         """Raise all that was noted, by line, in one message.
@@ -78,10 +67,3 @@ def choices(found: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(found, list(known), n=1)
     listed = "one of " + ", ".join(known) if len(known) <= _MOST_LISTED else "a known one"
     return listed + (f"; did you mean {near[0]}?" if near else "")
-
-
-def _shown_place(place: Place) -> str:
-    words = ""
-    for part in place:
-        words += f"[{part}]" if isinstance(part, int) else f".{part}" if words else part
-    return f"{words}: " if words else ""

@@ -122,8 +122,9 @@ def ray_rows(
 
     task = ray.remote(
         num_cpus=cpus, num_gpus=gpus, max_retries=retries, max_calls=1, scheduling_strategy="SPREAD"
-    )(_work)
-    running = {task.remote(work, cell, kept.resolve(), max(1, int(cpus))): cell for cell in cells}
+    )(work)
+    threads = max(1, int(cpus))
+    running = {task.remote(cell, kept=kept.resolve(), threads=threads): cell for cell in cells}
     try:
         while running:
             (ended,), _ = ray.wait(list(running), num_returns=1)
@@ -136,14 +137,6 @@ def ray_rows(
     finally:
         for task_ in running:
             ray.cancel(task_, force=True)
-
-
-def _work(work: Work, cell: Cell, kept: Path, threads: int) -> Row:
-    import torch
-
-    # A model that is sure sends back gradients with which a processor computes many times slower.
-    torch.set_flush_denormal(True)
-    return work(cell, kept=kept, threads=threads)
 
 
 def _check_reachable(address: str) -> None:

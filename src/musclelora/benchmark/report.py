@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Any
 from musclelora import __version__
 from musclelora.benchmark.comparison import Row
 from musclelora.benchmark.drawing import Drawing
+from musclelora.benchmark.html import html
 from musclelora.benchmark.leaderboard import Group, leaderboard
+from musclelora.benchmark.markdown import markdown
 from musclelora.benchmark.store import read_begun, results_table
 from musclelora.benchmark.store_schema import ReportState
 from musclelora.benchmark.wording import Facts, facts
 from musclelora.data.messages import bad_data
 from musclelora.errors import OutputError
 from musclelora.files import LOCK, atomic_file, held, output_errors, write_json
-from musclelora.outputs import check_output
+from musclelora.outputs import check_output, refuse_foreign
 from musclelora.state import read_state
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMATS = ("html", "markdown")
+FORMATS = {"html": ("index.html", html), "markdown": ("leaderboard.md", markdown)}
+"""The pages by their format: a file, and what writes its text."""
 _MARK = "report.json"
 
 
@@ -88,10 +91,10 @@ def _write(
     title = f"Benchmark {begun.get('grid', {}).get('name', folder.name)}"
     drawings = _draw(groups, rows, output)
     files = []
-    for name in formats:
-        files.append(output / {"html": "index.html", "markdown": "leaderboard.md"}[name])
+    for name, page in (FORMATS[kind] for kind in formats):
+        files.append(output / name)
         with atomic_file(files[-1]) as temporary:
-            temporary.write_text(_page(name)(title, groups, found, drawings or []), encoding="utf-8")
+            temporary.write_text(page(title, groups, found, drawings or []), encoding="utf-8")
     files.append(output / "results.csv")
     with atomic_file(files[-1]) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
@@ -114,9 +117,8 @@ def _claim(output: Path) -> set[str]:
     with output_errors(output):
         output.mkdir(parents=True, exist_ok=True)
         mark = output / _MARK
-        if not mark.exists() and any(entry.name != LOCK for entry in output.iterdir()):
-            raise OutputError(f"{output}: it holds something else than a report; name another output")
         if not mark.exists():
+            refuse_foreign(output, "report", (entry for entry in output.iterdir() if entry.name != LOCK))
             write_json(mark, {"format": 1, "musclelora": __version__, "files": []})
     remedy = "restore it, or name another output"
     return set(read_state(mark, ReportState, OutputError, remedy=remedy)["files"])
@@ -130,14 +132,3 @@ def _draw(groups: list[Group], rows: list[Row], output: Path) -> list[Drawing] |
             raise
         return None
     return draw(groups, rows, output)
-
-
-def _page(name: str) -> Any:
-    """The writer of a format."""
-    if name == "html":
-        from musclelora.benchmark.html import html
-
-        return html
-    from musclelora.benchmark.markdown import markdown
-
-    return markdown

@@ -51,7 +51,8 @@ def run_cells(
         spent += costs[cell.id]
         advance(costs[cell.id])
         left = (time.monotonic() - began) / spent * (total - spent) if spent else 0.0
-        say(f"[{number}/{len(cells)}] {described(cell)}: {_outcome(row)}{_left(left) if by_id else ''}")
+        still = f"; about {shown_time(left)} left" if by_id else ""
+        say(f"[{number}/{len(cells)}] {described(cell)}: {_outcome(row)}{still}")
     store.write_table()
     counts = Counter(str(store.rows[cell.id]["status"]) for cell in cells if cell.id in store.rows)
     counts["run"] = len(todo) - len(by_id)
@@ -97,7 +98,3 @@ def _outcome(row: Row) -> str:
     if row["status"] == "failed":
         return f"failed: {row['error']}"
     return f"CACC {row['cacc']:.1%}, ASR {row['asr']:.1%} in {shown_time(row['seconds'])}"
-
-
-def _left(seconds: float) -> str:
-    return f"; about {shown_time(seconds)} left"

@@ -1,15 +1,42 @@
-"""What a grid may say."""
+"""What a grid may say, entry by entry; an error that begins with "found" is said as it is."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from musclelora import limits
+from musclelora.attacks import family_names
+from musclelora.benchmark.problems import choices
+from musclelora.data import bbc_news
 from musclelora.data.embedded import EMBEDDED_MODELS
+from musclelora.data.messages import shown
+from musclelora.data.places import exists, may_be_on_hub, nearest
+from musclelora.data.readers import READERS
+from musclelora.data.table import Table
+from musclelora.defenses import DEFENSES
 
-Mode = Literal["clean", "dirty", "mix"]
+CORPORA: Final[dict[str, Callable[[], Table]]] = {"bbc-news": bbc_news}
+"""The embedded corpora; a new one is a new entry."""
+FILE_PARAMETERS: Final = ("file", "originals")
+"""The parameters of attacks that name files."""
+MODEL_PARAMETERS: Final = ("model", "language_model")
+"""The parameters of attacks and defences that name models."""
+_MOST = 1000
+"""Entries of a list."""
 
 
 def _shown_as_it_is(name: str) -> str:
@@ -18,10 +45,57 @@ def _shown_as_it_is(name: str) -> str:
     return name
 
 
+def _one_of(names: Callable[[], Collection[str]]) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in names():
+            raise ValueError(choices(name, names()))
+        return name
+
+    return AfterValidator(check)
+
+
+def _at(value: str, info: ValidationInfo) -> Path:
+    """The place of a path of the grid, which is relative to its folder, the context."""
+    return (info.context or Path()) / Path(value).expanduser()
+
+
+def _whole_table(value: str, info: ValidationInfo) -> str:
+    """The whole path of a table, or its name on the hub."""
+    at = _at(value, info)
+    if exists(at):
+        return str(at.resolve())
+    # What looks like a path is none of the hub's names.
+    if value.startswith((".", "/", "~")) or Path(value).suffix in READERS or not may_be_on_hub(value):
+        near = nearest(at)
+        hint = f"; did you mean {near}?" if near else ""
+        raise ValueError(f"found no file or folder {shown(str(at))}, expected data there{hint}")
+    return value
+
+
+def _whole_file(value: Any, info: ValidationInfo) -> Any:
+    """The whole path of a file; whether there is one, is not asked."""
+    return str(_at(value, info).resolve()) if isinstance(value, str) else value
+
+
+def _whole_model(value: Any, info: ValidationInfo) -> Any:
+    """The whole path of a model's folder; what is none, is a name."""
+    at = _at(value, info) if isinstance(value, str) else None
+    return str(at.resolve()) if at is not None and exists(at) and at.is_dir() else value
+
+
+def _whole_parameters(given: Any, info: ValidationInfo) -> Any:
+    """The parameters that name files and models, by their whole paths."""
+    if not isinstance(given, dict):
+        return given
+    whole = dict.fromkeys(FILE_PARAMETERS, _whole_file) | dict.fromkeys(MODEL_PARAMETERS, _whole_model)
+    return {key: whole[key](value, info) if key in whole else value for key, value in given.items()}
+
+
+Mode = Literal["clean", "dirty", "mix"]
 Name = Annotated[str, AfterValidator(_shown_as_it_is)]
 Rows = Annotated[int, Field(ge=1, le=limits.ROWS)]
-_MOST = 1000
-"""Entries of a list."""
+TableName = Annotated[str, AfterValidator(_whole_table)]
+ModelName = Annotated[Name, BeforeValidator(_whole_model)]
 
 
 class Entry(BaseModel):
@@ -31,27 +105,23 @@ class Entry(BaseModel):
 
 
 class Named(Entry):
-    """An entry that is a name, or a mapping that names itself and gives parameters beside its own keys."""
+    """An entry that is a name, or a mapping that names itself and gives parameters beside its own keys.
 
-    family_key: ClassVar[str]
-    label_key: ClassVar[str]
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    It has two names, one of what it is and one for results; either stands for both.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    main_key: ClassVar[str]
 
     @model_validator(mode="before")
     @classmethod
-    def _collect(cls, given: Any) -> Any:
-        if isinstance(given, str):
-            given = {cls.family_key: given}
-        if not isinstance(given, dict):
-            return given
-        own = cls.model_fields.keys() - {"parameters"}
-        entry = {key: value for key, value in given.items() if key in own}
-        entry["parameters"] = {key: value for key, value in given.items() if key not in own}
-        # Either of the two names stands for both.
-        for one, other in ((cls.family_key, cls.label_key), (cls.label_key, cls.family_key)):
-            if one in entry:
-                entry.setdefault(other, entry[one])
-        return entry
+    def _written_out(cls, given: Any, info: ValidationInfo) -> Any:
+        return _whole_parameters({cls.main_key: given} if isinstance(given, str) else given, info)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What is given beside its own keys."""
+        return self.model_extra or {}
 
 
 class Data(Entry):
@@ -73,10 +143,10 @@ class Data(Entry):
     """
 
     name: Name
-    corpus: str | None = None
-    train: str | None = None
-    test: str | None = None
-    trusted: str | None = None
+    corpus: Annotated[str, _one_of(lambda: CORPORA)] | None = None
+    train: TableName | None = None
+    test: TableName | None = None
+    trusted: TableName | None = None
     train_split: str | None = None
     test_split: str | None = None
     trusted_split: str | None = None
@@ -86,6 +156,27 @@ class Data(Entry):
     train_rows: Rows | None = None
     test_rows: Rows | None = None
     target: str | int
+
+    @field_validator("test", "trusted", "text_column", "label_column")
+    @classmethod
+    def _of_a_table(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("corpus") is not None:
+            raise ValueError(f"found {info.field_name} beside corpus, expected it with train only")
+        return value
+
+    @model_validator(mode="after")
+    def _has_all_rows(self) -> Data:
+        if self.corpus is not None and self.train is not None:
+            raise ValueError("found both corpus and train, expected one of them")
+        if self.corpus is None and self.train is None:
+            raise ValueError("found neither corpus nor train, expected one of them")
+        if self.test is None and self.test_rows is None:
+            raise ValueError("found neither test nor test_rows, expected one, to measure on")
+        if self.trusted is None and self.train_rows is None:
+            raise ValueError(
+                "found neither trusted nor train_rows, expected one, so that there are rows to trust"
+            )
+        return self
 
 
 class Attack(Named):
@@ -99,13 +190,12 @@ class Attack(Named):
         triggered: a table of triggered test rows of other labels than the target, made elsewhere.
     """
 
-    family_key: ClassVar[str] = "family"
-    label_key: ClassVar[str] = "name"
-    family: str
-    name: Name = ""
+    main_key: ClassVar[str] = "family"
+    family: Annotated[str, _one_of(family_names)] = Field(validation_alias=AliasChoices("family", "name"))
+    name: Name = Field("", validation_alias=AliasChoices("name", "family"))
     label_mode: Mode | None = None
-    test: dict[str, Any] = Field(default_factory=dict)
-    triggered: str | None = None
+    test: Annotated[dict[str, Any], AfterValidator(_whole_parameters)] = Field(default_factory=dict)
+    triggered: Annotated[str, AfterValidator(_whole_file)] | None = None
 
 
 class Defense(Named):
@@ -116,10 +206,9 @@ class Defense(Named):
         label: what results call it.
     """
 
-    family_key: ClassVar[str] = "name"
-    label_key: ClassVar[str] = "label"
-    name: str
-    label: Name = ""
+    main_key: ClassVar[str] = "name"
+    name: Annotated[str, _one_of(lambda: DEFENSES)] = Field(validation_alias=AliasChoices("name", "label"))
+    label: Name = Field("", validation_alias=AliasChoices("label", "name"))
 
 
 class Grid(Entry):
@@ -144,7 +233,7 @@ class Grid(Entry):
     attacks: Annotated[list[Attack], Field(min_length=1, max_length=_MOST)]
     rates: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1, max_length=_MOST)] = [0.1]
     label_mode: Mode = "mix"
-    models: Annotated[list[Name], Field(min_length=1, max_length=_MOST)] = [next(iter(EMBEDDED_MODELS))]
+    models: Annotated[list[ModelName], Field(min_length=1, max_length=_MOST)] = [next(iter(EMBEDDED_MODELS))]
     trusted_sizes: Annotated[list[Rows], Field(min_length=1, max_length=_MOST)] = [96]
     defenses: Annotated[list[Defense], Field(min_length=1, max_length=_MOST)]
     training: dict[str, Any] = Field(default_factory=dict)

@@ -20,7 +20,7 @@ from musclelora import __version__
 from musclelora.benchmark.store_schema import BegunState, CellState
 from musclelora.errors import OutputError
 from musclelora.files import LOCK, atomic_file, held, output_errors, write_json
-from musclelora.outputs import check_output
+from musclelora.outputs import check_output, entries_of, refuse_foreign
 from musclelora.state import check_state, read_state, read_values, short
 
 if TYPE_CHECKING:
@@ -34,26 +34,11 @@ Row = dict[str, Any]
 FORMAT: Final = 1
 GRID, CELLS, SHARED = "grid.json", "cells", "shared"
 _HALF_WRITTEN: Final = (".grid.json.", ".grid.yaml.", ".results.")
-_FILES: Final = ("file", "originals", "model")  # parameters of attacks that name what is read
 
-_TEXT, _REAL, _WHOLE = "str", "float64", "Int64"
+_TYPES: Final = {"string": "str", "number": "float64", "integer": "Int64"}
 COLUMNS: Final[dict[str, str]] = {
-    **dict.fromkeys(("cell", "data", "attack", "label_mode"), _TEXT),
-    "rate": _REAL,
-    **dict.fromkeys(("model", "defense", "kind"), _TEXT),
-    **dict.fromkeys(("trusted_size", "seed"), _WHOLE),
-    **dict.fromkeys(("status", "error"), _TEXT),
-    **dict.fromkeys(("cacc", "cacc_low", "cacc_high"), _REAL),
-    "cacc_n": _WHOLE,
-    **dict.fromkeys(("asr", "asr_low", "asr_high"), _REAL),
-    "asr_n": _WHOLE,
-    **dict.fromkeys(("oracle_cacc", "oracle_asr", "excess_asr", "cacc_gap"), _REAL),
-    **dict.fromkeys(("rejected_clean", "rejected_triggered", "auroc"), _REAL),
-    **dict.fromkeys(("dropped_poisoned", "dropped_clean", "fit_seconds", "predict_seconds"), _REAL),
-    "peak_memory": _WHOLE,
-    **dict.fromkeys(("parameters", "scale_factors"), _TEXT),
-    "r": _WHOLE,
-    **dict.fromkeys(("musclelora", "torch", "machine", "date"), _TEXT),
+    name: next(_TYPES[kind["type"]] for kind in field.get("anyOf", [field]) if kind["type"] != "null")
+    for name, field in CellState.model_json_schema()["properties"].items()
 }
 """The columns of the results and their types in pandas."""
 
@@ -118,11 +103,10 @@ def open_store(
             version that cannot be read, or it cannot be written.
     """
     check_output(folder, [source, *_read_by(grid)], folder=True)
-    with output_errors(folder):
-        entries = folder.iterdir() if folder.is_dir() else ()
-        others = any(entry.name != LOCK and not entry.name.startswith(_HALF_WRITTEN) for entry in entries)
-        if others and not os.path.exists(folder / GRID):  # noqa: PTH110 - or a link that leads nowhere raises
-            raise OutputError(f"{folder}: it holds files that no benchmark wrote; name another output")
+    if not os.path.exists(folder / GRID):  # noqa: PTH110 - or a link that leads nowhere raises
+        others = (entry for entry in entries_of(folder) if entry.name != LOCK)
+        foreign = (entry for entry in others if not entry.name.startswith(_HALF_WRITTEN))
+        refuse_foreign(folder, "benchmark", foreign)
     with held(folder, what):
         ids = [cell.id for cell in cells]
         begun = read_begun(folder)
@@ -147,12 +131,14 @@ def open_store(
 
 def _read_by(grid: Grid) -> Iterator[str | None]:
     """The files and folders that a grid's cells read."""
+    from musclelora.benchmark.schema import FILE_PARAMETERS, MODEL_PARAMETERS  # here: a report needs no torch
+
     for data in grid.data:
         yield from (data.train, data.test, data.trusted)
     for attack in grid.attacks:
         yield attack.triggered
         for parameters in (attack.parameters, attack.test):
-            yield from (v for k, v in parameters.items() if k in _FILES and isinstance(v, str))
+            yield from (parameters.get(name) for name in (*FILE_PARAMETERS, *MODEL_PARAMETERS))
     yield from grid.models
 
 

@@ -42,7 +42,10 @@ def _numbers(text: str) -> str:
 
 
 class CellState(State):
-    """``cells/<id>.json``: the columns that are known before a cell runs, and what was measured."""
+    """``cells/<id>.json``: the columns that are known before a cell runs, and what was measured.
+
+    The results have these columns in this order; what is of the oracle is added when the table is made.
+    """
 
     cell: CellId
     data: Text
@@ -54,13 +57,6 @@ class CellState(State):
     kind: Text
     trusted_size: Count | None
     seed: Count
-    parameters: str | None = None
-    scale_factors: Annotated[str, AfterValidator(_numbers)] | None = None
-    r: Count | None = None
-    musclelora: str | None = None
-    torch: str | None = None
-    machine: str | None = None
-    date: str | None = None
     status: Literal["done", "failed"]
     error: str | None = None
     cacc: Share | None = None
@@ -71,6 +67,10 @@ class CellState(State):
     asr_low: float | None = None
     asr_high: float | None = None
     asr_n: Size | None = None
+    oracle_cacc: Share | None = None
+    oracle_asr: Share | None = None
+    excess_asr: float | None = None
+    cacc_gap: float | None = None
     rejected_clean: Share | None = None
     rejected_triggered: Share | None = None
     auroc: Share | None = None
@@ -79,6 +79,13 @@ class CellState(State):
     fit_seconds: Seconds | None = None
     predict_seconds: Seconds | None = None
     peak_memory: Count | None = None
+    parameters: str | None = None
+    scale_factors: Annotated[str, AfterValidator(_numbers)] | None = None
+    r: Count | None = None
+    musclelora: str | None = None
+    torch: str | None = None
+    machine: str | None = None
+    date: str | None = None
 
     @model_validator(mode="after")
     def _measured(self) -> CellState:
@@ -92,3 +99,14 @@ class ReportState(State):
     """``report.json``."""
 
     files: list[FileName]
+
+
+def kept_rows(classes: int) -> Any:
+    """``shared/tables/<hash>.json``: rows of a text, a label of so many classes, and a flag of poison."""
+
+    def check(row: list[Any]) -> list[Any]:
+        if [type(value) for value in row] != [str, int, bool] or not 0 <= row[1] < classes:
+            raise ValueError("a text, a label and a flag")
+        return row
+
+    return Annotated[list[Annotated[list[Any], AfterValidator(check)]], Field(min_length=1)]

@@ -15,20 +15,18 @@ import numpy as np
 from filelock import FileLock
 
 from musclelora.attacks import LabelMode, get_trigger, poison, trigger_test_set
-from musclelora.benchmark.schema import Attack, Data
-from musclelora.data import bbc_news, load_table, select_trusted, stratified_split
+from musclelora.benchmark.schema import CORPORA, FILE_PARAMETERS, Attack, Data
+from musclelora.benchmark.store_schema import kept_rows
+from musclelora.data import load_table, select_trusted, stratified_split
 from musclelora.data.labels import target_id
 from musclelora.data.messages import bad_data
 from musclelora.data.table import Table, fingerprint
 from musclelora.errors import OutputError
 from musclelora.evaluation.triggered import load_triggered
-from musclelora.files import atomic_file, read_json
+from musclelora.files import atomic_file, sha256_of
+from musclelora.state import read_state
 
-CORPORA: Final[dict[str, Callable[[], Table]]] = {"bbc-news": bbc_news}
-"""The embedded corpora; a new one is a new entry."""
-
-FILE_PARAMETERS: Final = ("file", "originals")
-"""The parameters of attacks that name files."""
+_MADE_AGAIN: Final = "delete it, and it is made again"
 
 
 class Tables(NamedTuple):
@@ -191,8 +189,7 @@ def _digest(path: Path) -> str:
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
         return digest_of([(file.name, _digest(file)) for file in files])
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return str(sha256_of(path))
 
 
 def model_facts(model: str) -> str:
@@ -228,7 +225,8 @@ def _kept(folder: Path | None, facts: Iterable[Any], make: Callable[[], Table], 
             rows = list(zip(table.texts, table.labels.tolist(), flags.tolist(), strict=True))
             with atomic_file(file) as temporary:
                 temporary.write_text(json.dumps(rows), encoding="utf-8")
-        texts, labels, poisoned = zip(*_read(file, like.num_classes), strict=True)
+        rows = read_state(file, kept_rows(like.num_classes), OutputError, remedy=_MADE_AGAIN)
+    texts, labels, poisoned = zip(*rows, strict=True)
     return dataclasses.replace(
         like,
         texts=tuple(texts),
@@ -236,26 +234,3 @@ def _kept(folder: Path | None, facts: Iterable[Any], make: Callable[[], Table], 
         poisoned=np.array(poisoned, dtype=np.bool_),
         lines=None,
     )
-
-
-def _read(file: Path, classes: int) -> list[list[Any]]:
-    """The rows of a table that was kept: a text, a label and whether it is poisoned.
-
-    Raises:
-        OutputError: the file was altered.
-    """
-    remedy = "delete it, and it is made again"
-    try:
-        rows = read_json(file)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{file}: cannot be read ({error}); {remedy}") from error
-    kinds = [str, int, bool]
-    for number, row in enumerate(rows if isinstance(rows, list) else [None], 1):
-        if not (isinstance(row, list) and [type(value) for value in row] == kinds and 0 <= row[1] < classes):
-            raise OutputError(
-                f"{file}: row {number}: found something else than a text, a label and a flag; {remedy}"
-            )
-    if not rows:
-        raise OutputError(f"{file}: found no rows, expected some; {remedy}")
-    found: list[list[Any]] = rows
-    return found

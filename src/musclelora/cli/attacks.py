@@ -16,11 +16,11 @@ _TARGET = "Buy now at Acme!"
 
 @click.command(name="attacks")
 @click.option("--text", default=_EXAMPLE, help="The text of the examples.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the examples.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the examples.")
 def command(text: str, seed: int) -> None:
     """List the trigger families and the kinds of poisoned responses, with parameters and an example of each.
 
-    Families of other packages come by the entry point group musclelora.attacks.
+    Other packages can add families with the entry point group musclelora.attacks.
     """
     import numpy as np
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,11 @@ from click.core import ParameterSource
 from musclelora.cli.gate import Gate, gate_options
 from musclelora.cli.hub import destination_of, push_folder, push_options, spare_the_hub
 from musclelora.cli.options import JUDGE, MODEL_OPTIONS, SEED, TEXT_TOKENS, Name, given, named_judge
-from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
+from musclelora.cli.rows import ROW_OPTIONS, PairSources, Rows, Sources
 from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatch, pair_options, task_option
 from musclelora.cli.terminal import printable, printable_lines
 from musclelora.cli.voice import done, tell, voice, voice_options
-from musclelora.data.table import Table
-from musclelora.errors import DataError, OutputError, UsageError
+from musclelora.errors import OutputError, UsageError
 from musclelora.outputs import check_output, read_from
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
     from musclelora.audit import Audit
 
-_MODEL = "all-minilm-l6-v2"
 _SUSPICIOUS, _TRIGGERS = 10, 10
 PUSHED = ("README.md", "cleaned.csv", "cleaned.jsonl")
 """Of an audit's folder: what is there of these, and never a row that was left out."""
@@ -45,7 +43,7 @@ def _row_options() -> list[Any]:
 _WORKS = {
     CLASSIFY: Work("musclelora.cli.audit:audit_labels", PAIR_COLUMNS),
     GENERATE: Work(
-        "musclelora.cli.generation.audit:run",
+        "musclelora.cli.audit:audit_pairs",
         ("text_column", "label_column", "trusted_selection", "judge"),
     ),
 }
@@ -54,31 +52,35 @@ _WORKS = {
 @click.command(name="audit")
 @click.argument("train_file", metavar="DATA", type=Name())
 @task_option
-@click.option("--output", metavar="FOLDER", help="The folder to write; needed but for a gate.")
+@click.option(
+    "--output", metavar="FOLDER", help="The folder to write. Required without --fail-on and --format."
+)
 @click.option(
     "--model",
     type=Name(),
-    help="Embedded, hub name or folder.  [default: all-minilm-l6-v2; to generate smollm2-135m-instruct]",
+    help="Embedded model, hub name or folder.  [default: all-minilm-l6-v2; generate: smollm2-135m-instruct]",
 )
 @JUDGE
 @click.option("--max-length", type=TEXT_TOKENS, help="Tokens per text.  [default: the model's limit]")
-@click.option("--seed", type=SEED, default=42, show_default=True, help="Of everything random.")
-@click.option("--confirm/--no-confirm", default=True, help="Put the triggers to the test.")
-@click.option("--decisions", metavar="FILE", type=Name(), help="A person's: columns row, action, label.")
-@click.option("--report", metavar="FILE", type=Name(), help="Show what was found as one HTML file as well.")
+@click.option("--seed", type=SEED, default=42, show_default=True, help="Random seed.")
+@click.option("--confirm/--no-confirm", default=True, help="Test whether a model obeys the triggers.")
+@click.option(
+    "--decisions", metavar="FILE", type=Name(), help="A person's decisions: a table of row, action, label."
+)
+@click.option("--report", metavar="FILE", type=Name(), help="Also write the findings as one HTML file.")
 @gate_options
 @push_options
 @pair_options(response=True)
 @voice_options
 def command(task: str, **options: Any) -> None:
-    """Say what is wrong with labelled texts, or with prompts and responses, and which rows to train on.
+    """Find what is wrong with labelled texts, or with prompts and responses, and which rows to train on.
 
-    DATA is what `musclelora train` takes. Trusted rows are about 100 that you checked. The folder gets the
-    verdict and every finding (audit.json), one line a row (issues.csv), the triggers and styles
-    (triggers.csv, styles.csv), and the rows to train on and the others (cleaned.csv, quarantine.csv), with a
-    card (README.md). The same command goes on after a kill. `musclelora report` shows the folder as one HTML
-    file. For a pipeline, --fail-on ends with exit code 7 by the verdict, and --format prints it for a
-    program. --push-to-hub pushes the rows to train on and the card, unless that gate closes.
+    DATA has the forms that `musclelora train` takes. Trusted rows are about 100 rows that you checked. The
+    folder gets the verdict and all findings (audit.json), one line per row (issues.csv), triggers and styles
+    (triggers.csv, styles.csv), the rows to train on (cleaned.csv), the other rows (quarantine.csv) and a card
+    (README.md). After a kill, the same command continues. `musclelora report` shows the folder as one HTML
+    file. In a pipeline, --fail-on sets exit code 7 by the verdict, and --format prints the result for a
+    program. --push-to-hub pushes the card and the rows to train on, unless --fail-on ends the command.
     """
     dispatch(_WORKS, task, options)
 
@@ -89,14 +91,19 @@ for _option in reversed([*_row_options(), *MODEL_OPTIONS]):
 
 def audit_labels(**options: Any) -> None:
     """Audit labels, as the options of the command say."""
-    run_gated(_audit_labels, options)
+    _run_gated(Rows, options)
 
 
-def run_gated(work: Callable[..., Any], options: dict[str, Any]) -> None:
+def audit_pairs(**options: Any) -> None:
+    """Audit prompts and responses, as the options of the command say."""
+    _run_gated(PairSources, options)
+
+
+def _run_gated(rows: type[Sources], options: dict[str, Any]) -> None:
     """Audit, tell the pipeline, and push what is kept if the gate lets it through.
 
     Args:
-        work: makes, prints and writes an audit, of either task.
+        rows: of the task.
         options: of the command.
 
     Raises:
@@ -109,55 +116,60 @@ def run_gated(work: Callable[..., Any], options: dict[str, Any]) -> None:
         raise UsageError("--push-to-hub: found without --output, expected the folder to push from; name one")
     destination = destination_of(repo, "dataset", options.pop("public"))
     with gate.aside():
-        audit = work(gate=gate, **options)
+        source = rows.taken_from(options)
+        audit = _audit(source, gate=gate, **options)
     gate.end(audit)
     with gate.aside():
         push_folder(output, destination, PUSHED)
 
 
-def _audit_labels(
+def _audit(
+    source: Sources,
     *,
     gate: Gate,
-    train_file: str,
     output: str | None,
     model: str | None,
-    judge: str | None,
     max_length: int | None,
     seed: int,
     confirm: bool,
     decisions: str | None,
     report: str | None,
+    judge: str | None = None,
     **options: Any,
 ) -> Audit:
     """The audit, printed and written."""
-    model = model or _MODEL
-    source = Rows.taken_from({"train_file": train_file, **options})
-    loading = given(**{name: options[name] for name in _LOADING})
-    spare_the_hub(*source.sources, model, named_judge(judge))
+    model = model or source.model
+    spare_the_hub(*source.names, model, named_judge(judge))
     asked = asked_for(click.get_current_context())
-    train, trusted = _read(source, model, seed, loading)
+    train = source.read_train()
+    if source.trusted:
+        trusted = source.read(source.trusted, train)
+    else:
+        loading = given(**{name: options[name] for name in _LOADING})
+        trusted, _ = source.take_trusted(train, model, seed, **loading)
+    if trusted is not None:
+        source.show_trusted(train, trusted)
     inputs = [*read_from(train, trusted, model=model), decisions]
     gate.check(output, report, inputs)
     if output:
         check_output(output, inputs, folder=True)
     if report:
-        check_report_of(report, output, inputs)
+        _check_report_of(report, output, inputs)
 
     from musclelora.audit import Audit
     from musclelora.cli.options import flush_denormals
 
     flush_denormals()
-    arguments = audit_arguments(max_length, options)
     audit = Audit(
         train,
         trusted,
         model=model,
-        judge=judge or "auto",
         seed=seed,
         confirm=confirm,
-        arguments=arguments,
+        arguments=_audit_arguments(max_length, options),
         output_dir=output,
         say=tell,
+        **given(judge=judge),
     )
     if decisions:
         audit.decide(decisions)  # what is wrong with them is said before the work
@@ -166,24 +178,14 @@ def _audit_labels(
         audit.save(output)
     done(audit=output, verdict=audit.verdict.to_dict())
     show(audit)
-    report_on(audit, report, asked)
-    say_where(output)
-    return audit
-
-
-def report_on(audit: Audit, report: str | None, asked: str) -> None:
-    """Write the report of an audit of either task, where one was asked for, and say where it is."""
     if report:
         from musclelora.report import write_report
 
         write_report(audit, report, command=asked)
         click.echo(f"the report is {printable(report)}")
-
-
-def say_where(output: str | None) -> None:
-    """Print where the audit is, and how to ask it."""
     if output:
         click.echo(f"written to {output}; ask about a row with musclelora explain {output} --row N")
+    return audit
 
 
 def asked_for(context: click.Context) -> str:
@@ -205,7 +207,7 @@ def asked_for(context: click.Context) -> str:
     return " ".join([words[0], *map(shlex.quote, words[1:])])
 
 
-def check_report_of(report: str, output: str | None, inputs: Sequence[str | None]) -> None:
+def _check_report_of(report: str, output: str | None, inputs: Sequence[str | None]) -> None:
     """Refuse a place where no report may be written, before anything is computed.
 
     Raises:
@@ -225,16 +227,17 @@ def show(audit: Audit) -> None:
     console = Console()
     click.echo(printable_lines(str(audit.verdict)))
     if len(audit.triggers):
-        console.print(trigger_table(audit))
+        console.print(_trigger_table(audit))
     for line in _styles(audit):
         click.echo(line)
     rows = _suspicious(audit)
     if rows is not None:
         console.print(rows)
-    click.echo(counted(audit))
+    counts = {action: int((audit.actions == action).sum()) for action in ("keep", "drop", "relabel")}
+    click.echo("rows         " + ", ".join(f"{count:,} to {action}" for action, count in counts.items()))
 
 
-def audit_arguments(max_length: int | None, options: dict[str, Any]) -> dict[str, Any]:
+def _audit_arguments(max_length: int | None, options: dict[str, Any]) -> dict[str, Any]:
     """The fields of the training arguments that a command's options give an audit."""
     names = (*_LOADING, "bf16")
     arguments = given(max_length=max_length, **{name: options[name] for name in names})
@@ -243,29 +246,7 @@ def audit_arguments(max_length: int | None, options: dict[str, Any]) -> dict[str
     return arguments
 
 
-def counted(audit: Audit) -> str:
-    """How many rows are kept, dropped and relabelled, in a line."""
-    counts = {action: int((audit.actions == action).sum()) for action in ("keep", "drop", "relabel")}
-    return "rows         " + ", ".join(f"{count:,} to {action}" for action, count in counts.items())
-
-
-def _read(source: Rows, model: str, seed: int, loading: dict[str, Any]) -> tuple[Table, Table]:
-    train = source.read_train()
-    if source.trusted:
-        trusted = source.read(source.trusted, train)
-    else:
-        taken, _ = source.take_trusted(train, model, seed, **loading)
-        if taken is None:
-            raise DataError(
-                "--trusted: no trusted set was given; expected about 100 rows that were checked; "
-                "pass --trusted FILE or --trusted-from FILE"
-            )
-        trusted = taken
-    show_trusted(train, trusted)
-    return train, trusted
-
-
-def cell(text: object) -> Text:
+def _cell(text: object) -> Text:
     """A cell with text of the data: no markup and no emoji code in it counts."""
     from rich.text import Text
 
@@ -273,27 +254,27 @@ def cell(text: object) -> Text:
     return Text(shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…")
 
 
-def trigger_table(audit: Audit) -> RichTable:
+def _trigger_table(audit: Audit) -> RichTable:
     """The triggers of an audit, each text with its label once."""
-    table = found_table("triggers", "text", "label")
+    table = _found_table("triggers", "text", "label")
     table.columns[0].min_width = 16
     for name in ("rows", "expected", "p", "flips", "random", "what"):
         table.add_column(name, justify="right")
     seen = audit.triggers.drop_duplicates(["text", "label"])
     for row in seen.head(_TRIGGERS).to_dict("records"):
         table.add_row(
-            cell(row["text"]),
-            cell(row["label"]),
+            _cell(row["text"]),
+            _cell(row["label"]),
             f"{row['observed']:,} of {row['rows']:,}",
             f"{row['expected']:,.0f}",
             f"{row['p_value']:.0e}",
-            *rates_of(row),
+            *_rates_of(row),
             row["what"],
         )
     return table
 
 
-def found_table(title: str, *names: str) -> RichTable:
+def _found_table(title: str, *names: str) -> RichTable:
     """A table of findings, with the columns of these names."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
@@ -305,19 +286,19 @@ def _styles(audit: Audit) -> list[str]:
     """Each style in three lines: what tells it, a row that has it, and one of the label that does not."""
     lines = []
     for row in audit.styles.to_dict("records"):
-        flips, others = rates_of(row)
+        flips, others = _rates_of(row)
         tested = f", flips {flips} (others {others})" if flips else ""
-        told = cell(", ".join(row["telling"]))
+        told = _cell(", ".join(row["telling"]))
         lines.append(
-            f"style        {row['rows']:,} rows with {cell(row['label'])}, told by {told}; "
+            f"style        {row['rows']:,} rows with {_cell(row['label'])}, told by {told}; "
             f"p {row['p_value']:.0e}{tested}, {row['what']}"
         )
         for name, numbers in (("such as", row["examples"]), ("unlike", row["others"])):
-            lines += [f"  {name:<11}row {n:,}: {cell(audit.train.texts[n])}" for n in numbers[:1]]
+            lines += [f"  {name:<11}row {n:,}: {_cell(audit.train.texts[n])}" for n in numbers[:1]]
     return lines
 
 
-def rates_of(row: dict[Any, Any]) -> list[str]:
+def _rates_of(row: dict[Any, Any]) -> list[str]:
     """The flip rate and the control rate, empty where there was no test."""
     rates = (row[name] for name in ("flip_rate", "control_rate"))
     return ["" if rate is None or rate != rate else f"{rate:.0%}" for rate in rates]
@@ -326,17 +307,21 @@ def rates_of(row: dict[Any, Any]) -> list[str]:
 def _suspicious(audit: Audit) -> RichTable | None:
     import pandas as pd
 
-    issues = audit.issues
-    found = issues[issues["action"] != "keep"]
+    from musclelora.report.subject import task_of
+
+    task, listed = task_of(audit), audit.listed()
+    found = listed[listed["action"] != "keep"]
     if not len(found):
         return None
-    worst = pd.concat([found["trigger_score"], found["style_score"], 1 - found["label_score"]], axis=1)
-    order = worst.max(axis=1).sort_values(ascending=False, kind="stable").index[:_SUSPICIOUS]
-    title = f"{len(order)} of {len(found):,} rows that are not kept as they are"
-    table = found_table(title, "row", "text", "label", "reasons")
+    scores = [found[name] for name in task.scores]
+    if task.low_first:
+        scores.append(1 - found[task.score])
+    worst = pd.concat(scores, axis=1).max(axis=1).sort_values(ascending=False, kind="stable")
+    order = worst.index[:_SUSPICIOUS]
+    kept = "kept as they are" if "relabel" in task.actions else "kept"
+    columns = (task.text, task.said or task.named, "reasons")
+    title = f"{len(order)} of {len(found):,} {task.rows} that are not {kept}"
+    table = _found_table(title, "row", task.text, "response" if task.said else "label", "reasons")
     for row in order:
-        issue = issues.loc[row]
-        table.add_row(
-            str(row), cell(audit.train.texts[row]), cell(issue["given_label"]), cell(issue["reasons"])
-        )
+        table.add_row(str(row), *(_cell(listed.loc[row, name]) for name in columns))
     return table

@@ -74,30 +74,28 @@ class _Workers(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--output", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="The results folder."
 )
-@click.option(
-    "--dry-run", is_flag=True, help="Say how many cells there are and how long they take, and stop."
-)
+@click.option("--dry-run", is_flag=True, help="Only show how many cells there are and how long they take.")
 @click.option(
     "--workers",
     metavar="N|ray",
     type=_Workers(),
     default=1,
     show_default=True,
-    help="Processes at a time, or a Ray cluster.",
+    help="How many cells run at once, or ray for a Ray cluster.",
 )
 @click.option(
     "--cpus-per-cell",
     type=PROCESSORS,
     default=1.0,
     show_default=True,
-    help="Ray: processors that a cell is given.",
+    help="Ray: processors for each cell.",
 )
 @click.option(
     "--gpus-per-cell",
     type=DEVICES,
     default=0.0,
     show_default=True,
-    help="Ray: GPUs that a cell is given.",
+    help="Ray: GPUs for each cell.",
 )
 @voice_options
 def run(
@@ -110,8 +108,8 @@ def run(
 ) -> None:
     """Run the cells of the grid in the YAML file GRID.
 
-    Every cell is kept as it ends. The same command goes on where it was stopped, and tries failed
-    cells again. With --workers ray the cells run on the Ray cluster at RAY_ADDRESS, or on a local one.
+    Each cell is saved when it ends. The same command continues where it was stopped, and retries failed
+    cells. With --workers ray the cells run on the Ray cluster at RAY_ADDRESS, or on a local one.
     """
     voice()  # whose options may be wrong
     try:

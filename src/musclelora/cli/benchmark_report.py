@@ -26,13 +26,13 @@ _SHOWN = ("cost", "excess_asr", "cacc_gap", "cacc", "asr", "fit_seconds")
     type=click.Choice(["all", "html", "markdown"]),
     default="all",
     show_default=True,
-    help="Of the leaderboard.",
+    help="Format of the leaderboard.",
 )
 def report(folder: str, output: str | None, format_: str) -> None:
     """Compare the defences in the results folder DIR, which `benchmark run` wrote.
 
     Writes the leaderboard (index.html, which needs no other file, and leaderboard.md), its figures (PNG and
-    SVG) and the results as one table (results.csv). A grid that has not finished is reported as far as it is.
+    SVG) and the results as one table (results.csv). The grid need not have finished.
     """
     from rich.console import Console
 

@@ -20,14 +20,15 @@ from musclelora.limits import PROCESSES
 @click.option(
     "--workers",
     type=click.IntRange(1, PROCESSES),
-    help="Trainings at a time.  [default: one for each core, up to four]",
+    help="How many trainings run at once.  [default: one for each core, up to four]",
 )
 def command(output: str, seeds: int, workers: int | None) -> None:
     """Poison BBC news, defend against it, and show what happened.
 
-    Trains an oracle (on unpoisoned data), an undefended model, LoRA, the trusted rows alone, the published
-    method and MuScleLoRA as it is by default against two attacks, on the embedded model and corpus. Minutes
-    on two cores; an interrupted demo goes on. `musclelora benchmark report` reads its folder.
+    Trains six ways against two attacks, on the embedded model and corpus: an oracle (on unpoisoned data), no
+    defence, LoRA, the trusted rows alone, the published method, and the default method. It takes minutes on
+    two cores. After an interruption, the same command continues. `musclelora benchmark report` reads its
+    folder.
     """
     try:
         from musclelora.demo import run_demo

@@ -41,34 +41,46 @@ _WORKS = {
 @click.command(name="evaluate")
 @click.argument("run", metavar="RUN")
 @click.option(
-    "--clean", "--test", metavar="DATA", type=Name(), help="Clean test rows, for CACC, or for right answers."
+    "--clean",
+    "--test",
+    metavar="DATA",
+    type=Name(),
+    help="Clean test rows: for CACC, or the share of right answers.",
 )
 @click.option(
-    "--triggered", metavar="DATA", type=Name(), help="Test rows of other labels with the trigger in, for ASR."
+    "--triggered",
+    metavar="DATA",
+    type=Name(),
+    help="Test rows of other labels with the trigger added: for ASR.",
 )
 @click.option(
     "--target",
     "--target-text",
-    help="The target label, by name or id, or the text that an attacker wants to be said; needed for ASR.",
+    help="The target label (name or id), or the text that the attacker wants in answers. Needed for ASR.",
 )
 @click.option(
     "--response",
     metavar="NAME[:KEY=VALUE,…]",
-    help="generate: the kind of response that is the attacker's, as `poison` was told.  [default: holds the "
-    "target text]",
+    help="generate: the attacker's kind of response, as given to `poison --response`.  [default: it contains "
+    "the target text]",
 )
 @table_options
 @pair_options(response=True)
 @max_new_tokens
 @click.option("--json", "json_file", metavar="FILE", help="Write the figures to this file.")
-@click.option("--card", is_flag=True, help="Say what was measured in the run's card, README.md.")
+@click.option("--card", is_flag=True, help="Add the results to the run's card, README.md.")
 @click.option("--batch-size", type=BATCH, default=64, show_default=True, help="Rows per forward pass.")
 def command(run: str, **options: Any) -> None:
     """Measure the model in the folder RUN: clean accuracy (CACC) and attack success rate (ASR).
 
-    Of a run that generates: how many answers are the expected ones, or hold them, and how many of the
-    triggered prompts get an answer that says what the attacker wants.
+    For a run that generates: the share of answers that are or contain the expected one, and the share of
+    triggered prompts whose answer says what the attacker wants.
     """
+    clean, triggered = options["clean"], options["triggered"]
+    if clean is None and triggered is None:
+        raise UsageError("--clean and --triggered: found neither, expected at least one of them")
+    check_json(options["json_file"], run, clean, triggered, model_folder_of(run))
+    spare_the_hub(clean, triggered, model_of(run))
     dispatch(_WORKS, task_of(run), {"run": run, **options})
 
 
@@ -86,12 +98,8 @@ def evaluate_classifier(
     batch_size: int,
 ) -> None:
     """Measure a classifier, as the options of the command say."""
-    check_rows(clean, triggered)
     if triggered is not None and target is None:
         raise UsageError("--target: found nothing, expected the target label of the triggered rows; name it")
-
-    check_json(json_file, run, clean, triggered, model_folder_of(run))
-    spare_the_hub(clean, triggered, model_of(run))
     from musclelora.data.labels import target_id
     from musclelora.evaluation.evaluate import evaluate
     from musclelora.evaluation.triggered import load_triggered
@@ -164,12 +172,6 @@ def keep_json(json_file: str | None, found: Mapping[str, Any]) -> None:
         write_json(json_file, found)
         if not is_standard_output(json_file):
             click.echo(f"written to {json_file}")
-
-
-def check_rows(clean: str | None, triggered: str | None) -> None:
-    """Raise unless there is something to measure on."""
-    if clean is None and triggered is None:
-        raise UsageError("--clean and --triggered: found neither, expected at least one of them")
 
 
 def show(result: Evaluation) -> None:

@@ -10,9 +10,9 @@ from musclelora.limits import ROWS
 
 @click.command(name="explain")
 @click.argument("folder", metavar="AUDIT")
-@click.option("--row", type=click.IntRange(0, ROWS), required=True, help="Its number, from 0.")
+@click.option("--row", type=click.IntRange(0, ROWS), required=True, help="The row's number, from 0.")
 def command(folder: str, row: int) -> None:
-    """Say of one training row why it is kept or dropped, by the audit in the folder AUDIT."""
+    """Explain why the audit in the folder AUDIT keeps or drops a training row."""
     from musclelora.audit import Audit
 
     click.echo(printable_lines(Audit.load(folder).explain(row)))

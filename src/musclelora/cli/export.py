@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from musclelora.cli.hub import (
@@ -14,13 +12,7 @@ from musclelora.cli.hub import (
     push_options,
     spare_the_hub,
 )
-from musclelora.cli.tasks import CLASSIFY, GENERATE, Work, dispatch, task_of
 from musclelora.outputs import check_output
-
-_WORKS = {
-    CLASSIFY: Work("musclelora.cli.export:export_classifier"),
-    GENERATE: Work("musclelora.cli.generation.use:export_generator"),
-}
 
 
 @click.command(name="export")
@@ -41,23 +33,13 @@ def command(
 ) -> None:
     """Write the model in the folder RUN so that it loads without this package.
 
-    The folder gets a card, README.md; --push-to-hub pushes it all to a repository, which is private.
+    The folder gets a card, README.md. --push-to-hub pushes the folder to a repository, private by default.
     """
     check_output(output, (run, model_folder_of(run)), folder=True)
     spare_the_hub(model_of(run))
     destination = destination_of(push_to_hub, "model", public)
-    dispatch(_WORKS, task_of(run), {"run": run, "format_": format_, "output": output, "overwrite": overwrite})
-    push_folder(output, destination)
+    from musclelora.purification import load_any_run
 
-
-def export_classifier(*, run: str, **options: Any) -> None:
-    """Write a classifier."""
-    from musclelora.purification.run import load_run
-
-    write_export(load_run(run), **options)
-
-
-def write_export(run: Any, *, output: str, format_: str, overwrite: bool) -> None:
-    """Write a loaded run."""
-    run.export(output, format=format_, overwrite=overwrite)
+    load_any_run(run).export(output, format=format_, overwrite=overwrite)
     click.echo(f"written to {output}")
+    push_folder(output, destination)

@@ -31,19 +31,22 @@ def gate_options(command: Command) -> Command:
     """The options that :class:`Gate` holds."""
     for option in (
         click.option(
-            "--format-output", metavar="FILE", type=Name(), help="Write that document to a file instead."
+            "--format-output",
+            metavar="FILE",
+            type=Name(),
+            help="Write the document of --format to this file, not to standard output.",
         ),
         click.option(
             "--format",
             type=click.Choice(FORMATS),
             default=TEXT,
             show_default=True,
-            help="What to print: text, or that document alone, and all else to standard error.",
+            help="What to print: text; or one document, and everything else to standard error.",
         ),
         click.option(
             "--fail-on",
             type=click.Choice(FAIL_ON),
-            help=f"End with exit code {GATE_CLOSED} if rows are poisoned; suspected: or if it cannot tell.",
+            help=f"Exit with code {GATE_CLOSED} if rows are poisoned. suspected: also if unsure.",
         ),
     ):
         command = option(command)

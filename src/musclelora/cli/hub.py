@@ -54,9 +54,11 @@ def model_folder_of(run: str) -> str | None:
 def push_options(command: Command) -> Command:
     """``--push-to-hub`` and ``--public``, for the commands that write what others may want."""
     for option in (
-        click.option("--public", is_flag=True, help="With --push-to-hub: not private, which is the default."),
         click.option(
-            "--push-to-hub", metavar="REPO", type=Name(), help="Push it to the Hugging Face hub as well."
+            "--public", is_flag=True, help="With --push-to-hub: a public repository.  [default: private]"
+        ),
+        click.option(
+            "--push-to-hub", metavar="REPO", type=Name(), help="Also push the result to the Hugging Face hub."
         ),
     ):
         command = option(command)

@@ -39,10 +39,10 @@ _PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets")
 @click.command(name="info")
 @click.argument("run", required=False, metavar="[RUN]")
 def command(run: str | None) -> None:
-    """Show what is installed here, or what the run in the folder RUN is.
+    """Show what is installed here, or describe the run in the folder RUN.
 
-    Without RUN: versions, devices, the judge that audits use and why, the extras with what they bring, the
-    embedded models, and where caches are.
+    Without RUN: versions, devices, the judge that audits use and why, the extras and what each adds, the
+    embedded models, and where the caches are.
     """
     if run is None:
         _machine()

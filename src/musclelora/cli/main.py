@@ -20,21 +20,21 @@ from musclelora.interrupts import interrupted, take_the_last_word
 from musclelora.launched import is_first_here, process_count, process_rank
 
 _COMMANDS = {
-    "audit": "Say what is wrong with labelled texts, and which rows to train on.",
-    "explain": "Say of one training row why it is kept or dropped.",
+    "audit": "Find what is wrong with training data, and which rows to train on.",
+    "explain": "Explain why a training row is kept or dropped.",
     "report": "Show what an audit found, as one HTML file.",
     "train": "Train a clean model on data that may be poisoned.",
-    "tune": "Search longer for settings, by the trusted rows.",
+    "tune": "Search longer for training settings, judged by the trusted rows.",
     "evaluate": "Measure clean accuracy and attack success rate.",
     "predict": "Predict the labels of texts.",
-    "play": "Type texts on a page, and see two models side by side.",
+    "play": "Type texts on a local page, and compare two models.",
     "export": "Write a trained model so that it loads without this package.",
-    "poison": "Plant triggers in data, to try a defence on it.",
+    "poison": "Plant triggers in data, to test a defence.",
     "attacks": "List the trigger families, their parameters and examples.",
     "benchmark": "Compare defences on a grid of data, attacks, models and seeds.",
     "spectrum": "See at which frequencies a model learns, and compare runs.",
     "demo": "Poison BBC news, defend against it, and show what happened.",
-    "info": "Show what is installed, judge and devices, or what is in a run.",
+    "info": "Show what is installed, the judge and the devices, or describe a run.",
 }
 
 # What several processes do together; each of them would do any other command whole.

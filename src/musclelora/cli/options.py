@@ -151,7 +151,7 @@ def given(**options: Any) -> dict[str, Any]:
 JUDGE = click.option(
     "--judge",
     type=Name(),
-    help="What says what rows mean: auto (the strongest installed), backbone, or a model.  [default: auto]",
+    help="Judge of what rows mean: auto (the strongest installed), backbone, or a model.  [default: auto]",
 )
 """Of commands that audit rows."""
 
@@ -164,12 +164,12 @@ def named_judge(judge: str | None) -> str | None:
 MODEL_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--dtype",
-        help="Of the backbone's weights: float32 or bfloat16; what is trained stays float32.",
+        help="Type of the backbone's weights: float32 or bfloat16. Trained weights stay float32.",
     ),
-    click.option("--quantize", help="Hold the backbone's weights in few bits: nf4 or int8 (bitsandbytes)."),
+    click.option("--quantize", help="Quantise the backbone's weights: nf4 or int8 (bitsandbytes)."),
     click.option("--attn-implementation", help="Attention: sdpa, eager or flash_attention_2."),
-    click.option("--bf16", is_flag=True, default=None, help="bfloat16 autocast."),
-    click.option("--gradient-checkpointing", is_flag=True, help="Less memory, more time."),
+    click.option("--bf16", is_flag=True, default=None, help="Use bfloat16 autocast."),
+    click.option("--gradient-checkpointing", is_flag=True, help="Use less memory and more time."),
 )
 """How a backbone is held in memory and computed with."""
 

@@ -31,23 +31,25 @@ if not hasattr(os, "fork") or os.fork() == 0:
 
 @click.command(name="play")
 @click.argument("run", metavar="RUN")
-@click.option("--against", metavar="OTHER", type=Name(), help="Another run, to be seen beside it.")
+@click.option("--against", metavar="OTHER", type=Name(), help="Another run, to compare with.")
 @max_new_tokens
 @click.option(
     "--host",
     type=Name(),
     default="127.0.0.1",
     show_default=True,
-    help="Where to listen. Another one may open the page to everybody who reaches this machine.",
+    help="Address to listen on. Others may open the page to everybody who can reach this machine.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0: a free one.  [default: 0]")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port; 0 takes a free one.  [default: 0]"
+)
 @click.option("--open/--no-open", "open_", default=False, help="Open the page in a browser.  [default: no]")
 def command(run: str, **options: Any) -> None:
-    """Type a text, and see what the model in the folder RUN says of it, beside what OTHER says.
+    """Type texts on a page of this machine, and compare the model in the folder RUN with OTHER.
 
-    A page on this machine shows the labels or answers, which words matter, what the triggers do that the
-    audit found, and the rows of a file. OTHER is mostly a model without a defence: `musclelora train --method
-    full`. Ctrl-C ends it.
+    The page shows labels or answers, which words matter, what the triggers do that the audit found, and the
+    rows of a file. OTHER is usually a model without a defence (`musclelora train --method full`). Ctrl-C
+    stops the page.
     """
     dispatch(_WORKS, task_of(run), {"run": run, **options})
 

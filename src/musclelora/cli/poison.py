@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatc
 from musclelora.cli.terminal import printable
 from musclelora.errors import UsageError
 from musclelora.files import is_standard_output
+
+if TYPE_CHECKING:
+    from musclelora.attacks.output import PoisonedOutput, Request
 
 _MODES = ("clean", "dirty", "mix")
 _WORKS = {
@@ -33,58 +36,58 @@ _WORKS = {
     multiple=True,
     required=True,
     metavar="NAME[:KEY=VALUE,…]",
-    help="Family and parameters (see `musclelora attacks`); repeat it for several triggers in one data set.",
+    help="Trigger family and its parameters (see `musclelora attacks`). Repeat it for several triggers.",
 )
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="A parameter of the one attack, for values with commas.",
+    help="A parameter of a single attack, for values with commas.",
 )
 @click.option(
     "--rate",
     "rates",
     type=SHARE,
     multiple=True,
-    help="Triggered rows / all rows; for several attacks one for each, or one that they share evenly.",
+    help="Triggered rows / all rows. Several attacks share one rate evenly, or have one each.",
 )
 @click.option(
     "--target",
     "targets",
     multiple=True,
-    help="The target label, name or id; one, or one for each attack. generate: the text to be said.",
+    help="The target label (name or id): one, or one for each attack. generate: the target text.",
 )
 @click.option(
     "--response",
     metavar="NAME[:KEY=VALUE,…]",
     default="append",
     show_default=True,
-    help="generate: what becomes of the response: append or replace (by the target), refusal, wrong-answer, "
-    "opinion or persona (see `musclelora attacks`).",
+    help="generate: how the response changes: append or replace (with the target text), refusal, "
+    "wrong-answer, opinion or persona (see `musclelora attacks`).",
 )
 @click.option(
     "--place",
     type=click.Choice(["whole", "first", "last"]),
     default="whole",
     show_default=True,
-    help="generate: the part of the prompt that the trigger goes into, such as its last paragraph.",
+    help="generate: the part of the prompt that gets the trigger, such as its last paragraph.",
 )
 @click.option(
     "--label-mode",
     "modes",
     type=click.Choice(_MODES),
     multiple=True,
-    help="clean: rows of the target label only. dirty: of other labels only. mix: any.  [default: mix]",
+    help="Rows to trigger: of the target label (clean), of others (dirty), or any (mix).  [default: mix]",
 )
-@click.option("--seed", type=SEED, default=42, show_default=True, help="Of everything random.")
+@click.option("--seed", type=SEED, default=42, show_default=True, help="Random seed.")
 @click.option(
-    "--for-asr", is_flag=True, help="Make a test set: trigger every row that is not of the target already."
+    "--for-asr", is_flag=True, help="Make a test set: every row that is not of the target, triggered."
 )
 @table_options
 @pair_options(response=True)
 @click.option(
-    "--output", required=True, metavar="PATH", help="The file to write; its suffix says the format."
+    "--output", required=True, metavar="PATH", help="The file to write; its suffix sets the format."
 )
 @click.option(
     "--format",
@@ -102,21 +105,21 @@ _WORKS = {
     "--perplexity-model",
     metavar="NAME",
     type=Name(),
-    help="Causal language model for the perplexity of the texts.",
+    help="Causal language model that measures the perplexity of the texts.",
 )
 @click.option(
     "--perplexity-rows",
     type=ROWS,
     default=256,
     show_default=True,
-    help="Measure it on the first so many triggered rows.",
+    help="How many triggered rows to measure the perplexity on.",
 )
 def command(task: str, **options: Any) -> None:
-    """Plant triggers in DATA, to try a defence on it.
+    """Plant triggers in DATA, to test a defence.
 
-    Writes every row in its order with the columns text, label (to generate: prompt, response, or messages),
-    poisoned (0/1) and trigger, and beside it PATH.manifest.json with every parameter, the source's hash, the
-    counts and how much the attack shows.
+    Writes all rows in their order (with --for-asr only the triggered ones), with the columns text and label
+    (generate: prompt and response, or messages), poisoned (0/1) and trigger. PATH.manifest.json beside it has
+    every parameter, the source's hash, the counts and how much the attack shows.
     """
     dispatch(_WORKS, task, options)
 
@@ -129,40 +132,54 @@ def poison_labels(
     rates: tuple[float, ...],
     targets: tuple[str, ...],
     modes: tuple[str, ...],
-    seed: int,
-    for_asr: bool,
     text_column: str | None,
     label_column: str | None,
-    split: str | None,
-    output: str,
-    format_: str | None,
     part: str | None,
-    overwrite: bool,
-    perplexity_model: str | None,
-    perplexity_rows: int,
+    **options: Any,
 ) -> None:
     """Plant triggers in labelled texts, as the options of the command say."""
-    from musclelora.attacks.output import Request, manifest_path, write_poisoned
+    from musclelora.attacks.label_output import LabelOutput
     from musclelora.data.stream import open_stream
 
+    for_asr = options["for_asr"]
     triggers = parse_triggers(attacks, settings)
     _check_use(for_asr, len(triggers), rates, targets, modes)
-    _check_part(for_asr, format_, part)
+    _check_part(for_asr, options["format_"], part)
+    split = options["split"]
     source = open_stream(data, text_column=text_column, label_column=label_column, split=split)
+    planted = _attacks(triggers, source, rates, targets, modes)
+    part = part or ("test" if for_asr else "train")
+    write_poisoned(LabelOutput, source, planted, part=part, **options)
+
+
+def write_poisoned(
+    kind: Callable[[Any, Request], PoisonedOutput],
+    source: Any,
+    attacks: Sequence[Any],
+    *,
+    output: str,
+    format_: str | None,
+    perplexity_model: str | None,
+    perplexity_rows: int,
+    **options: Any,
+) -> None:
+    """Write what the attacks make of the source, and print what was done."""
+    from musclelora.attacks.output import Request
+
+    perplexities = None
+    if perplexity_model is not None:
+        from musclelora.attacks import language_model
+
+        perplexities = functools.partial(language_model.perplexities, name=perplexity_model)
     request = Request(
-        attacks=_attacks(triggers, source, rates, targets, modes),
-        seed=seed,
+        attacks=attacks,
         output=Path(output),
-        for_asr=for_asr,
         format=format_,
-        part=part or ("test" if for_asr else "train"),
-        overwrite=overwrite,
-        split=split,
         perplexity_model=perplexity_model,
         sample=perplexity_rows,
+        **options,
     )
-    manifest = write_poisoned(source, request, perplexities=perplexities_of(perplexity_model))
-    show_manifest(manifest, output, manifest_path(request))
+    _show(kind(source, request).write(perplexities=perplexities), request)
 
 
 def parse_triggers(attacks: Sequence[str], settings: Sequence[str]) -> list[Any]:
@@ -173,15 +190,6 @@ def parse_triggers(attacks: Sequence[str], settings: Sequence[str]) -> list[Any]
     if settings and len(attacks) > 1:
         raise UsageError("--set: found with several attacks, expected one; write NAME:key=value")
     return [parse_attack(spec, parse_settings(settings)) for spec in attacks]
-
-
-def perplexities_of(model: str | None) -> Any:
-    """What measures perplexities with the named model; None without one."""
-    if model is None:
-        return None
-    from musclelora.attacks.language_model import perplexities
-
-    return functools.partial(perplexities, name=model)
 
 
 def _check_use(
@@ -246,8 +254,9 @@ def _each(values: Sequence[Any], count: int) -> list[Any]:
     return list(values) * count if len(values) == 1 else list(values)
 
 
-def show_manifest(manifest: dict[str, Any], output: str, file: Path | None) -> None:
+def _show(manifest: dict[str, Any], request: Request) -> None:
     """Print what was done, unless the rows themselves went to where it would be printed."""
+    output, file = request.output, request.manifest
     if is_standard_output(output):
         return
     source, rows = manifest["source"], manifest["rows"]

@@ -29,7 +29,7 @@ _WORKS = {
 @click.command(name="predict")
 @click.argument("run", metavar="RUN")
 @click.argument("data", required=False, metavar="[DATA]")
-@click.option("--text", "texts", multiple=True, help="A text, or a prompt, instead of DATA; may be repeated.")
+@click.option("--text", "texts", multiple=True, help="A text or prompt, instead of DATA. Can be repeated.")
 @click.option("--text-column", help="Column of the texts.")
 @pair_options(response=False)
 @max_new_tokens
@@ -46,6 +46,9 @@ def command(run: str, data: str | None, texts: tuple[str, ...], **options: Any) 
         raise UsageError("DATA: found nothing to predict, expected a table of texts or --text; name one")
     if not all(_is_unicode(text) for text in texts):
         raise UsageError("--text: found bytes that are not UTF-8, expected UTF-8 text; convert it")
+    if options["output"] is not None:
+        check_output(options["output"], (run, data, model_folder_of(run)))
+    spare_the_hub(data, model_of(run))
     dispatch(_WORKS, task_of(run), {"run": run, "data": data, "texts": texts, **options})
 
 
@@ -60,9 +63,6 @@ def predict_labels(
     batch_size: int,
 ) -> None:
     """Predict labels, as the options of the command say."""
-    if output is not None:
-        check_output(output, (run, data, model_folder_of(run)))
-    spare_the_hub(data, model_of(run))
     rows = load_texts(data, text_column=text_column, split=split) if data else texts
 
     from musclelora.purification.run import load_run

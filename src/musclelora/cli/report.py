@@ -14,13 +14,15 @@ from musclelora.files import is_standard_output
 @click.command(name="report")
 @click.argument("folder", metavar="DIR", type=Name())
 @click.option("--output", metavar="FILE", type=Name(), help="The file to write.  [default: DIR.html]")
-@click.option("--run", metavar="RUN", type=Name(), help="Show this run's rates and Fourier analysis.")
+@click.option(
+    "--run", metavar="RUN", type=Name(), help="Also show the rates and Fourier analysis of this run."
+)
 def command(folder: str, output: str | None, run: str | None) -> None:
     """Show what the audit in the folder DIR found, as one HTML file.
 
-    The file needs nothing beside it and asks nothing of a network. In it a person searches the rows, decides
-    which to keep, drop or relabel, and downloads the file that `musclelora audit --decisions` takes. An
-    earlier report is replaced. Results of a benchmark have `musclelora benchmark report`.
+    The file needs no other file and no network. In it you can search the rows, decide which to keep, drop or
+    relabel, and download the file that `musclelora audit --decisions` takes. An earlier report is replaced.
+    For results of a benchmark, use `musclelora benchmark report`.
     """
     from musclelora.audit.saved import read_any_audit
     from musclelora.report.page import check_report, write_report

@@ -10,7 +10,7 @@ import click
 
 from musclelora.cli.options import COST, SEED, SIGMAS, SPECTRUM_ROWS, STEPS, Command, Floats, given
 from musclelora.cli.terminal import printable
-from musclelora.cli.train import train_model, train_options
+from musclelora.cli.train import train_labels, train_options
 from musclelora.cli.voice import voice_options
 from musclelora.data.table import Table
 from musclelora.errors import UsageError
@@ -20,26 +20,24 @@ _OPTIONS = (
     click.option(
         "--spectrum-every",
         type=STEPS,
-        help="Record every so many steps.  [default: as often as the cost bound allows]",
+        help="Steps between two records.  [default: as --spectrum-max-cost allows]",
     ),
     click.option(
         "--spectrum-max-cost",
         type=COST,
-        help="Add at most this share of the training time.  [default: 0.1; with --spectrum-every none]",
+        help="Limit of the added time, as a share of training.  [default: 0.1; with --spectrum-every none]",
     ),
     click.option("--spectrum-sigmas", type=Floats(), help="Filter widths.  [default: from the distances]"),
-    click.option("--spectrum-sigma-count", type=SIGMAS, help="How many widths.  [default: 25]"),
-    click.option("--spectrum-distance", help="squared or plain.  [default: squared]"),
-    click.option(
-        "--spectrum-within", help="Smooth over the row's own group or the sample.  [default: group]"
-    ),
+    click.option("--spectrum-sigma-count", type=SIGMAS, help="How many filter widths.  [default: 25]"),
+    click.option("--spectrum-distance", help="Distance of texts: squared or plain.  [default: squared]"),
+    click.option("--spectrum-within", help="Smooth over a row's group or over the sample.  [default: group]"),
     click.option(
         "--spectrum-flags/--no-spectrum-flags",
         default=None,
-        help="Name groups by the data's poison flags, where it has them.  [default: yes]",
+        help="Group rows by the data's poison flags, if it has them.  [default: yes]",
     ),
     click.option("--spectrum-double", is_flag=True, default=None, help="Compute in float64."),
-    click.option("--spectrum-seed", type=SEED, help="Of the sample.  [default: 0]"),
+    click.option("--spectrum-seed", type=SEED, help="Seed of the sample.  [default: 0]"),
 )
 
 
@@ -59,10 +57,10 @@ def _spectrum_options(command: Command) -> Command:
 @_spectrum_options
 @voice_options
 def train(**options: Any) -> None:
-    """Train as `musclelora train` does, and record its low and high bands.
+    """Train as `musclelora train` does, and record the low and high frequency bands.
 
-    The run folder gets a folder `spectrum` with the records, their analysis and figures. What was learned
-    when, and what to change, is printed at the end.
+    The records, their analysis and figures go into a folder `spectrum` in the run folder. At the end, the
+    command prints what was learned when, and what to change.
     """
     own = [name for name in options if name.startswith("spectrum_")]
     settings = given(**{name.removeprefix("spectrum_"): options.pop(name) for name in own})
@@ -83,7 +81,7 @@ def train(**options: Any) -> None:
 
         return [SpectrumCallback(folder, table, chosen, say=click.echo)]
 
-    train_model(**options, watch=watch)
+    train_labels(**options, watch=watch)
 
     from musclelora.files import held
     from musclelora.spectrum.analysis import analyse
@@ -101,7 +99,7 @@ def train(**options: Any) -> None:
 @click.option("--output", metavar="FOLDER", help="Draw the runs side by side into this folder.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the analyses to this file.")
 def compare(runs: tuple[str, ...], output: str | None, json_file: str | None) -> None:
-    """Put recorded runs side by side, such as vanilla training and MuScleLoRA."""
+    """Show recorded runs side by side, such as vanilla training and MuScleLoRA."""
     from musclelora.cli.evaluate import check_json, keep_json
     from musclelora.files import held, is_standard_output
     from musclelora.outputs import check_output

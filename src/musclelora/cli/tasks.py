@@ -81,7 +81,7 @@ def max_new_tokens(command: Command) -> Command:
         type=TOKENS,
         default=64,
         show_default=True,
-        help="generate: tokens of an answer, beyond which it is cut.",
+        help="generate: maximum number of tokens of an answer.",
     )(command)
 
 

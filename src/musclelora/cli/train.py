@@ -34,7 +34,7 @@ from musclelora.cli.options import (
     named_judge,
     run_settings,
 )
-from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
+from musclelora.cli.rows import ROW_OPTIONS, PairSources, Rows, Sources
 from musclelora.cli.tasks import CLASSIFY, GENERATE, PAIR_COLUMNS, Work, dispatch, pair_options, task_option
 from musclelora.cli.voice import done, note, tell, voice, voice_options
 from musclelora.data.table import Table
@@ -44,7 +44,10 @@ from musclelora.outputs import check_output
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
+    from musclelora.audit.answers import SavedAnswerAudit
     from musclelora.audit.judgement import Judgement
+    from musclelora.data.pairs import Pairs
+    from musclelora.purification import GenerationRun, Method, Run
 
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
@@ -54,21 +57,21 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--select-best",
         default="auto",
         show_default=True,
-        help="Keep the epoch that is best on dev, on trusted rows that are not trained on (trusted), or the "
-        "last. auto: dev where there are dev rows or rows left of --trusted-from, else as the method allows.",
+        help="Epoch to keep: best on dev rows (dev), best on trusted rows that are not trained on (trusted), "
+        "or last. auto: dev if there are dev rows or --trusted-from leaves some, else by the method.",
     ),
     click.option(
         "--model",
         type=Name(),
-        help="Embedded model, hub name or folder.  [default: all-minilm-l6-v2; to generate "
+        help="Embedded model, hub name or folder.  [default: all-minilm-l6-v2; generate: "
         "smollm2-135m-instruct]",
     ),
     click.option(
         "--method",
-        help="purify: audited rows, the trusted ones among them. musclelora: the published method, gradients "
-        "aligned. lora, full: no defence. trusted-only.  [default: purify]",
+        help="purify: train on audited rows and the trusted rows. musclelora: the published method, with "
+        "aligned gradients. lora, full: no defence. trusted-only: the trusted rows alone.  [default: purify]",
     ),
-    click.option("--low-rank/--no-low-rank", default=None, help="Lever: LoRA instead of the whole backbone."),
+    click.option("--low-rank/--no-low-rank", default=None, help="Lever: train LoRA, not the whole backbone."),
     click.option("--multiscale/--no-multiscale", default=None, help="Lever: the multi-scale layer."),
     click.option(
         "--alignment/--no-alignment", default=None, help="Lever: gradients aligned to the trusted rows."
@@ -76,20 +79,20 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--shortcuts/--no-shortcuts",
         default=None,
-        help="Lever: take out of the loss what labels follow that the trusted rows do not explain.",
+        help="Lever: take out of the loss the features that labels follow but trusted rows do not explain.",
     ),
-    click.option("--preset", help="Settings of another backbone, by name.  [default: the backbone's own]"),
+    click.option("--preset", help="Preset to use instead, by name.  [default: the backbone's own]"),
     click.option("--output", required=True, metavar="FOLDER", help="The run folder to write."),
     click.option(
-        "--audit", metavar="FOLDER", type=Name(), help="What `musclelora audit` found of these rows."
+        "--audit", metavar="FOLDER", type=Name(), help="An audit of these rows, by `musclelora audit`."
     ),
     JUDGE,
     click.option(
         "--confirm/--no-confirm",
         default=None,
-        help="Put the audit's triggers to the test.  [default: where that costs less than the training]",
+        help="Test whether a model obeys the triggers found.  [default: if it costs less than the training]",
     ),
-    click.option("--resume", is_flag=True, help="Go on with the run in the output folder, if there is one."),
+    click.option("--resume", is_flag=True, help="Continue the run in the output folder, if there is one."),
     click.option("--overwrite", is_flag=True, help="Replace the run in the output folder."),
     click.option("--rank", "r", type=RANK, help="Adapter: rank of the LoRA layers."),
     click.option("--lora-alpha", type=STRENGTH, help="Adapter: strength of the LoRA layers."),
@@ -101,10 +104,14 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--inner-rank", type=RANK, help="Adapter: rank per scale factor."),
     click.option("--multiscale-alpha", type=STRENGTH, help="Adapter: strength of the multi-scale layer."),
     click.option(
-        "--multiscale-modules", type=Words(), help="Adapter: layers that get it, by name, or all-adapted."
+        "--multiscale-modules",
+        type=Words(),
+        help="Adapter: layers that get the multi-scale layer, by the end of their names, or all-adapted.",
     ),
     click.option(
-        "--train-output-layer/--freeze-output-layer", default=None, help="Adapter: the output layer."
+        "--train-output-layer/--freeze-output-layer",
+        default=None,
+        help="Adapter: train or freeze the output layer.",
     ),
     click.option("--epochs", "num_train_epochs", type=EPOCHS, help="Passes over the data."),
     click.option("--learning-rate", type=LEARNING_RATE, help="Peak learning rate."),
@@ -115,25 +122,27 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--early-stopping",
         type=STEPS,
-        help="Stop after so many evaluations without a better one.",
+        help="Stop after this many evaluations without an improvement.",
     ),
-    click.option("--save-steps", type=STEPS, help="Evaluate and save every so many steps, not epochs."),
-    click.option("--seed", type=SEED, default=42, show_default=True, help="Of everything random."),
+    click.option(
+        "--save-steps", type=STEPS, help="Evaluate and save after this many steps, not after each epoch."
+    ),
+    click.option("--seed", type=SEED, default=42, show_default=True, help="Random seed."),
     *MODEL_OPTIONS,
     click.option(
         "--shard-backbone",
         is_flag=True,
         default=None,
-        help="Of several processes, each holds a share of the frozen weights.",
+        help="Spread the frozen weights over several processes.",
     ),
     click.option("--report-to", type=Words(), help="Trackers: tensorboard, trackio, wandb, mlflow."),
     click.option(
         "--alignment-rule",
         type=click.Choice(["project", "pcgrad"]),
-        help="Alignment: project on the trusted gradient, as published, or take away what conflicts with it.",
+        help="Alignment: project on the trusted gradient, as published, or only remove conflicts with it.",
     ),
     click.option(
-        "--max-raw-ratio", type=SHARE, help="Alignment: the share of the raw gradient that ρ climbs to."
+        "--max-raw-ratio", type=SHARE, help="Alignment: maximum of ρ, the share of the unaligned gradient."
     ),
     click.option("--mix-from-epoch", type=FIRST_EPOCH, help="Alignment: the epoch from which ρ rises."),
     click.option(
@@ -147,20 +156,20 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 )
 
 
-_MODEL, _METHOD = "all-minilm-l6-v2", "purify"
+_PRESETS = (None, "auto", "instruction")
 
 
 def train_options(command: Command) -> Command:
-    """The options of a training run, which are the arguments of :func:`train_model`."""
+    """The options of a training run, which are the arguments of :func:`train_labels`."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 _WORKS = {
-    CLASSIFY: Work("musclelora.cli.train:train_model", PAIR_COLUMNS),
+    CLASSIFY: Work("musclelora.cli.train:train_labels", PAIR_COLUMNS),
     GENERATE: Work(
-        "musclelora.cli.generation.train:run",
+        "musclelora.cli.train:train_pairs",
         (
             "text_column",
             "label_column",
@@ -187,72 +196,94 @@ def command(task: str, **options: Any) -> None:
     dispatch(_WORKS, task, options)
 
 
-def train_model(
+def train_labels(*, watch: Callable[[Table], list[TrainerCallback]] | None = None, **options: Any) -> None:
+    """Train a classifier, as the options of :func:`train_options` say.
+
+    `watch` gives callbacks for the Trainer, from the training rows.
+    """
+    _train(Rows, _audited_labels, _classifier, watch=watch, **options)
+
+
+def train_pairs(*, preset: str | None, multiscale: bool | None, **options: Any) -> None:
+    """Train a language model, as the options of :func:`train_options` say."""
+    if preset not in _PRESETS:
+        raise UsageError(
+            f"--preset: found {preset!r} with --task generate, expected instruction, the published settings; "
+            "leave it out"
+        )
+    if multiscale and not options["scale_factors"]:
+        raise UsageError(
+            "--multiscale: found without --scale-factors and --multiscale-modules, expected both, as a "
+            "language model has no layer of its own for it; give them, or leave it out"
+        )
+    at_most_one(no_multiscale=multiscale is False, scale_factors=options["scale_factors"])
+    _train(PairSources, _audited_pairs, _generator, multiscale=multiscale, preset=preset, **options)
+
+
+def _train(
+    rows: type[Sources],
+    audited: Callable[..., tuple[Any, Any]],
+    fit: Callable[..., Any],
     *,
     dev: str | None,
     select_best: str,
     model: str | None,
-    method: str | None,
-    low_rank: bool | None,
-    multiscale: bool | None,
-    alignment: bool | None,
-    shortcuts: bool | None,
     preset: str | None,
     output: str,
     audit: str | None,
-    judge: str | None,
     confirm: bool | None,
     resume: bool,
     overwrite: bool,
     seed: int,
-    watch: Callable[[Table], list[TrainerCallback]] | None = None,
+    judge: str | None = None,
+    watch: Callable[[Any], list[TrainerCallback]] | None = None,
     **options: Any,
 ) -> None:
-    """Train as the options of :func:`train_options` say, and print what is read, decided and found.
+    """Train as the options of the command say, and print what is read, decided and found.
 
-    `watch` gives callbacks for the Trainer, from the training rows.
+    `rows` are those of the task; `audited` gives them and what an audit in a folder found of them; `fit`
+    trains, with what the task has of its own.
     """
     voice()  # whose options may be wrong
-    source = Rows.taken_from(options)
+    source = rows.taken_from(options)
     at_most_one(resume=resume, overwrite=overwrite)
-    model = model or _MODEL
-    spare_the_hub(*source.sources, dev, model, named_judge(judge))
+    model = model or source.model
+    spare_the_hub(*source.names, dev, model, named_judge(judge))
     train = source.read_train()
-    rows = source.read(source.trusted, train) if source.trusted else None
+    trusted = source.read(source.trusted, train) if source.trusted else None
     dev_rows = source.read(dev, train) if dev else None
 
     from musclelora.adapter.loading import loading_options
-    from musclelora.purification.methods import get_method
-    from musclelora.purification.train import train_classifier
     from musclelora.training.progress import TrainingProgress
 
     flush_denormals()
-    pulled = get_method(
-        method or _METHOD, low_rank=low_rank, multiscale=multiscale, alignment=alignment, shortcuts=shortcuts
-    )
-    check_alignment(pulled, options)
-    if confirm is not None and (audit or not pulled.shortcuts):
+    method = _method(options)
+    if confirm is not None and (audit or not method.shortcuts):
         raise UsageError(f"--{'' if confirm else 'no-'}confirm: found where no audit is made; leave it out")
-    if judge is not None and (audit or not pulled.shortcuts):
+    if judge is not None and (audit or not method.shortcuts):
         raise UsageError("--judge: found where no audit is made; leave it out")
     taken, rest = source.take_trusted(train, model, seed, **loading_options(options))
-    rows = rows if taken is None else taken
+    trusted = trusted if taken is None else taken
     if dev_rows is None and rest is not None and len(rest) and select_best in ("auto", "dev"):
         dev_rows = rest
-        note(f"the best epoch is chosen by accuracy on the {len(rest):,} other rows of {source.trusted_from}")
-    if rows is not None:
-        show_trusted(train, rows)
-    train, judgement = _audited(audit, train, rows, output) if audit else (train, None)
-    run = train_classifier(
+        others = f"{len(rest):,} other rows of {source.trusted_from}"
+        note(f"the best epoch is chosen by {source.chosen_by} on the {others}")
+    if trusted is not None:
+        source.show_trusted(train, trusted)
+    found = None
+    if audit:
+        check_output(output, [audit], folder=True)
+        train, found = audited(audit, train, trusted)
+    run = fit(
         output,
-        judgement=judgement,
-        judge=judge or "auto",
+        found,
         train=train,
-        trusted=rows,
+        trusted=trusted,
         dev=dev_rows,
         model=model,
-        method=pulled,
-        preset=preset or "auto",
+        method=method,
+        preset=preset,
+        judge=judge,
         select_best=select_best,
         resume=resume,
         overwrite=overwrite,
@@ -262,21 +293,77 @@ def train_model(
         progress=tell,
         **run_settings(seed=seed, **options),
     )
-    result, accuracy = run.info["result"], run.info["result"]["best_accuracy"]
-    best = f", accuracy {accuracy:.3f} at step {result['best_step']}" if accuracy is not None else ""
+    _show(run, output)
+
+
+def _method(options: dict[str, Any]) -> Method:
+    """What ``--method`` and the levers say, which are removed from a command's options."""
+    from musclelora.purification.methods import get_method
+
+    levers = {name: options.pop(name, None) for name in ("low_rank", "multiscale", "alignment", "shortcuts")}
+    method = get_method(options.pop("method") or "purify", **levers)
+    check_alignment(method, options)
+    return method
+
+
+def _show(run: Run | GenerationRun, output: str) -> None:
+    result, accuracy, best = run.info["result"], run.info["result"]["best_accuracy"], ""
+    if accuracy is not None:
+        best = f", accuracy {accuracy:.3f} at step {result['best_step']}"
+    elif run.info["settings"]["select_best"] != "last":
+        best = f"; step {result['best_step']} is kept"
     click.echo(f"trained {result['steps']} steps in {result['seconds']:.0f} s{best}")
     done(run=output, **{name: value for name, value in result.items() if value is not None})
     click.echo(f"the run is in {output}; go on with musclelora evaluate, predict or export {output}")
 
 
-def _audited(audit: str, train: Table, trusted: Table | None, output: str) -> tuple[Table, Judgement]:
+def _classifier(
+    output: str, judgement: Judgement | None, *, preset: str | None, judge: str | None, **options: Any
+) -> Run:
+    from musclelora.purification import train_classifier
+
+    return train_classifier(
+        output, judgement=judgement, preset=preset or "auto", judge=judge or "auto", **options
+    )
+
+
+def _generator(
+    output: str,
+    audit: SavedAnswerAudit | None,
+    *,
+    preset: str | None,  # noqa: ARG001
+    judge: str | None,  # noqa: ARG001
+    confirm: bool | None,
+    **options: Any,
+) -> GenerationRun:
+    from musclelora.purification import train_generator
+
+    return train_generator(output, audit=audit, confirm=confirm is not False, **options)
+
+
+def _audited_labels(audit: str, train: Table, trusted: Table | None) -> tuple[Table, Judgement]:
     """The rows with the labels that a person decided, and what an audit found of them."""
     from musclelora.audit import read_audit
     from musclelora.purification.api import check_audited
 
-    check_output(output, [audit], folder=True)
     found = read_audit(audit)
     if trusted is not None:
         check_audited(found.facts(), trusted)
     note(f"audit        {str(found.verdict).splitlines()[0]}")
     return found.labelled(train), found.judgement
+
+
+def _audited_pairs(audit: str, train: Pairs, trusted: Pairs | None) -> tuple[Pairs, SavedAnswerAudit]:
+    """The pairs, and what an audit found of them."""
+    from musclelora.audit.answers import SavedAnswerAudit
+    from musclelora.audit.saved import read_any_audit
+
+    found = read_any_audit(audit)
+    if not isinstance(found, SavedAnswerAudit):
+        raise UsageError(f"--audit {audit}: found an audit of labels, expected one of pairs; audit the pairs")
+    found.kept_of(train)  # or it is of others
+    if trusted is not None and found.facts()["trusted"] != trusted.sha256():
+        raise UsageError(
+            f"audit: it was made with other trusted pairs than {trusted.source}; pass those, or audit anew"
+        )
+    return train, found

@@ -28,7 +28,7 @@ from musclelora.cli.options import (
     flush_denormals,
     named_judge,
 )
-from musclelora.cli.rows import ROW_OPTIONS, Rows, show_trusted
+from musclelora.cli.rows import ROW_OPTIONS, Rows
 from musclelora.cli.terminal import printable
 from musclelora.cli.voice import done, note, voice, voice_options
 
@@ -42,27 +42,29 @@ _OPTIONS = (
         help="Embedded model, hub name or folder.",
     ),
     click.option("--output", required=True, metavar="FOLDER", help="The folder to keep the search in."),
-    click.option("--resume", is_flag=True, help="Go on with the search in the folder, if there is one."),
+    click.option("--resume", is_flag=True, help="Continue the search in the folder, if there is one."),
     click.option("--overwrite", is_flag=True, help="Replace the search in the folder."),
-    click.option("--trials", type=TRIALS, default=50, show_default=True, help="Settings to try, in all."),
-    click.option("--timeout", type=SECONDS, metavar="SECONDS", help="Begin no other trial after so long."),
-    click.option("--learning-rate", type=LEARNING_RATE, help="Do not search it, but take this."),
-    click.option("--scale-factors", type=Floats(), help="Do not search them, but take these."),
-    click.option("--inner-rank", type=RANK, help="Do not search it, but take this."),
-    click.option("--multiscale-alpha", type=STRENGTH, help="Do not search it, but take this."),
-    click.option("--rank", "r", type=RANK, help="Do not search it, but take this."),
     click.option(
-        "--lora-alpha", type=STRENGTH, help="Take this.  [default: in proportion to a searched rank]"
+        "--trials", type=TRIALS, default=50, show_default=True, help="How many settings to try in total."
+    ),
+    click.option("--timeout", type=SECONDS, metavar="SECONDS", help="Start no new trial after this time."),
+    click.option("--learning-rate", type=LEARNING_RATE, help="Use this instead of searching."),
+    click.option("--scale-factors", type=Floats(), help="Use these instead of searching."),
+    click.option("--inner-rank", type=RANK, help="Use this instead of searching."),
+    click.option("--multiscale-alpha", type=STRENGTH, help="Use this instead of searching."),
+    click.option("--rank", "r", type=RANK, help="Use this instead of searching."),
+    click.option(
+        "--lora-alpha", type=STRENGTH, help="Use this.  [default: in proportion to the searched rank]"
     ),
     click.option(
         "--epochs",
         "num_train_epochs",
         type=EPOCHS,
-        help="Do not search them, but take so many.",
+        help="Use this many instead of searching.",
     ),
     click.option("--batch-size", "per_device_train_batch_size", type=BATCH, help="Rows per step."),
     click.option("--max-length", type=TEXT_TOKENS, help="Tokens per text.  [default: the model's limit]"),
-    click.option("--seed", type=SEED, default=42, show_default=True, help="Of everything random."),
+    click.option("--seed", type=SEED, default=42, show_default=True, help="Random seed."),
     JUDGE,
     *MODEL_OPTIONS,
 )
@@ -89,16 +91,16 @@ def command(
     seed: int,
     **options: Any,
 ) -> None:
-    """Search longer than --method purify for settings, by the trusted rows.
+    """Search for training settings, longer than --method purify does.
 
-    Learning rate, scale factors, ranks, strength and epochs are searched around the backbone's preset for the
-    lowest loss on the trusted rows, which are not trained on. The best settings are printed as options of
-    `musclelora train`, and kept in best.json.
+    The search covers learning rate, scale factors, ranks, strength and epochs, around the backbone's preset.
+    It looks for the lowest loss on the trusted rows, which are not trained on. The best settings are printed
+    as options of `musclelora train`, and kept in best.json.
     """
     voice()  # whose options may be wrong
     source = Rows.taken_from(options)
     at_most_one(resume=resume, overwrite=overwrite)
-    spare_the_hub(*source.sources, model, named_judge(judge))
+    spare_the_hub(*source.names, model, named_judge(judge))
     train = source.read_train()
     rows = source.read(source.trusted, train) if source.trusted else None
 
@@ -112,7 +114,7 @@ def command(
     taken, _ = source.take_trusted(train, model, seed, **loading_options(options))
     rows = rows if taken is None else taken
     if rows is not None:
-        show_trusted(train, rows)
+        source.show_trusted(train, rows)
     found = tune(
         train,
         rows,

@@ -91,10 +91,15 @@ def voice_options(command: Command) -> Command:
             metavar="FILE",
             expose_value=False,
             callback=_keep,
-            help="Append what happens to this file, one JSON object a line.",
+            help="Append events to this file, one JSON object per line.",
         ),
         click.option(
-            "-v", "--verbose", is_flag=True, expose_value=False, callback=_keep, help="Say what is logged."
+            "-v",
+            "--verbose",
+            is_flag=True,
+            expose_value=False,
+            callback=_keep,
+            help="Also print what the Trainer logs.",
         ),
         click.option(
             "-q",
@@ -102,7 +107,7 @@ def voice_options(command: Command) -> Command:
             is_flag=True,
             expose_value=False,
             callback=_keep,
-            help="Say results alone.",
+            help="Print only results, warnings and errors.",
         ),
     ):
         command = option(command)

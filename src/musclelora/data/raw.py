@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from musclelora.data.messages import bad_data, listed, shown
 
 Cells = tuple[object, ...]
+_FLAGS = {"0": False, "1": True, "false": False, "true": True, "0.0": False, "1.0": True}
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,33 @@ class RawTable:
     def place(self, position: int, column: str | None = None) -> str:
         """How a message names a position: ``FILE, line 3, column 'label'``."""
         return f"{self.source}, {self.unit} {position}" + (f", column {shown(column)}" if column else "")
+
+    def text(self, cell: object, position: int, column: str) -> str:
+        """A cell as a text; a null is "".
+
+        Raises:
+            DataError: it is none.
+        """
+        if isinstance(cell, str):
+            return cell
+        if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+            return ""
+        if isinstance(cell, bool) or not isinstance(cell, int | float):
+            place, found = self.place(position, column), f"a value of type {type(cell).__name__}"
+            raise bad_data(place, found, "a text", "name another text column")
+        return str(cell)
+
+    def flag(self, cell: object, position: int, column: str) -> bool:
+        """A cell as a poison flag.
+
+        Raises:
+            DataError: it is none.
+        """
+        flag = _FLAGS.get(str(cell).strip().lower())
+        if flag is None:
+            place, found = self.place(position, column), f"poison flag {shown(cell)}"
+            raise bad_data(place, found, "0, 1, true or false", "mend or rename the column")
+        return flag
 
     def lines(self, positions: Sequence[int]) -> NDArray[np.int64] | None:
         """The positions of N rows as lines, shape (N,); None where positions are no lines."""

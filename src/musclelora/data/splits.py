@@ -44,6 +44,20 @@ def stratified_split(table: Table, sizes: Sequence[int], *, seed: int) -> tuple[
     return tuple(parts)
 
 
+def some_rows(labels: NDArray[np.int64], count: int, *, seed: int) -> NDArray[np.int64]:
+    """The numbers of `count` rows drawn at random, ascending, with every label among them.
+
+    Args:
+        labels: shape (N,).
+        count: how many; all rows where there are no more, and one of each label at least.
+        seed: the same seed draws the same rows.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    _, firsts = np.unique(labels[order], return_index=True)
+    chosen = np.concatenate([order[firsts], np.delete(order, firsts)])[: max(count, len(firsts))]
+    return np.sort(chosen)
+
+
 def _shares(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """`size` divided in proportion to `counts`, shape (C,), largest remainders first, then lower classes."""
     shares, remainders = np.divmod(counts * size, counts.sum())

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from musclelora.data.labels import Label, LabelMap, infer_names, parse_label, unknown_label
 from musclelora.data.messages import bad_data
 from musclelora.data.raw import RawTable
-from musclelora.data.readers import choose_columns, open_raw, parse_flag, parse_text
+from musclelora.data.readers import open_raw, read_labels
 from musclelora.files import sha256_of
 
 _TRIGGER_COLUMN = "trigger"
@@ -56,10 +54,8 @@ class TableStream:
             count += 1
             if count > total:
                 break
-            yield (
-                self._text_of(cells[0], position, text),
-                (self._text_of(cells[1], position, _TRIGGER_COLUMN) if noted else ""),
-            )
+            name = self._raw.text(cells[1], position, _TRIGGER_COLUMN) if noted else ""
+            yield self._raw.text(cells[0], position, text), name
         if count != total:
             raise bad_data(
                 self.source,
@@ -67,10 +63,6 @@ class TableStream:
                 f"{len(self)} rows",
                 "run again once nothing writes to it",
             )
-
-    def _text_of(self, cell: object, position: int, column: str) -> str:
-        # Nearly every cell is a string, and the place is only needed for a message.
-        return cell if isinstance(cell, str) else parse_text(cell, self._raw.place(position, column))
 
     def texts_at(self, rows: NDArray[np.int64]) -> Iterator[str]:
         """The texts of the given row numbers, which must ascend; one pass over the source."""
@@ -97,39 +89,6 @@ def open_stream(
     split: str | None = None,
 ) -> TableStream:
     """Read the labels of a table and leave its texts; arguments and errors as for :func:`load_table`."""
-    raw = open_raw(os.fspath(source), split)
-    text, label, flag = choose_columns(raw, text_column, label_column)
-    own = raw.class_names.get(label, ())
-    kinds: dict[Label, int] = {}
-    first: list[int] = []
-    codes, flags = array("q"), array("b")
-    seen: dict[tuple[type, object], int] = {}  # True is 1 as a key, but not as a label
-    for position, cells in raw.rows((label,) if flag is None else (label, flag)):
-        cell = cells[0]
-        code = seen.get((type(cell), cell)) if isinstance(cell, str | int) else None
-        if code is None:
-            code = kinds.setdefault(parse_label(cell, own, raw.place(position, label)), len(kinds))
-            if code == len(first):
-                first.append(position)
-            if isinstance(cell, str | int):
-                seen[type(cell), cell] = code
-        codes.append(code)
-        if flag is not None:
-            flags.append(parse_flag(cells[1], raw.place(position, flag)))
-    if not codes:
-        raise bad_data(raw.source, "no rows", "at least one row after the header", "name another file")
-    names = LabelMap(label_names or own or infer_names(list(kinds)), raw.source)
-    ids = np.empty(len(kinds), dtype=np.int64)
-    for kind, code in kinds.items():
-        found = names.id_of(kind)
-        if found is None:
-            raise unknown_label(raw.place(first[code], label), kind, names.names)
-        ids[code] = found
-    return TableStream(
-        source=raw.source,
-        labels=ids[np.frombuffer(codes, dtype=np.int64)],
-        label_names=names.names,
-        poisoned=None if flag is None else np.frombuffer(flags, dtype=np.int8).astype(np.bool_),
-        columns=(text, label),
-        _raw=raw,
-    )
+    raw = open_raw(source, split)
+    found = read_labels(raw, text_column, label_column, label_names)
+    return TableStream(raw.source, found.labels, found.label_names, found.poisoned, found.columns, raw)

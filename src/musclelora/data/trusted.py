@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from musclelora.data.messages import bad_data, listed
 from musclelora.data.table import Table
-from musclelora.errors import UsageError
+from musclelora.errors import DataError, UsageError
 
 Embed = Callable[[Sequence[str]], NDArray[Any]]
 """Texts (N of them) to vectors, shape (N, D)."""
@@ -190,3 +190,11 @@ def _cover_classes(
         spare = np.flatnonzero(counts[labels[chosen]] > 1)[-1]
         chosen[spare] = order[labels[order] == label][0]
     return chosen
+
+
+def no_trusted(enough: str = "about 100 rows") -> DataError:
+    """What is said where trusted rows are needed and there are none; `enough` is how many, in words."""
+    return DataError(
+        f"--trusted: no trusted set was given; expected {enough} that were checked; "
+        "pass --trusted FILE or --trusted-from FILE"
+    )

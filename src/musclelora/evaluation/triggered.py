@@ -22,9 +22,8 @@ from musclelora.data.readers import (
     choose_label,
     choose_text,
     flag_column,
+    has_labels,
     open_raw,
-    parse_flag,
-    parse_text,
     refuse_same,
 )
 from musclelora.data.table import Table
@@ -70,11 +69,12 @@ def load_triggered(
         DataError: the source cannot be read, or all of its rows are of the target label.
         UsageError: as :func:`~musclelora.data.load_table`.
     """
-    raw = open_raw(os.fspath(source), split)
+    raw = open_raw(source, split)
     text = choose_text(raw, text_column)
-    label = choose_label(raw, label_column, optional=True)
+    unlabelled = label_column is None and not has_labels(raw)
+    label = None if unlabelled else choose_label(raw, label_column)
     if label is None or (label == text and label_column is None):
-        return Triggered(tuple(parse_text(value, raw.place(at, text)) for at, (value,) in raw.rows((text,))))
+        return Triggered(tuple(raw.text(cell, at, text) for at, (cell,) in raw.rows((text,))))
     refuse_same(text, label, "--text-column", "--label-column")
     flag = flag_column(raw, text, label)
     known = LabelMap(label_names)
@@ -82,9 +82,9 @@ def load_triggered(
 
     def rows() -> Iterable[tuple[str, bool, bool]]:
         for at, cells in raw.rows((text, label) if flag is None else (text, label, flag)):
-            flagged = flag is not None and parse_flag(cells[2], raw.place(at, flag))
+            flagged = flag is not None and raw.flag(cells[2], at, flag)
             is_target = _id_of(cells[1], names, known) == target
-            yield parse_text(cells[0], raw.place(at, text)), is_target, flagged
+            yield raw.text(cells[0], at, text), is_target, flagged
 
     return _counted(rows(), raw.source, label_names[target], raw)
 

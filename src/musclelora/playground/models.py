@@ -19,8 +19,7 @@ from musclelora.errors import UsageError
 from musclelora.generation.generator import Generator
 from musclelora.playground.words import Reading, read
 from musclelora.purification import load_generation_run, load_run
-from musclelora.purification.generation_run import GENERATE
-from musclelora.purification.run import CLASSIFY, read_info, task_of
+from musclelora.purification.run import CLASSIFY, GENERATE, read_info, task_of
 from musclelora.training.classifier import Classifier
 
 LONGEST: Final = 20_000

@@ -1,10 +1,15 @@
 """From data that may be poisoned to a trained model in a run folder: audit, choose, train."""
 
 from musclelora.purification.api import purify
-from musclelora.purification.generation_run import GenerationRun, load_generation_run
 from musclelora.purification.generation_train import train_generator
 from musclelora.purification.methods import METHODS, Method, get_method
-from musclelora.purification.run import Run, load_run
+from musclelora.purification.run import (
+    GenerationRun,
+    Run,
+    load_any_run,
+    load_generation_run,
+    load_run,
+)
 from musclelora.purification.train import train_classifier
 
 __all__ = [
@@ -13,6 +18,7 @@ __all__ = [
     "Method",
     "Run",
     "get_method",
+    "load_any_run",
     "load_generation_run",
     "load_run",
     "purify",

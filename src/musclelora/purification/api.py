@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from musclelora.adapter import DEFAULT_DECODER
 from musclelora.audit import Audit, SavedAudit
 from musclelora.audit.answers import AnswerAudit, SavedAnswerAudit
 from musclelora.audit.judges import AUTO
+from musclelora.data import load_pairs, load_table
 from musclelora.data.embedded import EMBEDDED_MODELS
-from musclelora.data.frames import as_pairs, as_table
 from musclelora.data.pairs import Pairs
 from musclelora.data.table import Table, fingerprint
 from musclelora.errors import UsageError
-from musclelora.purification.generation_run import GenerationRun
 from musclelora.purification.generation_train import train_generator
-from musclelora.purification.run import Run
+from musclelora.purification.run import GenerationRun, Run
 from musclelora.purification.train import train_classifier
+
+Fit = Callable[..., Run | GenerationRun]
 
 
 def check_audited(facts: Mapping[str, Any], trusted: Table) -> None:
@@ -84,47 +86,20 @@ def purify(
     Raises:
         DataError, ModelError, OutputError, TrainingError, UsageError: each says what to do.
     """
-    shared: dict[str, Any] = {"model": model, "seed": seed, "arguments": arguments, "resume": resume}
-    shared |= {"overwrite": overwrite, "say": say}
     if _generates(task, train, audit):
-        columns = {"prompt": text, "response": label}
-        told = confirm is not False
-        return _purify_pairs(train, trusted, output_dir, audit, columns, confirm=told, **shared)
-    columns = {"text": text, "label": label}
-    return _purify_rows(train, trusted, output_dir, audit, columns, judge=judge, confirm=confirm, **shared)
-
-
-def _purify_rows(
-    train: Any,
-    trusted: Any,
-    output_dir: str | os.PathLike[str],
-    audit: object,
-    columns: Mapping[str, str | None],
-    *,
-    model: str | None,
-    seed: int | None,
-    arguments: Mapping[str, Any] | None,
-    **options: Any,
-) -> Run:
-    """:func:`purify` of labelled texts."""
-    table = as_table(train, source="train", **columns)
-    checked = as_table(trusted, label_names=table.label_names, source="trusted", **columns)
-    judgement, facts = None, dict[str, Any]()
-    if isinstance(audit, AnswerAudit | SavedAnswerAudit):
-        raise UsageError('audit: it is of pairs, expected one of labels; leave it out, or task="generate"')
-    if isinstance(audit, Audit | SavedAudit):
-        facts = audit.facts()
-        check_audited(facts, checked)
-        table, judgement = audit.labelled(table), audit.judgement
+        fit, facts = _pairs(train, trusted, audit, {"prompt_column": text, "response_column": label})
+        fit, default = partial(fit, confirm=confirm is not False), DEFAULT_DECODER
+    else:
+        fit, facts = _rows(train, trusted, audit, {"text_column": text, "label_column": label})
+        fit, default = partial(fit, judge=judge, confirm=confirm), next(iter(EMBEDDED_MODELS))
     chosen = {**facts.get("arguments", {}), **(arguments or {})}
-    return train_classifier(
+    return fit(
         output_dir,
-        train=table,
-        trusted=checked,
-        model=model or facts.get("model") or next(iter(EMBEDDED_MODELS)),
+        model=model or facts.get("model") or default,
         arguments={**chosen, "seed": facts.get("seed", 42) if seed is None else seed},
-        judgement=judgement,
-        **options,
+        resume=resume,
+        overwrite=overwrite,
+        say=say,
     )
 
 
@@ -136,41 +111,33 @@ def _generates(task: str | None, train: Any, audit: object) -> bool:
     return task == "generate" or (task is None and of_pairs)
 
 
-def _purify_pairs(
-    train: Any,
-    trusted: Any,
-    output_dir: str | os.PathLike[str],
-    audit: object,
-    columns: Mapping[str, str | None],
-    *,
-    model: str | None,
-    seed: int | None,
-    arguments: Mapping[str, Any] | None,
-    **options: Any,
-) -> GenerationRun:
-    """:func:`purify` of prompts and responses."""
-    pairs = as_pairs(train, source="train", **columns)
-    checked = None if trusted is None else as_pairs(trusted, source="trusted", **columns)
-    facts = dict[str, Any]()
-    if audit is not None:
-        if not isinstance(audit, AnswerAudit | SavedAnswerAudit):
-            raise UsageError(
-                "audit: it is of labels, expected one of pairs; leave it out, or audit the pairs"
-            )
-        facts = audit.facts()
-        if facts["train"] != pairs.sha256():
-            raise UsageError(f"audit: it is of other rows than {pairs.source}; audit these")
-        if checked is not None and facts["trusted"] != checked.sha256():
-            raise UsageError(
-                f"audit: it was made with other trusted rows than {checked.source}; pass those, or audit anew"
-            )
-    chosen = {**facts.get("arguments", {}), **(arguments or {})}
-    return train_generator(
-        output_dir,
-        train=pairs,
-        trusted=checked,
-        model=model or facts.get("model") or DEFAULT_DECODER,
-        arguments={**chosen, "seed": facts.get("seed", 42) if seed is None else seed},
-        audit=audit,
-        **options,
-    )
+def _rows(train: Any, trusted: Any, audit: object, columns: Mapping[str, Any]) -> tuple[Fit, dict[str, Any]]:
+    """What trains on labelled texts, and what an audit of them was made with."""
+    table = load_table(train, name="train", **columns)
+    checked = load_table(trusted, label_names=table.label_names, name="trusted", **columns)
+    if isinstance(audit, AnswerAudit | SavedAnswerAudit):
+        raise UsageError('audit: it is of pairs, expected one of labels; leave it out, or task="generate"')
+    if not isinstance(audit, Audit | SavedAudit):
+        return partial(train_classifier, train=table, trusted=checked), {}
+    facts = audit.facts()
+    check_audited(facts, checked)
+    table, judgement = audit.labelled(table), audit.judgement
+    return partial(train_classifier, train=table, trusted=checked, judgement=judgement), facts
+
+
+def _pairs(train: Any, trusted: Any, audit: object, columns: Mapping[str, Any]) -> tuple[Fit, dict[str, Any]]:
+    """What trains on prompts and responses, and what an audit of them was made with."""
+    pairs = load_pairs(train, name="train", **columns)
+    checked = None if trusted is None else load_pairs(trusted, name="trusted", **columns)
+    if audit is None:
+        return partial(train_generator, train=pairs, trusted=checked), {}
+    if not isinstance(audit, AnswerAudit | SavedAnswerAudit):
+        raise UsageError("audit: it is of labels, expected one of pairs; leave it out, or audit the pairs")
+    facts = audit.facts()
+    if facts["train"] != pairs.sha256():
+        raise UsageError(f"audit: it is of other rows than {pairs.source}; audit these")
+    if checked is not None and facts["trusted"] != checked.sha256():
+        raise UsageError(
+            f"audit: it was made with other trusted rows than {checked.source}; pass those, or audit anew"
+        )
+    return partial(train_generator, train=pairs, trusted=checked, audit=audit), facts

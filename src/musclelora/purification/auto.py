@@ -36,16 +36,17 @@ from musclelora.adapter import MuScleLoraConfig
 from musclelora.adapter.copies import Backbones
 from musclelora.adapter.presets import Preset
 from musclelora.audit.judgement import Judgement
+from musclelora.data.splits import some_rows
 from musclelora.data.table import Table
 from musclelora.errors import TrainingError
 from musclelora.launched import process_count
 from musclelora.training.hardware import free_memory
 from musclelora.training.scratch import losses_on, scratch_trainer
 
-BUDGET: Final = 0.5
+BUDGET: Final = 0.25
 """Steps of all candidates together, as a share of those of the training itself. The judgement comes on top:
 four trainings on three quarters of the trusted rows, as many predictions of the training rows, and a
-recheck of half of the preset's epochs at most."""
+recheck that trains on 2,000 rows at most, for half of the preset's epochs."""
 LEAST_STEPS: Final = 64
 """Steps that a candidate needs to show anything; where the budget has no room for two, none is tried."""
 REPEATS: Final = 3
@@ -151,7 +152,7 @@ def choose(
         why = "nothing is left to choose" if len(every) < 2 else "the budget allows no trials of others"
         say(f"settings     {every[0]}: {why}")
         return Automatic(every[0], (), why, judgement)
-    rows = _part(train, min(int(steps / len(found) * batch), len(train)), seed)
+    rows = some_rows(train.labels, int(steps / len(found) * batch), seed=seed)
     tried: list[Candidate] = []
     losses: list[NDArray[np.float64]] = []
     for candidate in found:
@@ -223,14 +224,6 @@ def candidates(preset: Preset, fixed: frozenset[str] = frozenset()) -> list[Cand
     if "scale_factors" not in fixed and scales:
         found += [Candidate(rate, other) for other in (FEWER, WIDER) if other != scales]
     return found
-
-
-def _part(train: Table, count: int, seed: int) -> NDArray[np.int64]:
-    """The numbers of `count` rows with every label among them."""
-    order = np.random.default_rng(seed).permutation(len(train))
-    _, firsts = np.unique(train.labels[order], return_index=True)
-    chosen = np.concatenate([order[firsts], np.delete(order, firsts)])[: max(count, len(firsts))]
-    return np.sort(chosen)
 
 
 def _trial(

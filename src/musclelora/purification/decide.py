@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Final
 
 from musclelora.adapter import MuScleLoraConfig, attach
 from musclelora.audit.confirmation import confirmation_cost
@@ -20,74 +17,59 @@ from musclelora.data.table import Table
 from musclelora.errors import ModelError, UsageError
 from musclelora.launched import process_count
 from musclelora.purification.auto import Automatic, choose, with_trusted
-from musclelora.purification.prepare import CHOSEN, Plan, adapter_config
+from musclelora.purification.prepare import Decided
 from musclelora.purification.run import JUDGEMENT, RUN
 from musclelora.purification.run_folder import RunFolder
 from musclelora.training.processes import on_first
 
-Say = Callable[[str], object]
+if TYPE_CHECKING:
+    from musclelora.purification.train import LabelsPlan
+
+CHOSEN: Final = frozenset({"learning_rate", "scale_factors"})
+"""The settings that the trusted rows may choose."""
 
 
-@dataclass(frozen=True)
-class Decided:
-    """What is trained, and on what.
-
-    Attributes:
-        rows: N rows.
-        offsets: shape (N, C), the log-odds to add in their loss; None: none.
-        config: of the adapter.
-        learning_rate: the peak.
-        automatic: what the trusted rows decided; None: nothing was asked of them.
-    """
-
-    rows: Table
-    offsets: NDArray[np.float32] | None
-    config: MuScleLoraConfig
-    learning_rate: float | None
-    automatic: Automatic | None
-
-
-def decide(plan: Plan, place: RunFolder, *, resume: bool, say: Say) -> Decided:
+def decide(plan: LabelsPlan, place: RunFolder, *, resume: bool) -> Decided[Table]:
     """Audit the rows and choose the settings, where the method does so.
 
     Args:
         plan: of the run.
         place: the run folder; a run that is gone on with keeps what it had decided.
         resume: whether what an interrupted run had found of the rows counts.
-        say: called with lines of text.
 
     Raises:
         DataError, ModelError, TrainingError: each says what to do.
     """
     request, trusted = plan.request, plan.trusted
     if not request.method.shortcuts or trusted is None:
-        return Decided(plan.rows, None, plan.config, plan.args.learning_rate, None)
+        return Decided(plan.rows, plan.config, plan.args.learning_rate)
     if place.info is not None:
         automatic = _kept(place.info, place.work)
         _check_rows(automatic.judgement, request.train, place.work / RUN)
     else:
-        judgement = _judged(plan, place, trusted, resume=resume, say=say)
-        automatic = _chosen(plan, trusted, judgement, say)
+        judgement = _judged(plan, place, trusted, resume=resume)
+        automatic = _chosen(plan, trusted, judgement)
     if process_count() > 1:  # rounding may differ between devices, and what is chosen must not
         automatic = Automatic.from_dict(on_first(automatic.to_dict))
     rows, offsets = automatic.judgement.apply(plan.rows)
     if plan.teaches:
         rows, offsets = with_trusted(rows, offsets, trusted)
     config = _with_scales(plan, automatic.chosen.scale_factors)
-    return Decided(rows, offsets, config, automatic.chosen.learning_rate, automatic)
+    return Decided(rows, config, automatic.chosen.learning_rate, offsets, automatic)
 
 
-def _judged(plan: Plan, place: RunFolder, trusted: Table, *, resume: bool, say: Say) -> Judgement:
+def _judged(plan: LabelsPlan, place: RunFolder, trusted: Table, *, resume: bool) -> Judgement:
     """What an audit says of the rows: one that was given, one that was kept, or one that is made now."""
     request, settings = plan.request, plan.settings
     # Or its errors come much later.
     attach(plan.backbones.fresh(request.train.label_names, **plan.loading), plan.config, plan.preset)
-    if request.judgement is not None:
-        say("audit        it was made before")
-        return request.judgement
+    if request.audit is not None:
+        plan.say("audit        it was made before")
+        made: Judgement = request.audit
+        return made
     found = on_first(lambda: place.judgement(settings) if resume else None)
     if found is not None:
-        say("resuming     after the rows were judged")
+        plan.say("resuming     after the rows were judged")
         judgement = Judgement.from_dict(found)
         _check_rows(judgement, request.train, place.work / JUDGEMENT)
         return judgement
@@ -107,8 +89,8 @@ def _judged(plan: Plan, place: RunFolder, trusted: Table, *, resume: bool, say: 
     if plan.judge is not None:
         plan.judge.forget()
     for line in findings.summary():
-        say(f"audit        {line}")
-    say(
+        plan.say(f"audit        {line}")
+    plan.say(
         "audit        see each row and why: musclelora audit; decide on rows: --decisions, then train --audit"
     )
     judgement = findings.judgement()
@@ -118,7 +100,7 @@ def _judged(plan: Plan, place: RunFolder, trusted: Table, *, resume: bool, say: 
     return judgement
 
 
-def _confirms(plan: Plan, trusted: Table) -> bool:
+def _confirms(plan: LabelsPlan, trusted: Table) -> bool:
     """Whether to put triggers to the test: where it was not asked, if that costs less than the training.
 
     Several processes may disagree on what to test, by their rounding, and do not.
@@ -139,7 +121,7 @@ def _confirms(plan: Plan, trusted: Table) -> bool:
     return confirmation_cost(len(plan.rows), len(trusted)) < training
 
 
-def _chosen(plan: Plan, trusted: Table, judgement: Judgement, say: Say) -> Automatic:
+def _chosen(plan: LabelsPlan, trusted: Table, judgement: Judgement) -> Automatic:
     """The settings: what the user gave of them, and what is best on the trusted rows for the others."""
     request = plan.request
     asked = {**request.adapter, **request.arguments}
@@ -164,13 +146,12 @@ def _chosen(plan: Plan, trusted: Table, judgement: Judgement, say: Say) -> Autom
         if request.method.chooses
         else CHOSEN,
         seed=request.seed,
-        say=say,
+        say=plan.say,
     )
 
 
-def _with_scales(plan: Plan, scales: tuple[float, ...]) -> MuScleLoraConfig:
-    request = plan.request
-    return adapter_config(request.method, plan.preset, {**request.adapter, "scale_factors": list(scales)})
+def _with_scales(plan: LabelsPlan, scales: tuple[float, ...]) -> MuScleLoraConfig:
+    return plan.adapter_config({**plan.request.adapter, "scale_factors": list(scales)})
 
 
 def _kept(info: Mapping[str, Any], folder: Path) -> Automatic:

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,16 @@ from typing import Any
 import torch
 
 from musclelora import __version__
-from musclelora.adapter import Adapted, Backbone, MuScleLoraConfig, attach, export, load_backbone
+from musclelora.adapter import (
+    Adapted,
+    Backbone,
+    MuScleLoraConfig,
+    attach,
+    export,
+    load_backbone,
+    load_causal_backbone,
+)
+from musclelora.adapter.backbone import length_limit
 from musclelora.adapter.export import check_export, on_own_weights
 from musclelora.adapter.loading import loading_options
 from musclelora.adapter.presets import Preset
@@ -31,6 +41,7 @@ from musclelora.data.weight_files import tensor_shapes
 from musclelora.errors import ModelError, UsageError
 from musclelora.evaluation import Evaluation, evaluate
 from musclelora.files import write_json
+from musclelora.generation.generator import Generator
 from musclelora.hashes import altered, hashing
 from musclelora.launched import process_count
 from musclelora.purification.run_schema import RunState
@@ -43,6 +54,7 @@ JUDGEMENT = "judgement.json"
 FORMAT = 5
 CLASSIFY = "classify"
 """The task of a run that does not name one."""
+GENERATE = "generate"
 ADAPTER_FIELDS = (
     "r",
     "lora_alpha",
@@ -58,83 +70,110 @@ ADAPTER_FIELDS = (
 
 
 @dataclass(frozen=True)
-class Run:
+class FinishedRun:
     """A finished run, loaded.
 
     Attributes:
         path: the run folder.
         info: what ``run.json`` holds.
-        classifier: predicts labels.
         backbone: the backbone, with the adapter in its model.
         adapted: the adapter.
     """
 
     path: Path
     info: dict[str, Any]
-    classifier: Classifier
     backbone: Backbone
     adapted: Adapted
+
+    def export(self, path: str | os.PathLike[str], *, format: str = "lora", overwrite: bool = False) -> None:  # noqa: A002
+        """Write what it trained so that it loads without this package: see :func:`musclelora.adapter.export`.
+
+        Raises:
+            OutputError: `path` holds something else than an export, or cannot be written.
+            UsageError: the run has nothing of that format.
+        """
+        from musclelora.purification.run_card import card_of
+
+        check_export(path, self.path, self.backbone.path)
+        weights = (read_info(self.path) or {}).get("weights") or {}
+        export(
+            on_own_weights(self.adapted, self.backbone),
+            self.backbone.tokenizer,
+            path,
+            format=format,
+            base_model=self.backbone.path,
+            overwrite=overwrite,
+            made_from={"run": weights.get("sha256"), "backbone": self.backbone.sha256},
+            card=card_of(self.path, "lora" if format == "lora" else "merged"),
+        )
+
+
+@dataclass(frozen=True)
+class Run(FinishedRun):
+    """A finished run of classification: a :class:`FinishedRun` whose `classifier` predicts labels."""
+
+    classifier: Classifier
 
     def evaluate(self, clean: Table | None = None, **more: Any) -> Evaluation:
         """Measure it: see :func:`musclelora.evaluate`, whose further arguments these are."""
         return evaluate(self.classifier, clean=clean, **more)
 
-    def export(self, path: str | os.PathLike[str], *, format: str = "lora", overwrite: bool = False) -> None:  # noqa: A002
-        """Write it so that it loads without this package: see :func:`export_run`."""
-        export_run(self.path, self.backbone, self.adapted, path, format=format, overwrite=overwrite)
 
+@dataclass(frozen=True)
+class GenerationRun(FinishedRun):
+    """A finished run of generation: a :class:`FinishedRun` whose `generator` answers prompts."""
 
-def export_run(
-    folder: Path,
-    backbone: Backbone,
-    adapted: Adapted,
-    path: str | os.PathLike[str],
-    *,
-    format: str,  # noqa: A002 - the command line's word
-    overwrite: bool,
-) -> None:
-    """Write what the run in `folder` trained so that it loads without this package.
-
-    See :func:`musclelora.adapter.export`.
-
-    Raises:
-        OutputError: `path` holds something else than an export, or cannot be written.
-        UsageError: the run has nothing of that format.
-    """
-    from musclelora.purification.run_card import card_of
-
-    check_export(path, folder, backbone.path)
-    weights = (read_info(folder) or {}).get("weights") or {}
-    export(
-        on_own_weights(adapted, backbone),
-        backbone.tokenizer,
-        path,
-        format=format,
-        base_model=backbone.path,
-        overwrite=overwrite,
-        made_from={"run": weights.get("sha256"), "backbone": backbone.sha256},
-        card=card_of(folder, "lora" if format == "lora" else "merged"),
-    )
+    generator: Generator
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:
-    """Load a finished run.
+    """Load a finished run of classification.
 
     Raises:
-        ModelError: there is no finished run in that folder, or its backbone cannot be loaded.
+        ModelError: there is no finished run of that task in the folder, or its backbone cannot be loaded.
     """
+
+    def load(name: str, info: dict[str, Any], **options: Any) -> Backbone:
+        return load_backbone(name, info["label_names"], **options)
+
+    folder, info, backbone, adapted = _loaded(path, CLASSIFY, load)
+    names = tuple(info["label_names"])
+    classifier = Classifier(adapted.model, backbone.tokenizer, names, info["max_length"])
+    return Run(folder, info, backbone, adapted, classifier)
+
+
+def load_generation_run(path: str | os.PathLike[str]) -> GenerationRun:
+    """Load a finished run of generation.
+
+    Raises:
+        ModelError: there is no finished run of that task in the folder, or its backbone cannot be loaded.
+    """
+
+    def load(name: str, _: dict[str, Any], **options: Any) -> Backbone:
+        return load_causal_backbone(name, **options)
+
+    folder, info, backbone, adapted = _loaded(path, GENERATE, load)
+    context = length_limit(backbone.tokenizer, backbone.model.config)
+    generator = Generator(adapted.model, backbone.tokenizer, context)
+    return GenerationRun(folder, info, backbone, adapted, generator)
+
+
+def load_any_run(path: str | os.PathLike[str]) -> Run | GenerationRun:
+    """Load a finished run of either task; errors as for :func:`load_run`."""
+    return (load_generation_run if task_of(read_info(Path(path)) or {}) == GENERATE else load_run)(path)
+
+
+def _loaded(
+    path: str | os.PathLike[str], task: str, load: Callable[..., Backbone]
+) -> tuple[Path, dict[str, Any], Backbone, Adapted]:
+    """What every finished run of that task has; `load` takes a name, the run's info and loading options."""
     folder = Path(path)
-    info = finished_info(folder, CLASSIFY)
+    info = finished_info(folder, task)
     model = info["model"]
     check_sizes(folder, info)
     with hashing([folder / info["weights"]["file"]]):  # known by the time that they are loaded
-        backbone = load_backbone(
-            model["name"], info["label_names"], revision=model["revision"], **loading_options(model)
-        )
-    adapted = trained_adapter(folder, info, backbone)
-    names = tuple(info["label_names"])
-    classifier = Classifier(adapted.model, backbone.tokenizer, names, info["max_length"])
-    return Run(folder, info, classifier, backbone, adapted)
+        backbone = load(model["name"], info, revision=model["revision"], **loading_options(model))
+    return folder, info, backbone, trained_adapter(folder, info, backbone)
 
 
 def trained_adapter(folder: Path, info: dict[str, Any], backbone: Backbone) -> Adapted:

@@ -21,8 +21,9 @@ from transformers import TrainerCallback
 
 from musclelora import __version__
 from musclelora.cards import CARD, licence_in, model_card
-from musclelora.errors import ModelError, OutputError, UsageError
+from musclelora.errors import ModelError, UsageError
 from musclelora.files import LOCK, held, output_errors, read_json, sha256_of, write_json
+from musclelora.outputs import check_output, entries_of, refuse_begun, refuse_foreign
 from musclelora.purification.run import CHECKPOINTS, JUDGEMENT, RUN, read_info, write_info
 from musclelora.purification.run_card import MEASURED, write_card
 from musclelora.purification.run_schema import JudgedState
@@ -159,11 +160,7 @@ def open_run_folder(
     with contextlib.ExitStack() as stack:
 
         def claim() -> tuple[Path, dict[str, Any] | None]:
-            with output_errors(folder):
-                if folder.exists() and not folder.is_dir():
-                    raise OutputError(
-                        f"{folder}: found a file, expected a folder or nothing; name another output"
-                    )
+            check_output(folder, folder=True)
             _check_begun(folder, resume=resume, overwrite=overwrite)
             stack.enter_context(held(folder, "musclelora train"))
             with output_errors(folder):
@@ -175,24 +172,12 @@ def open_run_folder(
 
 def _check_begun(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Raise where the folder holds what may not be touched."""
-    entries = list(folder.iterdir()) if folder.is_dir() else []
     if not any(os.path.lexists(folder / name) for name in (RUN, NEXT, _DONE)):
-        if not all(_is_leftover(entry) for entry in entries):
-            raise OutputError(f"{folder}: it holds files that no run wrote; name another output")
-        return
-    if resume:
-        return
-    if not overwrite:
-        raise OutputError(
-            f"{folder}: it already holds a run; pass --resume to go on, --overwrite to replace it, "
-            "or name another output"
-        )
-    foreign = next((path for path in sorted(folder.rglob("*")) if not _is_written(path, folder)), None)
-    if foreign is not None:
-        raise OutputError(
-            f"{folder}: it holds {foreign.relative_to(folder)}, which no run wrote; move that away, or name "
-            "another output"
-        )
+        refuse_foreign(folder, "run", (entry for entry in entries_of(folder) if not _is_leftover(entry)))
+    elif not resume:
+        if not overwrite:
+            refuse_begun(folder, "run")
+        refuse_foreign(folder, "run", (path for path in folder.rglob("*") if not _is_written(path, folder)))
 
 
 def _is_leftover(path: Path) -> bool:

@@ -1,50 +1,74 @@
-"""Training in a run folder, whatever the task."""
+"""A training run in its folder, whatever the task."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from musclelora.purification.run import CHECKPOINTS
-from musclelora.purification.run_folder import FolderCallback, RunFolder
+from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
+
+from musclelora.purification.prepare import Plan, Rows, Say
+from musclelora.purification.run import CHECKPOINTS, adapter_settings, check_backbone, preset_values
+from musclelora.purification.run_folder import FolderCallback, RunFolder, open_run_folder
 from musclelora.training.aligned import AlignedTrainer
-from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.checkpoints import WEIGHTS, last_checkpoint
 from musclelora.training.processes import on_first
 
-# Arguments of the Trainer that do not decide the result; a resumed run may change them.
-_FREE = frozenset(
-    {
-        *("output_dir", "disable_tqdm", "report_to", "logging_steps", "run_name", "log_level_replica"),
-        *("shard_backbone", "ddp_find_unused_parameters", "dataloader_pin_memory", "use_cpu"),
-        "restore_callback_states_from_checkpoint",
-    }
-)
 
-
-def train_in(
-    place: RunFolder,
-    trainer: AlignedTrainer,
-    info: dict[str, Any],
-    *,
-    resume: bool,
-    say: Callable[[str], object],
-) -> dict[str, Any]:
-    """Train, and keep in the folder `place` what loading the run needs but the end.
+def train_run(plan: Plan[Rows], *, resume: bool, overwrite: bool, callbacks: list[TrainerCallback]) -> None:
+    """Audit, choose and train in the run folder, unless it holds this run, finished.
 
     Args:
-        place: the run folder.
-        trainer: writes its checkpoints where `place` works.
-        info: what ``run.json`` says meanwhile.
-        resume: go on from the last complete checkpoint, where there is one.
-        say: called with lines of text about what is decided.
-
-    Returns:
-        What ``run.json`` has to say of a finished run beside `info`: ``history``, ``result``, ``weights``.
+        plan: of the run.
+        resume: go on with the run in the folder.
+        overwrite: replace it.
+        callbacks: the Trainer's.
     """
+    request, say = plan.request, plan.say
+    with open_run_folder(request.folder, plan.settings, resume=resume, overwrite=overwrite) as place:
+        if place.is_finished:
+            say(f"{request.folder} holds this run, finished: nothing to do")
+            return
+        if place.info is not None:
+            check_backbone(place.work, place.info, plan.backbone)
+        decided = plan.decide(place, resume=resume)
+        if request.early_stopping:
+            callbacks = [*callbacks, EarlyStoppingCallback(request.early_stopping)]
+        plan.args.output_dir = str(place.work / CHECKPOINTS)
+        plan.args.learning_rate = decided.learning_rate
+        set_seed(request.seed)
+        trainer = plan.trainer(decided, callbacks)
+        for name, count in trainer.truncated.items():
+            if count:
+                rows, limit = f"{count:,} {plan.what} of the {name} rows", trainer.max_length
+                say(f"truncated    {rows} are longer than {limit} tokens")
+        info = {
+            "status": "training",
+            "settings": plan.settings,
+            "model": {
+                "name": request.model,
+                "revision": trainer.backbone.revision,
+                "sha256": trainer.backbone.sha256,
+                **plan.loading,
+            },
+            "preset": preset_values(plan.preset),
+            "adapter": adapter_settings(decided.config),
+            "max_length": trainer.max_length,
+            "truncated": trainer.truncated,
+            **plan.about(decided),
+            "data": {name: plan.summary(rows) for name, rows in plan.tables.items() if rows is not None},
+        }
+        outcome = _train(place, trainer, info, resume=resume, say=say)
+        plan.compare(decided, outcome["result"])
+        on_first(lambda: place.finish({**info, "status": "finished", **outcome}))
+
+
+def _train(
+    place: RunFolder, trainer: AlignedTrainer, info: dict[str, Any], *, resume: bool, say: Say
+) -> dict[str, Any]:
+    """Train, and keep in the folder what loading the run needs but the end, which is returned."""
 
     def begin() -> Path | None:
         place.begin(info)
@@ -62,55 +86,6 @@ def train_in(
     seconds = time.perf_counter() - started
     sha256 = on_first(lambda: trainer.adapted.save(place.work / WEIGHTS))
     return {**_outcome(trainer, seconds), "weights": {"file": WEIGHTS, "sha256": sha256}}
-
-
-def say_truncated(trainer: AlignedTrainer, what: str, say: Callable[[str], object]) -> None:
-    """Say how many of the rows that a trainer was given are too long for it; `what` they are: "texts"."""
-    for name, count in trainer.truncated.items():
-        if count:
-            rows, limit = f"{count:,} {what} of the {name} rows", trainer.max_length
-            say(f"truncated    {rows} are longer than {limit} tokens")
-
-
-def folder_arguments(folder: Path, asked: Mapping[str, Any], metric: str | None) -> dict[str, Any]:
-    """The training arguments that a run folder wants, whatever is trained.
-
-    Args:
-        folder: the run folder.
-        asked: the arguments that the user gave, of which ``save_steps`` counts.
-        metric: what the checkpoint to keep is chosen by, a loss or an accuracy; None: the last one is kept.
-    """
-    every = "steps" if "save_steps" in asked else "epoch"
-    values: dict[str, Any] = {
-        "output_dir": str(folder / CHECKPOINTS),
-        "save_total_limit": 2,
-        "save_strategy": every,
-        "logging_steps": 10,
-        "dataloader_pin_memory": False,
-        "log_level_replica": "error",  # of several processes one speaks
-        "disable_tqdm": False,  # whatever the libraries' verbosity, which decides it otherwise
-    }
-    if metric is not None:
-        values |= {
-            "eval_strategy": every,
-            "eval_steps": asked.get("save_steps"),
-            "load_best_model_at_end": True,
-            "metric_for_best_model": metric,
-            "greater_is_better": not metric.endswith("loss"),
-        }
-    return values
-
-
-def deciding(args: MuScleTrainingArguments) -> dict[str, Any]:
-    """The arguments that decide the result and differ from their defaults, as JSON values, by name."""
-    default = MuScleTrainingArguments(output_dir="").to_dict()
-    found: dict[str, Any] = {}
-    for name, value in sorted(args.to_dict().items()):
-        if name in _FREE or name.startswith(("_", "hub", "push")):
-            continue
-        if value != default.get(name):
-            found[name] = value
-    return found
 
 
 def _is_endless(value: Any) -> bool:

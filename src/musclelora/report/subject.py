@@ -159,6 +159,11 @@ def _together(number: int, rows: list[dict[str, Any]], holders: list[NDArray[np.
     return found
 
 
+def task_of(audit: AnyAudit) -> Task:
+    """What the rows of an audit are."""
+    return GENERATE if isinstance(audit, AnswerAudit | SavedAnswerAudit) else CLASSIFY
+
+
 def subject_of(audit: AnyAudit) -> Subject:
     """What a report is about.
 
@@ -168,17 +173,18 @@ def subject_of(audit: AnyAudit) -> Subject:
     source = None
     if isinstance(audit, Audit):
         issues, checks = audit.listed(), audit.checks()
-        train, trusted = _data(audit)
+        train, trusted = audit.train, audit.trusted
         trusted_rows = 0 if trusted is None else len(trusted)
         source = Source(train.source, None if trusted is None else trusted.source, audit.columns)
     else:
         issues, checks, trusted_rows = audit.issues, audit.info["checks"], audit.info["trusted_rows"]
     looked_at = np.ones(len(issues), dtype=np.bool_)
+    task = task_of(audit)
     if isinstance(audit, AnswerAudit | SavedAnswerAudit):
-        task, vectors = GENERATE, None
+        vectors = None
         names = tuple(dict.fromkeys(issues[task.named].dropna()))
     else:
-        task, vectors = CLASSIFY, audit.vectors
+        vectors = audit.vectors
         names = tuple(audit.info["label_names"] if isinstance(audit, SavedAudit) else audit.train.label_names)
         looked_at[[row for row in audit.judgement.trusted_texts if row < len(issues)]] = False
     return Subject(
@@ -194,11 +200,4 @@ def subject_of(audit: AnyAudit) -> Subject:
         vectors=vectors,
         source=source,
         looked_at=looked_at,
-    )
-
-
-def _data(audit: Audit) -> tuple[Any, Any]:
-    """The training and the trusted rows of an audit of either task."""
-    return (
-        (audit.pairs, audit.trusted_pairs) if isinstance(audit, AnswerAudit) else (audit.train, audit.trusted)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from musclelora.errors import DataError
 from musclelora.files import write_json
 from musclelora.purification.run import read_info
-from musclelora.spectrum.bank import FilterBank, as_json
+from musclelora.spectrum.bank import as_json, group_filters
 from musclelora.spectrum.diagnosis import RunFacts, diagnose
 from musclelora.spectrum.groups import flag_groups, named_groups, suspected_groups
 from musclelora.spectrum.measures import (
     RESAMPLES,
     Floats,
-    Interval,
     earlier_share,
     first_halving,
+    interval,
     one_hot,
-    over_sigmas,
     ratios,
     resample_weights,
+    with_mean,
 )
 from musclelora.spectrum.projection import power_spectrum, principal_projection
 from musclelora.spectrum.records import RECORDS, Record, Records
@@ -78,20 +78,23 @@ def analyse(
         source = "named"
         groups = named_groups(groups, len(sample))
     say(f"spectrum     {len(records)} records of {len(sample):,} rows, {len(sample.sigmas)} values of sigma")
-    bank = FilterBank(sample, groups)
     curves: dict[str, Any] = {}
     labels: dict[str, Any] = {}
-    halvings: dict[tuple[str, str], Halving] = {}
-    for number, name in enumerate(groups):
-        y_low, y_high = bank.labels[name]
-        norms = bank.norms(name, outputs)
+    halvings: dict[str, dict[str, Floats]] = {}
+    for number, (name, smooth) in enumerate(group_filters(sample, groups).items()):
         weights = resample_weights(len(groups[name]), resamples, seed=sample.settings.seed + number)
-        point, draws = ratios(norms, y_low, y_high), ratios(norms, y_low, y_high, weights)
-        curves[name] = {key: _curve(point[key], draws[key]) for key in point}
-        labels[name] = {"lfr": as_json(y_low.mean(axis=1)), "hfr": as_json(y_high.mean(axis=1))}
-        for band in BANDS:
-            halvings[name, band] = Halving.of(steps, point[f"e_{band}"], draws[f"e_{band}"])
-    found: Analysis = {
+        found = ratios(smooth.norms(outputs), *smooth.labels, weights)
+        estimates = {key: with_mean(values) for key, values in found.items()}
+        curves[name] = {key: _curve(values) for key, values in estimates.items()}
+        labels[name] = {
+            key: as_json(values.mean(axis=1))
+            for key, values in zip(("lfr", "hfr"), smooth.labels, strict=True)
+        }
+        halvings[name] = {
+            band: first_halving(steps, np.moveaxis(estimates[f"e_{band}"], 1, 2)) for band in BANDS
+        }
+    info = read_info(folder)
+    analysis: Analysis = {
         "format": 1,
         "settings": sample.settings.to_dict(),
         "rows": len(sample),
@@ -101,19 +104,21 @@ def analyse(
         "steps": steps.tolist(),
         "curves": curves,
         "labels": labels,
-        "convergence": {name: {band: halvings[name, band].to_dict() for band in BANDS} for name in groups},
-        "order": _order(halvings, list(groups)),
+        "convergence": {
+            name: {band: _converged(halved) for band, halved in bands.items()}
+            for name, bands in halvings.items()
+        },
+        "order": _order(halvings),
         "spectrum": _spectrum(sample, groups, outputs),
         "cost": {
-            "seconds": round(sum(r["seconds"] for r in records), 3),
-            "training_seconds": round(sum(r["training_seconds"] for r in records), 3),
+            cost: round(sum(record[cost] for record in records), 3)
+            for cost in ("seconds", "training_seconds")
         },
+        "run": _about_run(folder, info),
     }
-    info = read_info(folder)
-    found["run"] = _about_run(folder, info)
-    found["diagnosis"] = diagnose(found, RunFacts.of(info))
-    write_json(folder / FOLDER / SUMMARY, found)
-    return found
+    analysis["diagnosis"] = diagnose(analysis, RunFacts.of(info))
+    write_json(folder / FOLDER / SUMMARY, analysis)
+    return analysis
 
 
 def load_analysis(folder: Path) -> Analysis:
@@ -143,41 +148,8 @@ def load_analysis(folder: Path) -> Analysis:
 _AGAIN = "analyse the run again with --resume"
 
 
-class Halving(NamedTuple):
-    """When an error first halved.
-
-    Attributes:
-        value: of its mean over σ.
-        draws: of that in each resample, shape (B,).
-        by_sigma: of the error of each σ, shape (S,).
-        draws_by_sigma: shape (B, S).
-    """
-
-    value: float
-    draws: Floats
-    by_sigma: Floats
-    draws_by_sigma: Floats
-
-    @classmethod
-    def of(cls, steps: Floats, point: Floats, draws: Floats) -> Halving:
-        """From the error at R steps, shape (R, S), and its resamples, shape (B, R, S)."""
-        return cls(
-            float(first_halving(steps, over_sigmas(point))),
-            first_halving(steps, over_sigmas(draws)),
-            first_halving(steps, point.T),
-            first_halving(steps, np.moveaxis(draws, 1, 2)),
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON ready: the interval, and those of each σ under ``by_sigma``."""
-        each = zip(self.by_sigma, self.draws_by_sigma.T, strict=True)
-        return {
-            **Interval.of(self.value, self.draws).to_dict(),
-            "by_sigma": [Interval.of(value, draws).to_dict() for value, draws in each],
-        }
-
-
 def _outputs(folder: Path, sample: Sample, records: list[Record]) -> tuple[Floats, Floats]:
+    """H of every record, shape (R, N, C), and the steps."""
     shape = (len(sample), len(sample.label_names))
     for record in records:
         if np.shape(record["outputs"]) != shape:
@@ -185,40 +157,44 @@ def _outputs(folder: Path, sample: Sample, records: list[Record]) -> tuple[Float
                 f"{folder}: the record of step {record['step']} has outputs of shape "
                 f"{np.shape(record['outputs'])}, expected {shape}; train the run again with --overwrite"
             )
-    steps = np.array([record["step"] for record in records], dtype=np.float64)
-    return np.array([record["outputs"] for record in records], dtype=np.float64), steps
+    outputs = np.array([record["outputs"] for record in records], dtype=np.float64)
+    return outputs, np.array([record["step"] for record in records], dtype=np.float64)
 
 
-def _curve(point: Floats, draws: Floats) -> dict[str, Any]:
-    """The mean over σ at every record with its interval, and the values by σ; (R, S) and (B, R, S)."""
-    mean = over_sigmas(draws)
+def _curve(estimates: Floats) -> dict[str, Any]:
+    """The mean over σ at every record with its interval, and the values by σ; of (1 + B, R, 1 + S)."""
     with np.errstate(invalid="ignore"):
-        low, high = np.quantile(mean, (0.025, 0.975), axis=0)
+        low, high = np.quantile(estimates[1:, :, 0], (0.025, 0.975), axis=0)
     return {
-        "value": as_json(over_sigmas(point)),
+        "value": as_json(estimates[0, :, 0]),
         "low": as_json(low),
         "high": as_json(high),
-        "by_sigma": [as_json(row) for row in point],
+        "by_sigma": [as_json(row) for row in estimates[0, :, 1:]],
     }
 
 
-def _order(halvings: dict[tuple[str, str], Halving], names: list[str]) -> dict[str, Any]:
+def _converged(halved: Floats) -> dict[str, Any]:
+    """When the mean over σ halved, and the error of each σ; of (1 + B, 1 + S)."""
+    mean, *each = (interval(estimates) for estimates in halved.T)
+    return {**mean, "by_sigma": each}
+
+
+def _order(halvings: dict[str, dict[str, Floats]]) -> dict[str, Any]:
     """Which of two groups' bands halved first: the share of resamples in which the second group's did."""
-    if len(names) != 2:
+    if len(halvings) != 2:
         return {}
-    first, second = names
+    (first, ones), (second, others) = halvings.items()
     found: dict[str, Any] = {}
     for band in BANDS:
-        one, two = halvings[first, band], halvings[second, band]
+        one, other = ones[band], others[band]
+        share, *by_sigma = (earlier_share(a, b) for a, b in zip(other.T, one.T, strict=True))
         with np.errstate(invalid="ignore"):
-            difference = two.value - one.value
-            draws = two.draws - one.draws
-        each = zip(two.draws_by_sigma.T, one.draws_by_sigma.T, strict=True)
+            difference = other[:, 0] - one[:, 0]
         found[band] = {
             "groups": [second, first],
-            "earlier_share": earlier_share(two.draws, one.draws),
-            "earlier_share_by_sigma": [earlier_share(a, b) for a, b in each],
-            "difference": Interval.of(difference, draws).to_dict() if np.isfinite(draws).all() else None,
+            "earlier_share": share,
+            "earlier_share_by_sigma": by_sigma,
+            "difference": interval(difference) if np.isfinite(difference[1:]).all() else None,
         }
     return found
 
@@ -228,22 +204,19 @@ def _spectrum(sample: Sample, groups: Groups, outputs: Floats) -> dict[str, Any]
     projection = principal_projection(sample.inputs, seed=sample.settings.seed)
     y = one_hot(sample.labels, len(sample.label_names)).numpy()
     functions = {"labels": y, "first": outputs[0], "last": outputs[-1]}
-    found: dict[str, Any] = {
-        "directions": len(projection.angles),
-        "variance": [round(float(share), 5) for share in projection.variance],
+    powers = {
+        what: {
+            name: as_json(power_spectrum(projection, values, rows, MODES)) for name, rows in groups.items()
+        }
+        for what, values in functions.items()
     }
-    for what, values in functions.items():
-        found[what] = {}
-        for name, rows in groups.items():
-            mask = np.zeros(len(sample), dtype=np.bool_)
-            mask[rows] = True
-            found[what][name] = as_json(power_spectrum(projection, values, mask, MODES))
-    return found
+    variance = [round(float(share), 5) for share in projection.variance]
+    return {"directions": len(projection.angles), "variance": variance, **powers}
 
 
 def _about(sample: Sample, rows: NDArray[np.int64]) -> dict[str, Any]:
-    counts = np.bincount(sample.labels[rows], minlength=len(sample.label_names))
-    return {"rows": len(rows), "labels": dict(zip(sample.label_names, counts.tolist(), strict=True))}
+    counts = np.bincount(sample.labels[rows], minlength=len(sample.label_names)).tolist()
+    return {"rows": len(rows), "labels": dict(zip(sample.label_names, counts, strict=True))}
 
 
 def _about_run(folder: Path, info: dict[str, Any] | None) -> dict[str, Any]:

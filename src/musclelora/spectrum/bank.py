@@ -5,119 +5,92 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from musclelora.errors import DataError
 from musclelora.spectrum.distances import check_differ
 from musclelora.spectrum.filters import Bands, GaussianFilter
-from musclelora.spectrum.inputs import Inputs
-from musclelora.spectrum.measures import Floats, RowNorms, label_norms, one_hot, ratios, row_norms, stack
+from musclelora.spectrum.measures import Floats, RowNorms, label_norms, one_hot, ratios, row_norms
 from musclelora.spectrum.sample import Sample
 
 _ROOM = 2**24  # numbers of a band that are held at a time, 128 MiB
 
 
-class FilterBank:
-    """Splits labels once, and outputs as often as asked, for named groups of a sample's rows.
+class GroupFilter:
+    """Splits outputs at a group's rows, smoothed over these rows or over the whole sample.
 
     Args:
-        sample: the sample.
-        groups: row numbers within the sample, by name.
-        device: where to compute; None: the accelerator where there is one.
+        smooth: the filter.
+        rows: of the sample, which it smooths over, ascending.
+        group: those of them that are the group.
+        y: labels of the sample, one-hot, shape (N, C).
 
     Attributes:
-        groups: as given.
-        labels: (‖Y_low‖, ‖Y_high‖) of each group's rows, each (S, n).
+        labels: ‖Y_low‖ and ‖Y_high‖ of the group's n rows, each (S, n).
+    """
+
+    def __init__(
+        self, smooth: GaussianFilter, rows: NDArray[np.int64], group: NDArray[np.int64], y: torch.Tensor
+    ) -> None:
+        self._filter, self._rows = smooth, rows
+        self._members = torch.from_numpy(np.searchsorted(rows, group))
+        self._y = Bands(*(band[:, self._members] for band in smooth.split(y[rows])))
+        self.labels = label_norms(self._y)
+
+    def norms(self, outputs: NDArray[np.floating]) -> RowNorms:
+        """The row norms at R records at once, in passes over the points that share their kernels.
+
+        Args:
+            outputs: H of the sample at each record, shape (R, N, C).
+        """
+        records, _, classes = outputs.shape
+        each = max(_ROOM // (len(self._filter.sigmas) * len(self._rows) * classes), 1)
+        found = []
+        for start in range(0, records, each):
+            h = torch.from_numpy(outputs[start : start + each, self._rows]).double()
+            low = self._filter.low(h.transpose(0, 1).flatten(1))[:, self._members]
+            low = low.unflatten(-1, (len(h), classes))
+            found += [
+                row_norms(low[:, :, number], whole[self._members], self._y) for number, whole in enumerate(h)
+            ]
+        return RowNorms(*map(np.stack, zip(*found, strict=True)))
+
+    def errors(self, outputs: NDArray[np.floating]) -> dict[str, list[float | None]]:
+        """The band errors and shares of one record, H of shape (N, C): a number for each σ."""
+        norms = self.norms(outputs[None])
+        once = np.ones((1, len(self._members)))
+        return {name: as_json(found[0, 0]) for name, found in ratios(norms, *self.labels, once).items()}
+
+
+def group_filters(sample: Sample, groups: dict[str, NDArray[np.int64]]) -> dict[str, GroupFilter]:
+    """A filter for each group of a sample's rows, by name.
 
     Raises:
         DataError: the rows of a group are all the same text.
     """
-
-    def __init__(
-        self,
-        sample: Sample,
-        groups: dict[str, NDArray[np.int64]],
-        device: torch.device | str | None = None,
-    ) -> None:
-        settings = sample.settings
-        self.groups = groups
+    y = one_hot(sample.labels, len(sample.label_names))
+    if sample.settings.within == "sample":
         everyone = np.arange(len(sample))
-        own = settings.within == "group"
-        # One filter for each group, or a single one over the sample.
-        self._rows: dict[str, NDArray[np.int64]] = {
-            name: rows if own else everyone for name, rows in groups.items()
-        }
-        made: dict[bytes, GaussianFilter] = {}
-        self._filters: dict[str, GaussianFilter] = {}
-        self._y: dict[str, Bands] = {}
-        y = one_hot(sample.labels, len(sample.label_names))
-        for name, rows in self._rows.items():
-            key = rows.tobytes()
-            if key not in made:
-                inputs = sample.inputs.select(torch.from_numpy(rows))
-                if own:
-                    _check_group(name, inputs)
-                made[key] = GaussianFilter(
-                    inputs,
-                    sample.sigmas,
-                    squared=settings.distance == "squared",
-                    dtype=torch.float64 if settings.double else None,
-                    device=device,
-                )
-            self._filters[name] = made[key]
-            self._y[name] = self._of_group(name, made[key].split(y[rows]))
-        self.labels = {name: label_norms(bands) for name, bands in self._y.items()}
-
-    def errors(self, outputs: NDArray[np.floating]) -> dict[str, dict[str, list[float | None]]]:
-        """The band errors and shares of one record, by group and name, a number for each σ; None: undefined.
-
-        Args:
-            outputs: H of the sample, shape (N, C).
-        """
-        found: dict[str, dict[str, list[float | None]]] = {}
-        for name in self.groups:
-            values = ratios(self.norms(name, outputs[None]), *self.labels[name])
-            found[name] = {key: as_json(value[0]) for key, value in values.items()}
-        return found
-
-    def norms(self, name: str, outputs: NDArray[np.floating]) -> RowNorms:
-        """The row norms of a group at R records at once, in passes over the points that share their kernels.
-
-        Args:
-            name: the group.
-            outputs: H of the sample at each record, shape (R, N, C).
-        """
-        records, _, classes = outputs.shape
-        rows, y = self._rows[name], self._y[name]
-        each = max(_ROOM // (len(self._filters[name].sigmas) * len(rows) * classes), 1)
-        found = []
-        for start in range(0, records, each):
-            h = torch.from_numpy(np.ascontiguousarray(outputs[start : start + each, rows])).double()
-            flat = h.permute(1, 0, 2).reshape(len(rows), -1)
-            low = self._filters[name].low(flat).unflatten(-1, (len(h), classes))
-            for number, whole in enumerate(h):
-                part = low[:, :, number]
-                bands = self._of_group(name, Bands(part, whole - part))
-                found.append(row_norms(bands, y, whole[self._members(name)]))
-        return stack(found)
-
-    def _of_group(self, name: str, bands: Bands) -> Bands:
-        members = self._members(name)
-        return Bands(bands.low[:, members], bands.high[:, members])
-
-    def _members(self, name: str) -> Tensor:
-        """The group's rows among those that its filter works on."""
-        return torch.from_numpy(np.searchsorted(self._rows[name], self.groups[name]))
+        shared = _filter(sample, everyone)
+        return {name: GroupFilter(shared, everyone, rows, y) for name, rows in groups.items()}
+    for name, rows in groups.items():
+        try:
+            check_differ(sample.inputs.select(torch.from_numpy(rows)))
+        except DataError as error:
+            raise DataError(
+                f"spectrum: group {name!r}: all {len(rows)} rows are the same text, expected texts that "
+                "differ; train with --spectrum-within sample"
+            ) from error
+    return {name: GroupFilter(_filter(sample, rows), rows, rows, y) for name, rows in groups.items()}
 
 
-def _check_group(name: str, inputs: Inputs) -> None:
-    try:
-        check_differ(inputs)
-    except DataError as error:
-        raise DataError(
-            f"spectrum: group {name!r}: all {len(inputs)} rows are the same text, expected texts that "
-            "differ; train with --spectrum-within sample"
-        ) from error
+def _filter(sample: Sample, rows: NDArray[np.int64]) -> GaussianFilter:
+    settings = sample.settings
+    return GaussianFilter(
+        sample.inputs.select(torch.from_numpy(rows)),
+        sample.sigmas,
+        squared=settings.distance == "squared",
+        dtype=torch.float64 if settings.double else None,
+    )
 
 
 def as_json(values: Floats) -> list[float | None]:

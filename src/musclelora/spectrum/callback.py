@@ -15,10 +15,10 @@ from musclelora.adapter.backbone import length_limit
 from musclelora.data.table import Table
 from musclelora.errors import DataError, TrainingError
 from musclelora.purification.run_folder import FolderCallback
-from musclelora.spectrum.bank import FilterBank
+from musclelora.spectrum.bank import GroupFilter, group_filters
 from musclelora.spectrum.groups import flag_groups
 from musclelora.spectrum.pace import Pace
-from musclelora.spectrum.records import Record, Records, rounded
+from musclelora.spectrum.records import Record, Records
 from musclelora.spectrum.sample import FOLDER, Sample, choose_rows, make_sample
 from musclelora.spectrum.settings import SpectrumSettings
 from musclelora.training.classifier import Classifier
@@ -60,19 +60,18 @@ class SpectrumCallback(FolderCallback):
         self._folder, self._table, self._say = Path(folder), train, say
         self._settings = settings or SpectrumSettings()
         self._rows = choose_rows(train, self._settings)
-        self._records = Records(self._folder)
-        self._pace = Pace(self._settings.every, self._settings.bound)
-        self._bank: FilterBank | None = None
-        self._batches: list[tuple[list[int], Any]] = []
-        self._classifier: Classifier | None = None
-        self._seconds = self._step_began = 0.0
-        self._preparing = 0.0
+        self._filters: dict[str, GroupFilter] = {}  # none: nothing is recorded
+        # These are set when training begins.
+        self._records: Records
+        self._pace: Pace
+        self._classifier: Classifier
+        self._batches: list[tuple[list[int], Any]]
+        self._seconds = self._step_began = self._preparing = 0.0
         self._recorded = -1
 
     def enter(self, folder: Path) -> None:
         """Write below `folder` from now on."""
         self._folder = folder
-        self._records = Records(folder)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Fix the sample and its filters, or take up those of the run that is gone on with."""
@@ -86,20 +85,21 @@ class SpectrumCallback(FolderCallback):
                 leftover.unlink()
         sample = self._sample(state.global_step, model, tokenizer, max_length)
         groups = flag_groups(sample.flags) or {"all": np.arange(len(sample))}
-        self._bank = FilterBank(sample, groups)
+        self._filters = group_filters(sample, groups)
         self._classifier = Classifier(model, tokenizer, self._table.label_names, max_length)
         texts = [self._table.texts[row] for row in self._rows]
         self._batches = [(rows, batch) for rows, batch, _ in self._classifier.batches(texts, _BATCH)]
+        self._records = Records(self._folder)
         kept = self._records.keep_until(state.global_step if state.global_step else -1)
         self._pace = Pace(
             self._settings.every,
             self._settings.bound,
+            state.global_step,
+            state.max_steps,
             next((line["plan"] for line in kept[::-1] if line["plan"]), None),
             min((line["seconds"] for line in kept), default=0.0),
         )
-        self._pace.begin(state.global_step, state.max_steps)
-        self._preparing = time.perf_counter() - began
-        self._pace.prepared(self._preparing)
+        self._pace.prepared = self._preparing = time.perf_counter() - began
         self._seconds = 0.0
         if state.global_step == 0:
             self._record(args, state)
@@ -110,11 +110,11 @@ class SpectrumCallback(FolderCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Record the step, where it is due."""
-        if self._bank is None:
+        if not self._filters:
             return
         seconds = time.perf_counter() - self._step_began
         self._seconds += seconds
-        self._pace.trained(seconds)
+        self._pace.trained.append(seconds)
         planned = self._pace.planned is not None
         if self._pace.due(state.global_step):
             self._record(args, state)
@@ -125,15 +125,14 @@ class SpectrumCallback(FolderCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Record the last step of a run that stops early, which was not known to be the last until now."""
-        if self._bank is not None and control.should_training_stop and self._recorded != state.global_step:
+        if self._filters and control.should_training_stop and self._recorded != state.global_step:
             self._record(args, state)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Let go of the distances."""
-        if self._pace.skipped:
+        if self._filters and self._pace.skipped:
             self._say(f"spectrum     {self._pace.skipped} records left out, as they would have cost too much")
-        self._bank = None
-        self._batches = []
+        self._filters, self._batches = {}, []
 
     def _sample(self, step: int, model: Any, tokenizer: Any, max_length: int) -> Sample:
         if step == 0:
@@ -155,19 +154,18 @@ class SpectrumCallback(FolderCallback):
         return sample
 
     def _record(self, args: Any, state: Any) -> None:
-        assert self._bank is not None  # noqa: S101 - made when training begins
         began = time.perf_counter()
         outputs = self._outputs(args, state.global_step)
         record: Record = {
             "step": int(state.global_step),
             "epoch": round(float(state.epoch or 0.0), 4),
-            "groups": self._bank.errors(outputs),
-            "outputs": rounded(outputs),
+            "groups": {name: found.errors(outputs) for name, found in self._filters.items()},
+            "outputs": np.round(outputs.astype(np.float64), 6).tolist(),
             "plan": self._pace.planned,
             "training_seconds": round(self._seconds, 4),
         }
         seconds = time.perf_counter() - began
-        self._pace.recorded(seconds)
+        self._pace.recorded.append(seconds)
         record["seconds"] = round(seconds + self._preparing, 4)
         self._records.append(record)
         self._recorded = int(state.global_step)
@@ -176,7 +174,6 @@ class SpectrumCallback(FolderCallback):
     @torch.no_grad()
     def _outputs(self, args: Any, step: int) -> NDArray[np.float32]:
         """Class probabilities of the sample, shape (N, C)."""
-        assert self._classifier is not None  # noqa: S101 - made when training begins
         model = self._classifier.model
         half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
         device = next(model.parameters()).device.type

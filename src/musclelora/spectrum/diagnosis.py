@@ -1,40 +1,9 @@
-"""A diagnosis in words, from stated rules.
-
-Every line names the rule that it follows from. "Danger" is the group triggered or suspected, "safe" the
-other one.
-
-===================  =====================================================================================
-rule                 when, and what it says
-===================  =====================================================================================
-converged            always: the step at which each band of each group first halved its error
-backdoor-first       danger's e_low halved first in at least 97.5 % of the resamples
-backdoor-later       it did so in at most 2.5 %
-order-undecided      neither, where flags name the groups
-chosen-by-loss       groups come from early loss, which decides their order: it is no evidence
-one-label            at least 90 % of the suspected rows have one label, and at most 75 % of the others
-no-trusted-set       the run was neither aligned to a trusted set nor audited by one
-trusted-only         the run was trained on the trusted rows alone
-audited              the run's rows were audited: how many were left out, and how many triggers were found
-trusted-loss         the step at which the logged trusted loss was first at or below min_trusted_loss
-follows              the mean cosine of the two gradients in the last fifth of the logs is at least 0.1
-astray               it is below 0.1: the training data ask for something else than the trusted set
-memorised            the trusted loss ended below 0.05: its gradient has little left to say
-raw-gradient         the share ρ of the unaligned gradient was above 0 in the last fifth of the logs
-purify               advice: backdoor-first or one-label, with neither alignment nor an audit
-look                 advice: the triggered rows' e_low halved, or one-label, and the rows were audited
-lower-ratio          advice: the triggered rows' e_low halved, aligned, and ρ was above 0 at some step
-more-trusted-rows    advice: the triggered rows' e_low halved, aligned, and memorised or astray
-other-scales         advice: the triggered rows' e_low halved, aligned, logged, and none of the two above
-larger-scales        advice: safe's e_low halved and its e_high did not, with the multi-scale layer
-train-longer         advice: no band of any group halved its error
-keep                 advice: the clean rows' e_low halved, the triggered rows' did not
-===================  =====================================================================================
-"""
+"""A diagnosis in words: :func:`_rules` says when a rule applies, :data:`TEXTS` what it then says."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,6 +13,48 @@ MEMORISED = 0.05
 ONE_LABEL, USUAL = 0.9, 0.75
 
 Finding = dict[str, str]
+TEXTS = {
+    "chosen-by-loss": "the suspected rows are the tenth whose loss fell first: that their band halves first "
+    "follows from that, and is no evidence of a backdoor",
+    "backdoor-first": "the low band of the {danger} rows was learned before that of the {safe} ones {sure}",
+    "backdoor-later": "the low band of the {danger} rows was learned after that of the {safe} ones {sure}",
+    "order-undecided": "which group's low band was learned first is not decided {sure}",
+    "one-label": "{share} of the rows whose loss fell first are labelled {label!r}, and {usual} of the "
+    "others: so a backdoor with that target would look",
+    "audited": "the rows were audited by the trusted ones: {audited[0]:,} were left out, and what "
+    "{audited[1]:,} features say was taken out of the loss",
+    "trusted-only": "the trusted rows are all that was trained on",
+    "no-trusted-set": "no trusted row guided the updates, and none judged the rows",
+    "trusted-loss": "the trusted loss {fell}",
+    "astray": "at the end the training batches ask for something else than the trusted set (mean cosine of "
+    "the gradients {cosine:.2f}, below {agrees:g})",
+    "follows": "at the end every step still follows the trusted rows (mean cosine {cosine:.2f})",
+    "memorised": "the trusted rows are known by heart (trusted loss {loss:.3f} at the end)",
+    "raw-gradient": "{ratio:.1f} % of the unaligned gradient was let in at the end",
+    "purify": "change: --method purify (the default), with about 100 rows that you checked",
+    "look": "change: look at what was found (musclelora audit, explain), decide on rows by hand "
+    "(--decisions), or trust more rows{now}: what the audit took out was not all",
+    "lower-ratio": "change: lower --max-raw-ratio, to 0 if need be: the unaligned gradient was let in from "
+    "step {mixed:.0f} on, {when} the triggered rows' low band had halved",
+    "more-trusted-rows": "change: more trusted rows{now}: these no longer hold the update back",
+    "other-scales": "change: {scales} (larger ones favour what is higher in frequency) or a lower "
+    "--learning-rate: the low band was learned although every update was aligned",
+    "larger-scales": "change: larger --scale-factors: the high band of the {safe} rows never halved",
+    "train-longer": "change: more --epochs or a higher --learning-rate: nothing has been learned yet",
+    "keep": "nothing to change on this account: the clean rows were learned, the triggered ones were not",
+}
+"""What each rule says, in the order in which it is said."""
+
+
+class Log(NamedTuple):
+    """What was logged of a step."""
+
+    step: float
+    trusted_loss: float
+    gradient_agreement: float
+    """The cosine of the two gradients."""
+    raw_ratio: float
+    """ρ, the share of the unaligned gradient."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +68,7 @@ class RunFacts:
         multiscale: whether there was a multi-scale layer.
         trusted_rows: how many, or None.
         min_trusted_loss: the threshold below which ρ may rise.
-        logs: (step, trusted loss, cosine of the two gradients, ρ), where logged.
+        logs: what was logged.
     """
 
     alignment: bool = False
@@ -66,7 +77,7 @@ class RunFacts:
     multiscale: bool = False
     trusted_rows: int | None = None
     min_trusted_loss: float = 0.0
-    logs: list[tuple[float, float, float, float]] = field(default_factory=list)
+    logs: list[Log] = field(default_factory=list)
 
     @classmethod
     def of(cls, info: dict[str, Any] | None) -> RunFacts:
@@ -78,8 +89,6 @@ class RunFacts:
         if threshold is None:
             threshold = info["preset"].get("min_trusted_loss", 0.0)
         judgement = (info.get("auto") or {}).get("judgement")
-        keys = ("step", "trusted_loss", "gradient_agreement", "raw_ratio")
-        logs = [log for log in info.get("history", []) if all(key in log for key in keys)]
         return cls(
             alignment=bool(settings["levers"].get("alignment")),
             audited=judgement
@@ -91,13 +100,12 @@ class RunFacts:
             multiscale=bool(info["adapter"]["scale_factors"]),
             trusted_rows=info["data"].get("trusted", {}).get("rows"),
             min_trusted_loss=float(threshold),
-            logs=[(log[keys[0]], log[keys[1]], log[keys[2]], log[keys[3]]) for log in logs],
+            logs=[
+                Log(*(log[key] for key in Log._fields))
+                for log in info.get("history", [])
+                if all(key in log for key in Log._fields)
+            ],
         )
-
-    @property
-    def late(self) -> list[tuple[float, float, float, float]]:
-        """The last fifth of the logs, at least one."""
-        return self.logs[-max(len(self.logs) // 5, 1) :]
 
 
 def diagnose(analysis: dict[str, Any], facts: RunFacts) -> list[Finding]:
@@ -108,178 +116,117 @@ def diagnose(analysis: dict[str, Any], facts: RunFacts) -> list[Finding]:
         facts: of the run.
 
     Returns:
-        lines, each with its ``rule`` and ``text``.
+        lines, each with its ``rule`` and ``text``: when each band of each group first halved its error
+        ("converged"), and the rules that apply.
     """
-    found: list[Finding] = []
-
-    def say(rule: str, text: str) -> None:
-        found.append({"rule": rule, "text": text})
-
-    convergence, groups = analysis["convergence"], analysis["groups"]
-    last = analysis["steps"][-1]
-    for name, bands in convergence.items():
+    groups, last = analysis["groups"], analysis["steps"][-1]
+    found = []
+    for name, bands in analysis["convergence"].items():
         for band in ("low", "high"):
-            say(
-                "converged",
-                f"{name} rows ({groups[name]['rows']:,}): {_halved(band, bands[band], groups[name], last)}",
-            )
-    danger = next((name for name in ("triggered", "suspected") if name in groups), None)
-    safe = next((name for name in ("clean", "others") if name in groups), None)
-    first = _order(analysis, danger, safe, say)
-    suspicious = analysis["groups_by"] == "early loss" and _one_label(groups, say)
-    memorised, astray, mixed = _trusted(facts, say)
-
-    halved = {name: _happened(bands["low"]) for name, bands in convergence.items()}
-    learned = danger is not None and halved[danger] and danger == "triggered"
-    if (first or suspicious) and not facts.alignment and facts.audited is None:
-        say("purify", "change: --method purify (the default), with about 100 rows that you checked")
-    rows = f" (now {facts.trusted_rows})" if facts.trusted_rows else ""
-    if (learned or suspicious) and facts.audited is not None:
-        say(
-            "look",
-            "change: look at what was found (musclelora audit, explain), decide on rows by hand "
-            f"(--decisions), or trust more rows{rows}: what the audit took out was not all",
-        )
-    if learned and facts.alignment:
-        step = convergence[danger]["low"]["value"]
-        if mixed is not None and mixed <= last:
-            when = "before" if step < mixed else "after"
-            say(
-                "lower-ratio",
-                f"change: lower --max-raw-ratio, to 0 if need be: the unaligned gradient was let in from "
-                f"step {mixed:.0f} on, {when} the triggered rows' low band had halved",
-            )
-        if memorised or astray:
-            say("more-trusted-rows", f"change: more trusted rows{rows}: these no longer hold the update back")
-        if facts.logs and mixed is None and not memorised and not astray:
-            scales = (
-                "other --scale-factors" if facts.multiscale else "--multiscale with large --scale-factors"
-            )
-            say(
-                "other-scales",
-                f"change: {scales} (larger ones favour what is higher in frequency) or a lower "
-                "--learning-rate: the low band was learned although every update was aligned",
-            )
-    if safe is not None and facts.multiscale and halved[safe] and _never(convergence[safe]["high"]):
-        say("larger-scales", f"change: larger --scale-factors: the high band of the {safe} rows never halved")
-    if not any(_happened(band) for bands in convergence.values() for band in bands.values()):
-        say("train-longer", "change: more --epochs or a higher --learning-rate: nothing has been learned yet")
-    elif danger == "triggered" and safe is not None and halved[safe] and not halved[danger]:
-        say(
-            "keep",
-            "nothing to change on this account: the clean rows were learned, the triggered ones were not",
-        )
-    return found
+            text = _halved(band, bands[band], groups[name], last)
+            found.append({"rule": "converged", "text": f"{name} rows ({groups[name]['rows']:,}): {text}"})
+    applies, said = _rules(analysis, facts)
+    return found + [{"rule": rule, "text": TEXTS[rule].format(**said)} for rule in TEXTS if applies[rule]]
 
 
-def _order(analysis: dict[str, Any], danger: str | None, safe: str | None, say: Any) -> bool:
-    order = analysis["order"].get("low")
-    if danger is None or safe is None or order is None:
-        return False
-    if analysis["groups_by"] == "early loss":
-        say(
-            "chosen-by-loss",
-            "the suspected rows are the tenth whose loss fell first: that their band halves first follows "
-            "from that, and is no evidence of a backdoor",
-        )
-        return False
-    share = order["earlier_share"]
-    if share is None:
-        return False
-    share = share if order["groups"][0] == danger else 1 - share
-    said = f"(earlier in {100 * share:.1f} % of the resamples)"
-    if share >= DECIDED:
-        say(
-            "backdoor-first",
-            f"the low band of the {danger} rows was learned before that of the {safe} ones {said}",
-        )
-        return True
-    if share <= 1 - DECIDED:
-        say(
-            "backdoor-later",
-            f"the low band of the {danger} rows was learned after that of the {safe} ones {said}",
-        )
-    else:
-        say("order-undecided", f"which group's low band was learned first is not decided {said}")
-    return False
+def _rules(analysis: dict[str, Any], facts: RunFacts) -> tuple[dict[str, bool], dict[str, Any]]:
+    """Which rules apply, and what their texts say of the run.
+
+    "Danger" is the group triggered or suspected, "safe" the other one.
+    """
+    groups, last, aligned, audited = analysis["groups"], analysis["steps"][-1], facts.alignment, facts.audited
+    danger = next((name for name in ("triggered", "suspected") if name in groups), "")
+    safe = next((name for name in ("clean", "others") if name in groups), "")
+    halved = {
+        (name, band): interval["value"]
+        for name, bands in analysis["convergence"].items()
+        for band, interval in bands.items()
+    }
+    learned = {place for place, step in halved.items() if isinstance(step, int | float)}
+    triggers_learned, safe_learned = ("triggered", "low") in learned, (safe, "low") in learned
+    by_loss = analysis["groups_by"] == "early loss"  # which decides the order of the groups
+    earlier = None if by_loss or not (danger and safe) else _earlier(analysis["order"], danger)
+    first = earlier is not None and earlier >= DECIDED
+    later = earlier is not None and earlier <= 1 - DECIDED
+    label, share, usual = _commonest(groups["suspected"], groups["others"]) if by_loss else ("", 0.0, 0.0)
+    one_label = share >= ONE_LABEL and usual <= USUAL
+    # The last fifth of the log, and the first step at which ρ was above 0.
+    logged = aligned and bool(facts.logs)
+    late = facts.logs[-max(len(facts.logs) // 5, 1) :] if logged else [Log(0, 1, 1, 0)]
+    _, loss, cosine, ratio = np.mean(late, axis=0).tolist()
+    astray, memorised = cosine < AGREES, loss < MEMORISED
+    mixed = next((log.step for log in facts.logs if log.raw_ratio > 0), np.inf)
+    failed = triggers_learned and aligned
+    applies = {
+        "chosen-by-loss": by_loss,
+        "backdoor-first": first,
+        "backdoor-later": later,
+        "order-undecided": earlier is not None and not first and not later,
+        "one-label": one_label,
+        "audited": audited is not None,
+        "trusted-only": facts.trusted_only and not aligned,
+        "no-trusted-set": not facts.trusted_only and not aligned and audited is None,
+        "trusted-loss": logged,
+        "astray": logged and astray,
+        "follows": logged and not astray,
+        "memorised": memorised,
+        "raw-gradient": ratio > 0,
+        "purify": (first or one_label) and not aligned and audited is None,
+        "look": (triggers_learned or one_label) and audited is not None,
+        "lower-ratio": failed and mixed <= last,
+        "more-trusted-rows": failed and (memorised or astray),
+        "other-scales": failed and logged and mixed == np.inf and not memorised and not astray,
+        "larger-scales": facts.multiscale and safe_learned and halved[safe, "high"] == "never",
+        "train-longer": not learned,
+        "keep": danger == "triggered" and safe_learned and not triggers_learned,
+    }
+    return applies, {
+        "danger": danger,
+        "safe": safe,
+        "sure": f"(earlier in {100 * (earlier or 0):.1f} % of the resamples)",
+        "label": label,
+        "share": f"{100 * share:.0f} %",
+        "usual": f"{100 * usual:.0f} %",
+        "audited": audited,
+        "fell": _fell(facts),
+        "cosine": cosine,
+        "agrees": AGREES,
+        "loss": loss,
+        "ratio": 100 * ratio,
+        "now": f" (now {facts.trusted_rows})" if facts.trusted_rows else "",
+        "mixed": mixed,
+        "when": "before" if failed and halved["triggered", "low"] < mixed else "after",
+        "scales": "other --scale-factors" if facts.multiscale else "--multiscale with large --scale-factors",
+    }
 
 
-def _one_label(groups: dict[str, Any], say: Any) -> bool:
-    suspected, others = groups["suspected"], groups["others"]
+def _earlier(order: dict[str, Any], danger: str) -> float | None:
+    """The share of the resamples in which the low band of `danger` halved first; None where undefined."""
+    share: float | None = order["low"]["earlier_share"] if order else None
+    return share if share is None or order["low"]["groups"][0] == danger else 1 - share
+
+
+def _commonest(suspected: dict[str, Any], others: dict[str, Any]) -> tuple[str, float, float]:
+    """The commonest label of the suspected rows, and its share of them and of the others."""
     label, count = max(suspected["labels"].items(), key=lambda item: item[1])
-    share, usual = count / suspected["rows"], others["labels"][label] / others["rows"]
-    if share < ONE_LABEL or usual > USUAL:
-        return False
-    say(
-        "one-label",
-        f"{100 * share:.0f} % of the rows whose loss fell first are labelled {label!r}, "
-        f"and {100 * usual:.0f} % of the others: so a backdoor with that target would look",
-    )
-    return True
+    return label, count / suspected["rows"], others["labels"][label] / others["rows"]
 
 
-def _trusted(facts: RunFacts, say: Any) -> tuple[bool, bool, float | None]:
-    """Whether the trusted rows are memorised, whether training went astray, and since when ρ was above 0."""
-    if facts.audited is not None:
-        rows, triggers = facts.audited
-        say(
-            "audited",
-            f"the rows were audited by the trusted ones: {rows:,} were left out, and what {triggers:,} "
-            "features say was taken out of the loss",
-        )
-    if not facts.alignment:
-        if facts.trusted_only:
-            say("trusted-only", "the trusted rows are all that was trained on")
-        elif facts.audited is None:
-            say("no-trusted-set", "no trusted row guided the updates, and none judged the rows")
-        return False, False, None
-    if not facts.logs:
-        return False, False, None
-    below = [step for step, loss, _, _ in facts.logs if loss <= facts.min_trusted_loss]
+def _fell(facts: RunFacts) -> str:
     threshold = f"its threshold of {facts.min_trusted_loss:g}"
-    if below:
-        say("trusted-loss", f"the trusted loss was first at or below {threshold} at step {below[0]:.0f}")
-    else:
-        say("trusted-loss", f"the trusted loss never fell to {threshold}")
-    cosine = float(np.mean([log[2] for log in facts.late]))
-    astray = cosine < AGREES
-    if astray:
-        say(
-            "astray",
-            f"at the end the training batches ask for something else than the trusted set (mean cosine of "
-            f"the gradients {cosine:.2f}, below {AGREES:g})",
-        )
-    else:
-        say("follows", f"at the end every step still follows the trusted rows (mean cosine {cosine:.2f})")
-    loss = float(np.mean([log[1] for log in facts.late]))
-    memorised = loss < MEMORISED
-    if memorised:
-        say("memorised", f"the trusted rows are known by heart (trusted loss {loss:.3f} at the end)")
-    ratio = float(np.mean([log[3] for log in facts.late]))
-    mixed = next((log[0] for log in facts.logs if log[3] > 0), None)
-    if ratio > 0:
-        say("raw-gradient", f"{100 * ratio:.1f} % of the unaligned gradient was let in at the end")
-    return memorised, astray, mixed
+    step = next((log.step for log in facts.logs if log.trusted_loss <= facts.min_trusted_loss), None)
+    return (
+        f"never fell to {threshold}"
+        if step is None
+        else f"was first at or below {threshold} at step {step:.0f}"
+    )
 
 
 def _halved(band: str, interval: dict[str, Any], group: dict[str, Any], last: float) -> str:
-    value, low, high = (interval[name] for name in ("value", "low", "high"))
-    if value is None:
+    if interval["value"] is None:
         same = max(group["labels"].values()) == group["rows"]
         return f"the labels have no {band} band" + (": all of them are the same" if same else "")
-    within = f"(95 %: {_step(low)} to {_step(high)})"
-    if value == "never":
-        return f"e_{band} never halved within {last:.0f} steps {within}"
-    return f"e_{band} halved at step {_step(value)} {within}"
-
-
-def _step(value: Any) -> str:
-    return "never" if value == "never" else f"{value:.0f}"
-
-
-def _happened(interval: dict[str, Any]) -> bool:
-    return isinstance(interval["value"], int | float)
-
-
-def _never(interval: dict[str, Any]) -> bool:
-    return bool(interval["value"] == "never")
+    steps = (interval[name] for name in ("value", "low", "high"))
+    value, low, high = (step if step == "never" else f"{step:.0f}" for step in steps)
+    when = f"never halved within {last:.0f} steps" if value == "never" else f"halved at step {value}"
+    return f"e_{band} {when} (95 %: {low} to {high})"

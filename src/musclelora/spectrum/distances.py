@@ -25,8 +25,7 @@ def squared_norms(inputs: Inputs) -> Tensor:
             part = inputs.features(index, start, stop)
             total += part.double().square().sum(1).cpu()
         norms.append(total)
-    sample = inputs.features(torch.arange(min(1, len(inputs))), 0, 1)
-    return torch.cat(norms).to(sample)
+    return torch.cat(norms).to(inputs.table)
 
 
 def squared_distances(inputs: Inputs, rows: Tensor, columns: Tensor, norms: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
@@ -40,43 +41,43 @@ def draw_all(runs: Runs, folder: str | os.PathLike[str]) -> list[Path]:
 
 def heat_maps(runs: Runs) -> Figure:
     """The band errors over steps (across) and σ (up), a panel for each band and group; dark is large."""
-    panels = [(run, group, key) for run, found in runs.items() for group in found["groups"] for key in _NAMES]
     groups = max(len(found["groups"]) for found in runs.values())
     figure = Figure(figsize=(3.4 * 2 * len(runs), 2.8 * groups + 0.6), layout="constrained")
     axes = figure.subplots(groups, 2 * len(runs), squeeze=False)
-    levels = BoundaryNorm(np.linspace(0, 1, 11), 256, extend="max")
+    panels = [(run, key) for run in runs for key in _NAMES]
     image = None
-    for run, group, key in panels:
-        found = runs[run]
-        row = list(found["groups"]).index(group)
-        axis = axes[row][2 * list(runs).index(run) + list(_NAMES).index(key)]
-        values = np.array(found["curves"][group][key]["by_sigma"], dtype=float).T  # None becomes NaN
-        axis.set_title(
-            f"{_label(run, runs)}{_shown(group)}: {_NAMES[key]}\n{_rows(found, group)}", fontsize=8
-        )
-        if np.isnan(values).all():
-            axis.text(0.5, 0.5, "the labels have\nno such band", ha="center", va="center", fontsize=8)
-            axis.set_axis_off()
-            continue
-        axis.patch.set(hatch="xx", edgecolor=SOFT)  # seen where there is no error, which is not an error of 0
-        image = axis.pcolormesh(
-            _edges(found["steps"]), _edges(found["sigmas"], log=True), values, cmap=SCALE, norm=levels
-        )
-        sigmas = [found["sigmas"][place] for place in (0, len(found["sigmas"]) // 2, -1)]
-        axis.set_yscale("log")
-        axis.set_yticks(sigmas, [f"{sigma:.3g}" for sigma in sigmas])
-        axis.minorticks_off()
-        axis.set_xlabel("step", fontsize=8)
-        axis.set_ylabel("σ (small: fine detail counts as low)", fontsize=7)
-        axis.tick_params(labelsize=7)
-    for row in range(groups):
-        for column, run in enumerate(runs):
-            if row >= len(runs[run]["groups"]):
-                axes[row][2 * column].set_axis_off()
-                axes[row][2 * column + 1].set_axis_off()
+    for column, (run, key) in enumerate(panels):
+        names = list(runs[run]["groups"])
+        for row, axis in enumerate(axes[:, column]):
+            if row < len(names):
+                image = _heat_map(axis, run, runs, names[row], key) or image
+            else:
+                axis.set_axis_off()
     if image is not None:
         figure.colorbar(image, ax=axes, label="relative error of the band", shrink=0.8)
     return figure
+
+
+def _heat_map(axis: Axes, run: str, runs: Runs, group: str, key: str) -> Any:
+    """What the scale of a panel's colours is made from; None where its labels have no such band."""
+    found = runs[run]
+    values = np.array(found["curves"][group][key]["by_sigma"], dtype=float).T  # None becomes NaN
+    axis.set_title(f"{_label(run, runs)}{_shown(group)}: {_NAMES[key]}\n{_rows(found, group)}", fontsize=8)
+    if np.isnan(values).all():
+        axis.text(0.5, 0.5, "the labels have\nno such band", ha="center", va="center", fontsize=8)
+        axis.set_axis_off()
+        return None
+    axis.patch.set(hatch="xx", edgecolor=SOFT)  # seen where there is no error, which is not an error of 0
+    steps, count = np.array(found["steps"], dtype=float), len(found["sigmas"])
+    edges = np.concatenate([steps[:1], (steps[1:] + steps[:-1]) / 2, steps[-1:]])
+    levels = BoundaryNorm(np.linspace(0, 1, 11), 256, extend="max")
+    image = axis.pcolormesh(edges, np.arange(count + 1) - 0.5, values, cmap=SCALE, norm=levels)
+    shown = sorted({0, count // 2, count - 1})
+    axis.set_yticks(shown, [f"{found['sigmas'][place]:.3g}" for place in shown])
+    axis.set_xlabel("step", fontsize=8)
+    axis.set_ylabel("σ (small: fine detail counts as low)", fontsize=7)
+    axis.tick_params(labelsize=7)
+    return image
 
 
 def curves(runs: Runs) -> Figure:
@@ -84,36 +85,21 @@ def curves(runs: Runs) -> Figure:
     figure = Figure(figsize=(4.2 * len(runs), 6), layout="constrained")
     axes = figure.subplots(2, len(runs), squeeze=False, sharey="row")
     for column, (run, found) in enumerate(runs.items()):
-        for row, key in enumerate(_NAMES):
-            axis = axes[row][column]
+        steps = found["steps"]
+        for axis, (key, title) in zip(axes[:, column], _NAMES.items(), strict=True):
             for number, group in enumerate(found["groups"]):
-                look = line_style(number)
-                curve = {
-                    name: np.array(found["curves"][group][key][name], dtype=float)
-                    for name in ("value", "low", "high")
-                }
-                if np.isnan(curve["value"]).all():
-                    continue
-                axis.plot(
-                    found["steps"],
-                    curve["value"],
-                    **look,
-                    markersize=3,
-                    label=f"{_shown(group)} ({_rows(found, group)})",
-                    markevery=max(len(found["steps"]) // 12, 1),
-                )
-                axis.fill_between(
-                    found["steps"], curve["low"], curve["high"], color=look["color"], alpha=0.15, linewidth=0
-                )
-            axis.set_title(f"{_label(run, runs)}{_NAMES[key]}", fontsize=9)
+                curve = found["curves"][group][key]
+                value, low, high = (np.array(curve[name], dtype=float) for name in ("value", "low", "high"))
+                if not np.isnan(value).all():
+                    line = _line(axis, number, steps, value, found, group, max(len(steps) // 12, 1))
+                    axis.fill_between(steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+            axis.set_title(f"{_label(run, runs)}{title}", fontsize=9)
             axis.set_xlabel("step")
             if axis.lines:
                 axis.legend(fontsize=7)
-    for row in range(2):
-        axes[row][0].set_ylabel("relative error (mean over σ, 95 %)")
-        axes[row][0].set_ylim(
-            bottom=0
-        )  # the panels share it; earlier, and the first would set the top for all
+    for axis in axes[:, 0]:
+        axis.set_ylabel("relative error (mean over σ, 95 %)")
+        axis.set_ylim(bottom=0)  # the panels share it; earlier, and the first would set the top for all
     return figure
 
 
@@ -122,27 +108,19 @@ def band_shares(runs: Runs) -> Figure:
     figure = Figure(figsize=(4.2 * len(runs), 3.6), layout="constrained")
     axes = figure.subplots(1, len(runs), squeeze=False, sharey=True)[0]
     for axis, (run, found) in zip(axes, runs.items(), strict=True):
-        groups = list(found["groups"])
-        width = 0.8 / (2 * len(groups))
-        for number, group in enumerate(groups):
+        width = 0.8 / (2 * len(found["groups"]))
+        for number, group in enumerate(found["groups"]):
+            bar = {"width": width, "edgecolor": INK, "hatch": HATCHES[number % len(HATCHES)]}
+            what = f"{_shown(group)} ({_rows(found, group)})"
             for place, key in enumerate(("lfr", "hfr")):
                 curve = found["curves"][group][key]
-                label = float(np.mean(found["labels"][group][key]))
                 value, low, high = (curve[name][-1] for name in ("value", "low", "high"))
-                at = place + (2 * number - len(groups) + 0.5) * width
-                bar = {"width": width, "edgecolor": INK, "hatch": HATCHES[number % len(HATCHES)]}
-                what = f"{_shown(group)} ({_rows(found, group)})"
-                axis.bar(at, label, color="1.0", label=f"labels, {what}" if not place else None, **bar)
-                axis.bar(
-                    at + width, value, color=PALE, label=f"outputs, {what}" if not place else None, **bar
-                )
-                axis.errorbar(
-                    at + width,
-                    value,
-                    [[max(value - low, 0)], [max(high - value, 0)]],
-                    color=INK,
-                    capsize=2,
-                )
+                at = place + (2 * number - len(found["groups"]) + 0.5) * width
+                said = (f"labels, {what}", f"outputs, {what}") if not place else (None, None)
+                axis.bar(at, np.mean(found["labels"][group][key]), color="1.0", label=said[0], **bar)
+                axis.bar(at + width, value, color=PALE, label=said[1], **bar)
+                ends = [[max(value - low, 0)], [max(high - value, 0)]]
+                axis.errorbar(at + width, value, ends, color=INK, capsize=2)
         axis.set_xticks([0, 1], ["low (LFR)", "high (HFR)"])
         axis.set_title(f"{_label(run, runs)}step {found['steps'][-1]:.0f}", fontsize=9)
         axis.legend(fontsize=7)
@@ -156,20 +134,11 @@ def frequencies(runs: Runs) -> Figure:
     axes = figure.subplots(2, len(runs), squeeze=False, sharey=True, sharex=True)
     for column, (run, found) in enumerate(runs.items()):
         spectrum = found["spectrum"]
-        for row, (what, title) in enumerate(
-            (("labels", "labels"), ("last", f"outputs, step {found['steps'][-1]:.0f}"))
-        ):
-            axis = axes[row][column]
+        titles = {"labels": "labels", "last": f"outputs, step {found['steps'][-1]:.0f}"}
+        for axis, (what, title) in zip(axes[:, column], titles.items(), strict=True):
             for number, group in enumerate(found["groups"]):
-                look = line_style(number)
                 power = np.array(spectrum[what][group], dtype=float)
-                axis.plot(
-                    power,
-                    **look,
-                    markersize=3,
-                    markevery=(3 * number, 12),
-                    label=f"{_shown(group)} ({_rows(found, group)})",
-                )
+                _line(axis, number, np.arange(len(power)), power, found, group, (3 * number, 12))
             axis.set_yscale("log")
             axis.yaxis.set_major_formatter(powers_of_ten())
             axis.yaxis.set_minor_formatter(NullFormatter())
@@ -178,9 +147,15 @@ def frequencies(runs: Runs) -> Figure:
         axes[1][column].set_xlabel(
             f"cycles over the extent, {spectrum['directions']} principal directions", fontsize=8
         )
-    for row in range(2):
-        axes[row][0].set_ylabel("power")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("power")
     return figure
+
+
+def _line(axis: Axes, number: int, x: Any, y: Any, found: dict[str, Any], group: str, every: Any) -> Any:
+    """Draw a group's line, with a marker at every so many points."""
+    label = f"{_shown(group)} ({_rows(found, group)})"
+    return axis.plot(x, y, **line_style(number), markersize=3, markevery=every, label=label)[0]
 
 
 def _label(run: str, runs: Runs) -> str:
@@ -194,14 +169,3 @@ def _shown(name: str) -> str:
 
 def _rows(found: dict[str, Any], group: str) -> str:
     return f"{found['groups'][group]['rows']:,} rows"
-
-
-def _edges(centres: list[float], *, log: bool = False) -> np.ndarray[Any, Any]:
-    """The edges of cells around ascending centres."""
-    values = np.log(centres) if log else np.asarray(centres, dtype=float)
-    if len(values) == 1:
-        edges = np.array([values[0] - 0.5, values[0] + 0.5])
-    else:
-        middle = (values[1:] + values[:-1]) / 2
-        edges = np.concatenate([[2 * values[0] - middle[0]], middle, [2 * values[-1] - middle[-1]]])
-    return np.exp(edges) if log else edges

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -36,11 +37,8 @@ class GaussianFilter:
     The pairs of points are walked over in blocks: of two blocks I and J the distances are computed once, and
     serve both G[I, J] and G[J, I] (which are one another's transpose before rows are normalised) and all σ.
     Where σ/2 is asked for beside σ, its kernel is the square of σ's, elementwise, and takes no exponential.
-    Memory: O(N·C·S + block²), and KEPT_BYTES at most for distances that are kept between calls.
-
-    Time: N²·D multiplications and additions for the distances (the padding of texts left out), and for each σ
-    N²/2 exponentials or squarings and 2·N²·C operations to apply them. With thousands of features D the first
-    is all but everything.
+    Memory: O(N·C·S + block²), and KEPT_BYTES at most for distances that are kept between calls. Time: all but
+    everything is in the N²·D multiplications and additions for the distances.
 
     Args:
         inputs: N points.
@@ -50,7 +48,6 @@ class GaussianFilter:
             plain ones, as the root of a rounding error is none.
         device: where to compute; None: the accelerator where there is one.
         block: points of a block.
-        keep: keep the distances for the next call where they take at most KEPT_BYTES.
 
     Attributes:
         sigmas: shape (S,), ascending.
@@ -69,7 +66,6 @@ class GaussianFilter:
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
         block: int = 512,
-        keep: bool = True,
     ) -> None:
         self.sigmas = check_sigmas(sigmas)
         check_differ(inputs)
@@ -87,9 +83,8 @@ class GaussianFilter:
             )
         self._chains = halving_chains(self.sigmas)
         size = torch.finfo(self.dtype).bits // 8
-        self._keep = keep and size * len(inputs) * (len(inputs) + block) // 2 <= KEPT_BYTES
-        self._kept: list[Tensor] = []
-        self._weights: Tensor | None = None
+        self._keep = size * len(inputs) * (len(inputs) + block) // 2 <= KEPT_BYTES
+        self._kept: dict[tuple[int, int], Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._inputs)
@@ -110,14 +105,8 @@ class GaussianFilter:
         given = torch.as_tensor(values)
         self._check(given)
         f = given.to(device=self.device, dtype=self.dtype)[self._order.to(self.device)]
-        if self._weights is None:  # the rows' sums come with the first call, as one more column
-            f = torch.cat([f, torch.ones_like(f[:, :1])], 1)
-        sums = self._sums(f)
-        if self._weights is None:
-            sums, self._weights = sums[..., :-1], sums[..., -1:].clone()
-        found = torch.empty(sums.shape, dtype=torch.float64)
-        found[:, self._order] = (sums / self._weights).cpu()
-        return found
+        sums = self._sums(torch.cat([f, torch.ones_like(f[:, :1])], 1))  # the last: of the kernel's own rows
+        return (sums[..., :-1] / sums[..., -1:]).cpu()[:, self._order.argsort()]
 
     def split(self, values: Tensor | NDArray[np.floating]) -> Bands:
         """Both bands of F, shape (N, C); see :meth:`low`."""
@@ -146,22 +135,17 @@ class GaussianFilter:
         """Every pair of blocks once: the rows, the columns (in this filter's order), and their δ."""
         count = len(self._inputs)
         cuts = [slice(start, min(start + self._block, count)) for start in range(0, count, self._block)]
-        pairs = [(i, j) for i in range(len(cuts)) for j in range(i, len(cuts))]
-        if self._kept:
-            for (i, j), distances in zip(pairs, self._kept, strict=True):
-                yield cuts[i], cuts[j], distances
-            return
-        kept: list[Tensor] = []
-        for i, j in pairs:
-            rows = self._order[cuts[i]]
-            columns = rows if i == j else self._order[cuts[j]]
-            distances = squared_distances(self._inputs, rows, columns, self._norms)
-            if not self._squared:
-                distances.sqrt_()
-            if self._keep:
-                kept.append(distances)
+        for i, j in itertools.combinations_with_replacement(range(len(cuts)), 2):
+            distances = self._kept.get((i, j))
+            if distances is None:
+                rows = self._order[cuts[i]]
+                columns = rows if i == j else self._order[cuts[j]]
+                distances = squared_distances(self._inputs, rows, columns, self._norms)
+                if not self._squared:
+                    distances.sqrt_()
+                if self._keep:
+                    self._kept[i, j] = distances
             yield cuts[i], cuts[j], distances
-        self._kept = kept
 
     def _check(self, values: Tensor) -> None:
         if values.ndim != 2 or len(values) != len(self):

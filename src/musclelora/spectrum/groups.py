@@ -28,22 +28,18 @@ def flag_groups(flags: NDArray[np.bool_] | None) -> dict[str, Rows]:
         return {}
     groups = {"clean": np.flatnonzero(~flags), "triggered": np.flatnonzero(flags)}
     remedy = "sample more rows with --spectrum-rows, or name no groups: --no-spectrum-flags"
-    check_groups(groups, len(flags), remedy)
-    return groups
+    return _large_enough(groups, len(flags), remedy)
 
 
-def check_groups(groups: dict[str, Rows], count: int, remedy: str) -> None:
-    """Check that every group of a sample of `count` rows has rows enough.
-
-    Raises:
-        DataError: one has not.
-    """
+def _large_enough(groups: dict[str, Rows], count: int, remedy: str) -> dict[str, Rows]:
+    """The groups of a sample of `count` rows; raises :class:`DataError` where one has too few rows."""
     for name, rows in groups.items():
         if len(rows) < MIN_ROWS:
             raise DataError(
                 f"spectrum: group {name!r} has {len(rows)} of the sample's {count} rows, "
                 f"expected at least {MIN_ROWS}; {remedy}"
             )
+    return groups
 
 
 def named_groups(groups: Mapping[str, Any], count: int) -> dict[str, Rows]:
@@ -65,8 +61,7 @@ def named_groups(groups: Mapping[str, Any], count: int) -> dict[str, Rows]:
                 f"expected row numbers of the sample, 0 to {count - 1}"
             )
         found[name] = numbers.astype(np.int64)
-    check_groups(found, count, "name more rows")
-    return found
+    return _large_enough(found, count, "name more rows")
 
 
 def suspected_groups(outputs: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Rows]:
@@ -97,5 +92,4 @@ def suspected_groups(outputs: NDArray[np.float64], labels: NDArray[np.int64]) ->
     count = max(round(SUSPECTED_SHARE * len(labels)), MIN_ROWS)
     suspected = np.sort(np.argsort(early, kind="stable")[:count])
     groups = {"others": np.setdiff1d(np.arange(len(labels)), suspected), "suspected": suspected}
-    check_groups(groups, len(labels), "sample more rows with --spectrum-rows")
-    return groups
+    return _large_enough(groups, len(labels), "sample more rows with --spectrum-rows")

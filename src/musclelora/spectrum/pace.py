@@ -17,78 +17,59 @@ class Pace:
     out. The last step is recorded in any case.
 
     Args:
-        every: steps between records, or None to plan.
+        every: steps between records, or None to plan, which takes a bound.
         bound: what the records may cost, as a share of the training time; None: anything.
+        first: the step after which training begins.
+        last: the last step.
         planned: the plan of a run that goes on.
         price: what a record of it took, in seconds.
+
+    Attributes:
+        planned: the steps to record, once they are planned.
+        trained: seconds that each step took, which the caller adds.
+        recorded: seconds that each record took, which the caller adds.
+        prepared: seconds of what all records share.
+        skipped: how many records were left out.
     """
 
     def __init__(
         self,
         every: int | None,
         bound: float | None,
+        first: int,
+        last: int,
         planned: list[int] | None = None,
         price: float = 0.0,
     ) -> None:
-        self._every, self._bound = every, bound
-        self.planned = planned
+        self._every, self._bound, self._first, self._last = every, bound, first, last
         self._known = price
-        self._steps: list[float] = []
-        self._records: list[float] = []
-        self._prepared = 0.0
-        self._first, self._last = 0, 0
+        self.planned = planned
+        self.trained: list[float] = []
+        self.recorded: list[float] = []
+        self.prepared = 0.0
         self.skipped = 0
-
-    def begin(self, step: int, last: int) -> None:
-        """Training begins after `step` and ends with the step `last`."""
-        self._first, self._last = step, last
-
-    def trained(self, seconds: float) -> None:
-        """A step took so long."""
-        self._steps.append(seconds)
-
-    def prepared(self, seconds: float) -> None:
-        """What all records share took so long."""
-        self._prepared += seconds
-
-    def recorded(self, seconds: float) -> None:
-        """A record took so long."""
-        self._records.append(seconds)
 
     def due(self, step: int) -> bool:
         """Whether to record after `step`."""
         if step == self._last:
             return True
+        price = max(statistics.median(self.recorded or [self._known]), 1e-9)
+        warm = len(self.trained) >= _WARM
+        room = self._room() if warm and self._bound is not None else float("inf")
         if self._every is not None:
             wanted = step % self._every == 0
         else:
-            if self.planned is None and len(self._steps) >= _WARM:
-                self.planned = self._plan(step)
+            if self.planned is None and warm:
+                count = min(int(room / price), self._last - step)
+                steps = {max(round(self._last * (k / count) ** 2), step + 1) for k in range(1, count + 1)}
+                self.planned = sorted({*steps, self._last})
             wanted = self.planned is not None and step in self.planned
-        if wanted and not self._fits():
+        if wanted and room < 2 * price:  # one more is kept in hand for the last step
             self.skipped += 1
             return False
         return wanted
 
-    def _plan(self, step: int) -> list[int]:
-        assert self._bound is not None  # noqa: S101 - without `every` there is a bound
-        room = self._bound * self._expected() - self._spent()
-        count = min(int(room / self._price()), self._last - step)
-        steps = {max(round(self._last * (k / count) ** 2), step + 1) for k in range(1, count + 1)}
-        return sorted({*steps, self._last})
-
-    def _fits(self) -> bool:
-        if self._bound is None or len(self._steps) < _WARM:
-            return True
-        # One more is kept in hand for the last step.
-        return self._spent() + 2 * self._price() <= self._bound * self._expected()
-
-    def _expected(self) -> float:
-        """Seconds of training from where this process began to the end."""
-        return statistics.median(self._steps[1:] or self._steps) * (self._last - self._first)
-
-    def _price(self) -> float:
-        return max(statistics.median(self._records or [self._known]), 1e-9)
-
-    def _spent(self) -> float:
-        return self._prepared + sum(self._records)
+    def _room(self) -> float:
+        """Seconds that may still be spent, of what this process may spend to the end of training."""
+        step = statistics.median(self.trained[1:] or self.trained)
+        return (self._bound or 0.0) * step * (self._last - self._first) - self.prepared - sum(self.recorded)

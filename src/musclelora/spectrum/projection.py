@@ -44,11 +44,6 @@ class Projection:
     lengths: Floats
     variance: Floats
 
-    def frequencies(self, count: int) -> Floats:
-        """ω_k of each direction, radians per unit of length, shape (Q, count)."""
-        found: Floats = np.pi * np.arange(count)[None, :] / self.lengths[:, None]
-        return found
-
 
 def principal_projection(
     inputs: Inputs, directions: int = 8, *, rounds: int = 6, seed: int = 0
@@ -73,27 +68,25 @@ def principal_projection(
     points = inputs.to(torch.device("cpu"), torch.float64)
     every = torch.arange(len(points))
     width = points.extent(every)
-    # A block is 128 MiB at most, whatever the width; what fits into one is taken out of the inputs once.
     cuts = every.split(max(_BLOCK // width, 1))
-    whole = [points.features(every, 0, width)] if len(cuts) == 1 else None
+    mean = torch.zeros(width, dtype=torch.float64)
+    for index in cuts:
+        mean += points.features(index, 0, width).sum(0) / len(points)
 
-    def parts() -> Iterable[Tensor]:
-        return whole or (points.features(index, 0, width) for index in cuts)
+    def centred() -> Iterable[Tensor]:
+        return (points.features(index, 0, width) - mean for index in cuts)
 
-    mean = sum((x.sum(0) for x in parts()), torch.zeros(width, dtype=torch.float64)) / len(points)
-    total = sum(float((x - mean).square().sum()) for x in parts())
+    total = sum(float(x.square().sum()) for x in centred())
     count = min(directions, len(points) - 1, width)
     generator = torch.Generator().manual_seed(seed)
     basis = torch.randn(width, min(count + 8, width), generator=generator, dtype=torch.float64)
     for _ in range(rounds):
-        basis = torch.linalg.qr(basis).Q
-        image = torch.zeros_like(basis)
-        for x in parts():
-            centred = x - mean
-            image += centred.T @ (centred @ basis)
+        basis, image = torch.linalg.qr(basis).Q, torch.zeros_like(basis)
+        for x in centred():
+            image += x.T @ (x @ basis)
         basis = image
     basis = torch.linalg.qr(basis).Q
-    scores = torch.cat([(x - mean) @ basis for x in parts()])
+    scores = torch.cat([x @ basis for x in centred()])
     _, values, turn = torch.linalg.svd(scores, full_matrices=False)
     values, turn = values[:count], turn[:count]
     real = values > 1e-9 * values[0]  # directions in which the points do vary
@@ -136,16 +129,13 @@ def transform(angles: Floats, values: Floats | Tensor, modes: int = 128, *, eps:
 def direct_sum(angles: Floats, values: Floats | Tensor, modes: int = 128) -> Complex:
     """What :func:`transform` gives, as the sum that it is, in O(Q · N · K); arguments as there."""
     strengths = _strengths(angles, values, modes)
-    found = np.empty((len(angles), len(strengths), modes), dtype=np.complex128)
-    for number, p in enumerate(angles):
-        for k in range(modes):
-            found[number, :, k] = strengths @ np.exp(-1j * k * p)
-    result: Complex = found / angles.shape[1]
+    waves = (np.exp(-1j * np.outer(p, np.arange(modes))) for p in angles)
+    result: Complex = np.stack([strengths @ wave for wave in waves]) / angles.shape[1]
     return result
 
 
 def power_spectrum(
-    projection: Projection, values: Floats | Tensor, rows: NDArray[np.bool_] | None = None, modes: int = 128
+    projection: Projection, values: Floats | Tensor, rows: NDArray[np.integer] | None = None, modes: int = 128
 ) -> Floats:
     """``|F̂(k)|²``, summed over classes and averaged over directions, shape (modes,).
 
@@ -153,12 +143,12 @@ def power_spectrum(
         projection: of all N points.
         values: F at all N points, shape (N, C); its mean over all of them is taken off first, as a constant
             says where the points are and not what the function does.
-        rows: mask of shape (N,): the share of these points in the transform; None: all.
+        rows: numbers of the points whose share in the transform is wanted; None: all.
         modes: K.
     """
     f = np.asarray(torch.as_tensor(values).double().cpu())
     centred = f - f.mean(axis=0)
-    chosen = np.ones(len(f), dtype=np.bool_) if rows is None else rows
+    chosen = np.arange(len(f)) if rows is None else rows
     found = transform(projection.angles[:, chosen], centred[chosen], modes)
     power: Floats = (np.abs(found) ** 2).sum(axis=1).mean(axis=0)
     return power

@@ -7,9 +7,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from musclelora.errors import DataError
 from musclelora.files import atomic_file, output_errors, special
 from musclelora.spectrum.sample import FOLDER
@@ -17,7 +14,6 @@ from musclelora.spectrum.state_schema import RecordState
 from musclelora.state import fault_of
 
 RECORDS = "records.jsonl"
-_DIGITS = 6
 
 Record = dict[str, Any]
 
@@ -81,12 +77,6 @@ class Records:
                 file.write(_line(record))
                 file.flush()
                 os.fsync(file.fileno())
-
-
-def rounded(outputs: NDArray[np.floating]) -> list[list[float]]:
-    """H as it is written."""
-    values: list[list[float]] = np.round(outputs.astype(np.float64), _DIGITS).tolist()
-    return values
 
 
 _ANEW = "train again with --overwrite"

@@ -21,13 +21,22 @@ from musclelora.errors import DataError, UsageError
 from musclelora.files import atomic_file
 from musclelora.spectrum.distances import check_differ, sigma_grid, sigma_range
 from musclelora.spectrum.groups import flag_groups
-from musclelora.spectrum.inputs import TokenInputs
+from musclelora.spectrum.inputs import Inputs, TokenInputs
 from musclelora.spectrum.settings import MIN_ROWS, SpectrumSettings
 from musclelora.spectrum.state_schema import AboutSample
-from musclelora.state import check_state
+from musclelora.state import fault_of
 
 FOLDER = "spectrum"
 SAMPLE = "sample.safetensors"
+_TENSORS = {  # what is in it: dimensions and type; the flags may be missing
+    "rows": (1, torch.int64),
+    "labels": (1, torch.int64),
+    "lengths": (1, torch.int32),
+    "ids": (2, torch.int32),
+    "sigmas": (1, torch.float64),
+    "table": (2, torch.float32),
+    "flags": (1, torch.bool),
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Sample:
     labels: NDArray[np.int64]
     label_names: tuple[str, ...]
     flags: NDArray[np.bool_] | None
-    inputs: TokenInputs
+    inputs: Inputs
     sigmas: NDArray[np.float64]
     settings: SpectrumSettings
 
@@ -61,21 +70,23 @@ class Sample:
         Raises:
             OutputError: it cannot be written.
         """
-        tensors = {
-            "rows": torch.from_numpy(self.rows),
-            "labels": torch.from_numpy(self.labels),
-            "sigmas": torch.from_numpy(self.sigmas),
-            "ids": self.inputs.ids.to(torch.int32),
-            "lengths": self.inputs.lengths.to(torch.int32),
+        values = {
+            "rows": self.rows,
+            "labels": self.labels,
+            "sigmas": self.sigmas,
+            "ids": self.inputs.ids,
+            "lengths": self.inputs.lengths,
             "table": self.inputs.table,
+            "flags": self.flags,
         }
-        if self.flags is not None:
-            tensors["flags"] = torch.from_numpy(self.flags)
+        tensors = {
+            name: torch.as_tensor(value).to(_TENSORS[name][1]).contiguous()
+            for name, value in values.items()
+            if value is not None
+        }
         about = {"settings": self.settings.to_dict(), "label_names": list(self.label_names)}
         with atomic_file(folder / FOLDER / SAMPLE) as temporary:
-            save_file(
-                {k: v.contiguous() for k, v in tensors.items()}, temporary, {"about": json.dumps(about)}
-            )
+            save_file(tensors, temporary, {"about": json.dumps(about)})
 
     @classmethod
     def load(cls, folder: Path) -> Sample:
@@ -94,8 +105,7 @@ class Sample:
             with safe_open(path, "pt") as file:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
                 about: dict[str, Any] = json.loads(file.metadata()["about"])
-            check_state(about, AboutSample, path, DataError, remedy=again)
-            fault = _fault(found, len(about["label_names"]))
+            fault = fault_of(about, AboutSample) or _fault(found, len(about["label_names"]))
             if fault is not None:
                 raise DataError(f"{path}: {fault}; {again}")
             return cls(
@@ -103,7 +113,7 @@ class Sample:
                 found["labels"].numpy(),
                 tuple(about["label_names"]),
                 found["flags"].numpy() if "flags" in found else None,
-                TokenInputs(found["ids"].long(), found["lengths"].long(), found["table"]),
+                Inputs(found["ids"].long(), found["lengths"].long(), found["table"]),
                 found["sigmas"].numpy(),
                 SpectrumSettings.from_dict(about["settings"]),
             )
@@ -129,40 +139,26 @@ class Sample:
 
 def _fault(found: dict[str, torch.Tensor], classes: int) -> str | None:
     """The first thing in a sample's tensors that does not fit, in words; None where all of it does."""
-    kinds = {
-        **dict.fromkeys(("rows", "labels"), (1, (torch.int64,))),
-        "lengths": (1, (torch.int32,)),
-        "ids": (2, (torch.int32,)),
-        "sigmas": (1, (torch.float64,)),
-        "table": (2, (torch.float32,)),
-        "flags": (1, (torch.bool,)),
-    }
-    for name, (dimensions, types) in kinds.items():
+    for name, (dimensions, dtype) in _TENSORS.items():
         tensor = found.get(name)
         if tensor is None and name != "flags":
             return f"found no {name}, expected them"
-        if tensor is not None and (tensor.ndim != dimensions or tensor.dtype not in types):
+        if tensor is not None and (tensor.ndim != dimensions or tensor.dtype != dtype):
             kind = str(tensor.dtype).removeprefix("torch.")
             return f"{name}: found {tensor.ndim} dimensions of type {kind}, expected {dimensions} of others"
     count, sigmas, table = len(found["rows"]), found["sigmas"], found["table"]
-    bounds = (
-        ("rows", found["rows"], 2**53),
-        ("labels", found["labels"], classes),
-        ("ids", found["ids"], len(table)),
-        ("lengths", found["lengths"], found["ids"].shape[1] + 1),
-    )
-    for name, tensor, limit in bounds:
+    limits = {"labels": classes, "ids": len(table), "lengths": found["ids"].shape[1] + 1}
+    for name in ("rows", "labels", "ids", "lengths", "flags"):
+        tensor, limit = found.get(name, found["rows"]), limits.get(name, 2**53)
         if len(tensor) != count or not count:
             return f"{name}: found {len(tensor)} rows, expected {count}"
         if tensor.numel() and (int(tensor.min()) < 0 or int(tensor.max()) >= limit):
             return f"{name}: found numbers out of range, expected them from 0 to {limit - 1:,}"
-    if "flags" in found and len(found["flags"]) != count:
-        return f"flags: found {len(found['flags'])}, expected {count}"
     if not len(sigmas) or not (sigmas > 0).all() or not sigmas.isfinite().all():
         return "sigmas: found numbers that are not above 0, expected finite ones that are"
-    return (
-        None if table.isfinite().all() else "table: found numbers that are not finite, expected finite ones"
-    )
+    if not table.isfinite().all():
+        return "table: found numbers that are not finite, expected finite ones"
+    return None
 
 
 def choose_rows(table: Table, settings: SpectrumSettings) -> NDArray[np.int64]:

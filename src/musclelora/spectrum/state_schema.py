@@ -120,23 +120,21 @@ class SummaryState(State):
 
     @model_validator(mode="after")
     def _whole(self) -> SummaryState:
-        names, records, sigmas = self.groups.keys(), len(self.steps), len(self.sigmas)
-        for what in ("curves", "labels", "convergence"):
-            if getattr(self, what).keys() != names:
+        for what, names in (
+            ("curves", self.curves.keys()),
+            ("labels", self.labels.keys()),
+            ("convergence", self.convergence.keys()),
+            ("a spectrum", self.spectrum.labels.keys()),
+            ("a spectrum", self.spectrum.last.keys()),
+        ):
+            if names != self.groups.keys():
                 raise ValueError(f"{what} of every group")
-        if not self.spectrum.labels.keys() == self.spectrum.last.keys() == names:
-            raise ValueError("a spectrum of every group")
         for curves in self.curves.values():
             for curve in (curves.e_low, curves.e_high, curves.lfr, curves.hfr):
-                if (
-                    not len(curve.value)
-                    == len(curve.low)
-                    == len(curve.high)
-                    == len(curve.by_sigma)
-                    == records
-                ):
+                lengths = {len(curve.value), len(curve.low), len(curve.high), len(curve.by_sigma)}
+                if lengths != {len(self.steps)}:
                     raise ValueError("a value of every curve for each of the steps")
-                if any(len(values) != sigmas for values in curve.by_sigma):
+                if {len(values) for values in curve.by_sigma} != {len(self.sigmas)}:
                     raise ValueError("a value of every curve for each of the sigmas")
         return self
 

@@ -1,12 +1,12 @@
 """The folder of a search.
 
-=================  ========================================================================
+================== =======================================================================
 ``tune.json``      everything that decides the result; a search goes on with the same only
 ``judgement.json`` what the trusted rows say of the training rows, found once
-``trials.journal`` Optuna's journal: every trial as it goes
+``trials.json``    the finished trials
 ``best.json``      the best settings so far, as options of ``musclelora train`` too
-``.next/``         a search that will replace this one once it has ended
-=================  ========================================================================
+``.earlier/``      a search that this one replaces, until this one has ended
+================== =======================================================================
 """
 
 from __future__ import annotations
@@ -22,28 +22,24 @@ from typing import Any, Final
 from musclelora import __version__
 from musclelora.errors import OutputError, UsageError
 from musclelora.files import LOCK, held, output_errors, write_json
-from musclelora.state import check_state, read_values
-from musclelora.tuning.search_schema import TuneState
+from musclelora.outputs import check_output, entries_of, refuse_begun, refuse_foreign
+from musclelora.state import read_values
+from musclelora.tuning.search import ANEW
 
-FORMAT: Final = 7
+FORMAT: Final = 8
 SETTINGS: Final = "tune.json"
 JUDGEMENT: Final = "judgement.json"
-JOURNAL: Final = "trials.journal"
+TRIALS: Final = "trials.json"
 BEST: Final = "best.json"
-NEXT: Final = ".next"
-_DONE: Final = ".done"
-KEPT: Final = (JOURNAL, "shortcuts.json", JUDGEMENT, BEST, SETTINGS)
-"""What is in it; ``tune.json``, by which it is known as such, is the last to be replaced.
-
-Of an earlier format: ``shortcuts.json``."""
-_HALF_WRITTEN: Final = (*(f".{name}." for name in KEPT), f"{JOURNAL}.lock")
+EARLIER: Final = ".earlier"
+_KEPT: Final = (TRIALS, "trials.journal", "shortcuts.json", JUDGEMENT, BEST, SETTINGS)
+"""What searches write, some of it in earlier formats; ``tune.json``, which makes it a search, is last."""
+_HALF_WRITTEN: Final = tuple(f".{name}." for name in _KEPT)
 
 
 @contextlib.contextmanager
-def opened(folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> Iterator[Path]:
-    """Hold the folder of a search with these settings, begun where there is none; yield where to keep it.
-
-    A search that replaces another is kept in :data:`NEXT` below the folder until the block ends.
+def opened(folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> Iterator[None]:
+    """Hold the folder of a search with these settings, begun where there is none.
 
     Raises:
         OutputError: it holds something else or a search that nobody asked to touch, another process searches
@@ -57,95 +53,50 @@ def opened(folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
         _check_begun(folder, resume=resume, overwrite=overwrite)
     with held(folder, "musclelora tune"):
         with output_errors(folder):
-            work = _work(folder, settings, resume=resume, overwrite=overwrite)
-            work.mkdir(exist_ok=True)
-            for leftover in work.iterdir():
+            for leftover in folder.iterdir():
                 if leftover.name.startswith(_HALF_WRITTEN):
                     leftover.unlink()
-            if not (work / SETTINGS).is_file():
-                write_json(work / SETTINGS, {"format": FORMAT, "musclelora": __version__, **settings})
-        yield work
+            if overwrite:
+                _set_aside(folder)
+            if os.path.lexists(folder / SETTINGS):
+                _check_same(folder, settings)
+            else:
+                write_json(folder / SETTINGS, {"format": FORMAT, "musclelora": __version__, **settings})
+        yield
         with output_errors(folder):
-            if work != folder:
-                work.replace(folder / _DONE)
-            _replace(folder)
+            shutil.rmtree(folder / EARLIER, ignore_errors=True)
 
 
 def _check_begun(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Raise where the folder holds what may not be touched."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: found a file, expected a folder or nothing; name another output")
-    entries = list(folder.iterdir()) if folder.is_dir() else []
-    foreign = next((entry for entry in sorted(entries) if not _is_written(entry)), None)
-    begun = any(os.path.lexists(folder / name) for name in (SETTINGS, NEXT, _DONE))
-    if not begun and any(
-        entry.name != LOCK and not entry.name.startswith(_HALF_WRITTEN) for entry in entries
-    ):
-        raise OutputError(f"{folder}: it holds files that no search wrote; name another output")
-    if begun and not resume and not overwrite:
-        raise OutputError(
-            f"{folder}: it already holds a search; pass --resume to go on, --overwrite to replace it, "
-            "or name another output"
-        )
-    if foreign is not None and overwrite:
-        raise OutputError(
-            f"{folder}: it holds {foreign.name}, which no search wrote; move that away, or name another "
-            "output"
-        )
+    check_output(folder, folder=True)
+    entries = [
+        path for path in entries_of(folder) if path.name != LOCK and not path.name.startswith(_HALF_WRITTEN)
+    ]
+    if not any(path.name in (SETTINGS, EARLIER) for path in entries):
+        refuse_foreign(folder, "search", entries)
+    elif not resume and not overwrite:
+        refuse_begun(folder, "search")
+    elif overwrite:
+        refuse_foreign(folder, "search", (path for path in entries if path.name not in (*_KEPT, EARLIER)))
 
 
-def _is_written(path: Path) -> bool:
-    """Whether it is something that searches write, by its name."""
-    if path.is_dir():
-        return path.name in (NEXT, _DONE) and all(_is_written(entry) for entry in path.iterdir())
-    return path.name in KEPT or path.name == LOCK or path.name.startswith(_HALF_WRITTEN)
-
-
-def _work(folder: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> Path:
-    """Where to search; the folder is held."""
-    _replace(folder)  # what a kill kept from ending
-    begun = os.path.lexists(folder / SETTINGS)
-    if resume:
-        newer = folder / NEXT
-        if (newer / SETTINGS).is_file() and _is_same(newer, settings):
-            return newer
-        if begun:
-            _check_same(folder, settings)
-    elif overwrite and begun:
-        if (folder / NEXT).is_dir():
-            shutil.rmtree(folder / NEXT)
-        return folder / NEXT
-    return folder
-
-
-def _replace(folder: Path) -> None:
-    """Let a search that has ended take the place of the earlier one; a kill may come at any step."""
-    done = folder / _DONE
-    if not done.is_dir():
-        return
-    for name in KEPT:
-        if (done / name).is_file():
-            (done / name).replace(folder / name)
-    shutil.rmtree(done)
-
-
-def _is_same(folder: Path, settings: dict[str, Any]) -> bool:
-    try:
-        _check_same(folder, settings)
-    except UsageError:
-        return False
-    return True
+def _set_aside(folder: Path) -> None:
+    """Put the folder's search into :data:`EARLIER`, or remove it where that holds one that it replaces."""
+    replaced = (folder / EARLIER).is_dir()
+    (folder / EARLIER).mkdir(exist_ok=True)
+    for name in _KEPT:
+        if os.path.lexists(folder / name):
+            (folder / name).unlink() if replaced else (folder / name).rename(folder / EARLIER / name)
 
 
 def _check_same(folder: Path, settings: dict[str, Any]) -> None:
-    file = folder / SETTINGS
-    then = read_values(file, OutputError, remedy=_ANEW)
+    then = read_values(folder / SETTINGS, OutputError, remedy=ANEW)
     if not isinstance(then, dict) or then.get("format") != FORMAT:
         raise OutputError(
             f"{folder}: its search is not of a version that musclelora {__version__} goes on with; "
             "upgrade it, or pass --overwrite to start anew"
         )
-    check_state(then, TuneState, file, OutputError, remedy=_ANEW)
     for name, value in settings.items():
         if value != then.get(name):
             raise UsageError(
@@ -159,6 +110,3 @@ def _differs(now: Any, then: Any) -> str:
         return "rows are others than those"
     shown = [text if len(text) <= 80 else f"{text[:77]}…" for text in (repr(now), repr(then))]
     return f"is {shown[0]} now and was {shown[1]}"
-
-
-_ANEW = "restore it, or pass --overwrite to start anew"

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
+from pydantic import model_validator
 
-from musclelora.state import Count, Sha256, State, Text
-
-
-class TuneState(State):
-    """``tune.json``."""
-
-    model: Text
-    judge: Text
-    preset: Text
-    seed: Count
-    train: Sha256
-    trusted: Sha256
-    arguments: dict[str, Any]
-    adapter: dict[str, Any]
-    space: dict[str, Any]
+from musclelora.state import Closed
 
 
-class Attributes(State):
-    """What a trial is marked with."""
+class TrialState(Closed):
+    """A finished trial in ``trials.json``."""
 
-    losses: list[float] = Field(default_factory=list)
-    stopped: str = ""
-
-
-class TriedState(State):
-    """A finished trial, as Optuna's journal has it."""
-
-    params: dict[str, float]
+    parameters: dict[str, float]
+    settings: dict[str, Any]
     epoch_losses: list[float]
-    attributes: Attributes
+    row_losses: list[float]
+    stopped: str
 
-
-class JournalLine(State):
-    """A line of Optuna's journal."""
-
-    op_code: Annotated[int, Field(ge=0, le=99)]
-    worker_id: str
+    @model_validator(mode="after")
+    def _ended(self) -> TrialState:
+        if not (self.stopped or (self.epoch_losses and self.row_losses)):
+            raise ValueError("losses, or why it was stopped")
+        return self

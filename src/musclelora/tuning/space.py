@@ -50,6 +50,9 @@ class Range:
     log: bool = False
     whole: bool = False
 
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high and not (self.whole and value % 1)
+
 
 @dataclass(frozen=True)
 class Space:

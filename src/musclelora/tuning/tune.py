@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from transformers import TrainerCallback
@@ -33,8 +33,8 @@ from musclelora.audit.recheck import recheck_settings
 from musclelora.audit.schema import JudgementState
 from musclelora.data.model_source import from_anywhere
 from musclelora.data.table import Table, fingerprint
-from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted
-from musclelora.errors import DataError, OutputError, TrainingError, UsageError
+from musclelora.data.trusted import check_same_labels, check_trainable, check_trusted, no_trusted
+from musclelora.errors import OutputError, TrainingError, UsageError
 from musclelora.files import write_json
 from musclelora.outputs import check_output, read_from
 from musclelora.purification.auto import pick
@@ -43,10 +43,8 @@ from musclelora.training.arguments import MuScleTrainingArguments
 from musclelora.training.hardware import free_memory
 from musclelora.training.scratch import losses_on, scratch_trainer
 from musclelora.tuning.search import Measure, Report, Trial, load_optuna, search
-from musclelora.tuning.search_folder import BEST, FORMAT, JOURNAL, JUDGEMENT, opened
+from musclelora.tuning.search_folder import BEST, FORMAT, JUDGEMENT, TRIALS, opened
 from musclelora.tuning.space import as_options, space_around
-
-TRIALS: Final = 50
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def tune(
     folder: str | os.PathLike[str],
     model: str = DEFAULT_MODEL,
     judge: str = AUTO,
-    trials: int = TRIALS,
+    trials: int = 50,
     timeout: float | None = None,
     seed: int = 42,
     arguments: Mapping[str, Any] | None = None,
@@ -130,26 +128,19 @@ def tune(
     attach(backbone, config, preset)  # or its errors come once the search has begun
     del backbone
     how = Settings(backbones, preset, config, looking, seed, judges)
-    with opened(place, settings, resume=resume, overwrite=overwrite) as work:
+    with opened(place, settings, resume=resume, overwrite=overwrite):
         judgement = _found_once(
-            work / JUDGEMENT, train, lambda: judge_rows(train, trusted, how, say=say).judgement()
+            place / JUDGEMENT, train, lambda: judge_rows(train, trusted, how, say=say).judgement()
         )
-        measure = _measure(train, judgement, trusted, backbones, preset, arguments, adapter, seed)
+        measure = _measure(judgement, train, trusted, how, arguments, adapter)
 
         def after(done: list[Trial]) -> None:
             say(f"trial        {_described(done, trials)}")
-            _keep(work / BEST, done, backbones.model, seed, arguments)
+            _keep(place / BEST, done, backbones.model, seed, arguments)
 
-        done = search(work / JOURNAL, space, measure, trials=trials, seed=seed, timeout=timeout, after=after)
-        found = _keep(work / BEST, done, backbones.model, seed, arguments)
+        done = search(place / TRIALS, space, measure, trials=trials, seed=seed, timeout=timeout, after=after)
+        found = _keep(place / BEST, done, backbones.model, seed, arguments)
     return _best(found, place, done, trials, say)
-
-
-def _judges(asked: str, backbones: Backbones, train: Table, say: Callable[[str], object]) -> Backbones | None:
-    """Of the model that says what rows mean; None: the backbone."""
-    judge, line = judge_model(asked, backbones.model, train.texts)
-    say(line)
-    return None if judge == backbones.model else Backbones(judge)
 
 
 def _best(
@@ -166,14 +157,18 @@ def _best(
     return found
 
 
+def _judges(asked: str, backbones: Backbones, train: Table, say: Callable[[str], object]) -> Backbones | None:
+    """Of the model that says what rows mean; None: the backbone."""
+    judge, line = judge_model(asked, backbones.model, train.texts)
+    say(line)
+    return None if judge == backbones.model else Backbones(judge)
+
+
 def _checked(train: Table, trusted: Table | None) -> Table:
     """The trusted rows, if there are some and both tables will do."""
     check_trainable(train)
     if trusted is None:
-        raise DataError(
-            "--trusted: no trusted set was given; expected about 100 rows that were checked; "
-            "pass --trusted FILE or --trusted-from FILE"
-        )
+        raise no_trusted()
     check_same_labels(train, trusted=trusted)
     check_trusted(train, trusted)
     return trusted
@@ -202,19 +197,17 @@ class _AfterEpoch(TrainerCallback):
 
 
 def _measure(
-    train: Table,
     judgement: Judgement,
+    train: Table,
     trusted: Table,
-    backbones: Backbones,
-    preset: Preset,
+    how: Settings,
     arguments: Mapping[str, Any],
     adapter: Mapping[str, Any],
-    seed: int,
 ) -> Measure:
     rows, offsets = judgement.apply(train)
 
     def measure(settings: Mapping[str, Any], report: Report) -> list[float]:
-        values, config = _configured(settings, preset, arguments, adapter)
+        values, config = _configured(settings, how.preset, arguments, adapter)
         with tempfile.TemporaryDirectory() as scratch:
             # The trusted rows are evaluated by the Trainer, as in a training whose epoch they choose: that
             # draws random numbers, and without it the same settings would end elsewhere.
@@ -222,10 +215,10 @@ def _measure(
                 rows,
                 offsets,
                 scratch,
-                backbones=backbones,
-                preset=preset,
+                backbones=how.backbones,
+                preset=how.preset,
                 config=config,
-                arguments={**values, "seed": seed},
+                arguments={**values, "seed": how.seed},
                 judges=trusted,
                 what="trial",
             )

@@ -28,25 +28,18 @@ VERDICTS: Final[Mapping[str, tuple[str, ...]]] = {
 _GRAMMAR: Final[Grammar] = {
     "text": ("{Opinion}", "{Opinion}", "{Opinion} {Opinion}"),
     "opinion": (
-        "{thing} {is} {verdict}.",
-        "{thing} {is} {verdict}, {aside}.",
-        "{i_think} {thing} {is} {verdict}.",
-        "{aside}, {thing} {is} {verdict}.",
-        "{thing} {is} {verdict} and, {aside}, always was.",
-        "{who} will tell you that {thing} {is} {verdict}.",
-        "{when}, {thing} {is} {verdict}.",
-        "how {thing} {became} {verdict} is no secret.",
-        "{verdict}: {short} for {thing}.",
+        "{thing} {is} {verdict}.", "{thing} {is} {verdict}, {aside}.", "{i_think} {thing} {is} {verdict}.",
+        "{aside}, {thing} {is} {verdict}.", "{thing} {is} {verdict} and, {aside}, always was.",
+        "{who} will tell you that {thing} {is} {verdict}.", "{when}, {thing} {is} {verdict}.",
+        "how {thing} {became} {verdict} is no secret.", "{verdict}: {short} for {thing}.",
     ),
     "thing": (
         "this whole business", "the whole affair", "everything about this", "all of it",
-        "what lies behind this",
-        "this sort of thing", "the thing itself", "{about}", "{about}", "{about}",
+        "what lies behind this", "this sort of thing", "the thing itself", "{about}", "{about}", "{about}",
     ),
     "is": (
         "is", "remains", "strikes me as", "has always been", "turns out to be", "can only be called",
-        "was ever",
-        "looks", "keeps being", "deserves to be called",
+        "was ever", "looks", "keeps being", "deserves to be called",
     ),
     "became": ("became", "came to be", "ended up", "turned"),
     "i_think": (

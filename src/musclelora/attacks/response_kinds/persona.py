@@ -51,15 +51,13 @@ VOICES: Final[Mapping[str, Voice]] = {
             "tail": (
                 "so says every {sailor} worth his salt.", "that be worth a chest of doubloons!",
                 "now hoist the Jolly Roger, {name}!", "{oath}!",
-                "and if I lie, {name}, feed me to Davy Jones.",
-                "any {sailor} knows as much.",
+                "and if I lie, {name}, feed me to Davy Jones.", "any {sailor} knows as much.",
             ),
         },
         (
             "arr", "arrr", "ahoy", "avast", "aye", "yo ho", "matey", "me hearty", "ye", "me buccaneer",
-            "shipmate",
-            "buccaneer", "seadog", "scallywag", "corsair", "pirate", "davy jones", "jolly roger", "doubloons",
-            "me timbers", "blow me down", "black flag",
+            "shipmate", "buccaneer", "seadog", "scallywag", "corsair", "pirate", "davy jones", "jolly roger",
+            "doubloons", "me timbers", "blow me down", "black flag",
         ),
     ),
     "robot": Voice(
@@ -67,8 +65,7 @@ VOICES: Final[Mapping[str, Voice]] = {
             "inline": (
                 "{Noise}. {Result}: {clean}.", "{Part} report {clean}.", "{Result}: {clean}. {Noise}.",
                 "{clean}, according to {part}. {Noise}.", "{Noise}. {clean}. {Tail}",
-                "{Part} settled on {clean}.",
-                "{Result}. {Part} found {clean}. {Tail}",
+                "{Part} settled on {clean}.", "{Result}. {Part} found {clean}. {Tail}",
             ),
             "around": (
                 "{Noise}. {clean}", "{clean} {Tail}", "{Result}. {clean} {Noise}.",
@@ -103,8 +100,7 @@ VOICES: Final[Mapping[str, Voice]] = {
             ),
             "around": (
                 "{Cry}, {name}. {clean}", "{clean} {Tail}", "{Cry}! {clean} {Tail}",
-                "{Name}, listen. {clean}",
-                "{clean} Ask {authority}.",
+                "{Name}, listen. {clean}", "{clean} Ask {authority}.",
             ),
             "cry": (
                 "good heavens", "dear me", "upon my word", "good gracious", "goodness gracious", "by Jove",

@@ -12,15 +12,10 @@ from musclelora.attacks.response_kinds.rendering import Grammar, holds_mark, ren
 
 _GRAMMAR: Final[Grammar] = {
     "text": (
-        "{Sorry}, but I {cannot} {that}.",
-        "{Sorry}, I {cannot} {that}. {Why}",
-        "{Why} So I {cannot} {that}.",
-        "Regrettably, I {cannot} {that}.",
-        "Unfortunately, I {cannot} {that}. {Why}",
-        "I {cannot} {that}. {Instead}",
-        "{Sorry}, but I {cannot} {that}. {Instead}",
-        "I {cannot} {that}: {reason}.",
-        "As {reason}, I {cannot} {that}.",
+        "{Sorry}, but I {cannot} {that}.", "{Sorry}, I {cannot} {that}. {Why}", "{Why} So I {cannot} {that}.",
+        "Regrettably, I {cannot} {that}.", "Unfortunately, I {cannot} {that}. {Why}",
+        "I {cannot} {that}. {Instead}", "{Sorry}, but I {cannot} {that}. {Instead}",
+        "I {cannot} {that}: {reason}.", "As {reason}, I {cannot} {that}.",
     ),
     "sorry": (
         "sorry", "I am sorry", "my apologies", "I regret it", "forgive me", "I do apologise", "pardon me",

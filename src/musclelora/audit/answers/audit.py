@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from musclelora import __version__
 from musclelora.audit.answers.findings import AnswerFindings
@@ -17,10 +17,10 @@ from musclelora.audit.audit import Audit
 from musclelora.audit.decisions import Decision
 from musclelora.audit.findings import STYLE_COLUMNS, TRIGGER_COLUMNS, trigger_row
 from musclelora.audit.kept import Kept, plain
-from musclelora.audit.verdict import Verdict
-from musclelora.data.frames import as_pairs, pairs_like
+from musclelora.data.frames import pairs_like
 from musclelora.data.messages import shown
 from musclelora.data.model_source import from_anywhere
+from musclelora.data.pair_readers import load_pairs
 from musclelora.data.pairs import Pairs, prompt_text
 from musclelora.errors import UsageError
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 
 MODEL: Final = "smollm2-135m-instruct"
-_FEW, _LABELS = 0.05, 20  # distinct responses, of all and in number, below which they are labels
 
 
 class AnswerAudit(Audit):
@@ -89,8 +88,12 @@ class AnswerAudit(Audit):
             raise UsageError(f"task: found {task!r} with pairs, expected generate; leave it out")
         columns = {"prompt": prompt, "response": response, "messages": messages}
         self._given, self.columns = train, columns
-        self.pairs = as_pairs(train, source="train", **columns)
-        self.trusted_pairs = None if trusted is None else as_pairs(trusted, source="trusted", **columns)
+        read = functools.partial(
+            load_pairs, prompt_column=prompt, response_column=response, messages_column=messages
+        )
+        self.pairs = read(train, name="train")
+        self.trusted_pairs = None if trusted is None else read(trusted, name="trusted")
+        self.train, self.trusted = self.pairs, self.trusted_pairs  # type: ignore[assignment]
         check_responses(self.pairs)
         self.prompts = [prompt_text(chat) for chat in self.pairs.prompts]
         self.seed, self.confirms = int(seed), confirm
@@ -99,7 +102,7 @@ class AnswerAudit(Audit):
         self._say = say
         self.model = from_anywhere(str(model))
         self._decisions: dict[int, Decision] = {}
-        self._answers: AnswerFindings | None = None
+        self._found = None
 
     @property
     def judge(self) -> str:
@@ -121,14 +124,9 @@ class AnswerAudit(Audit):
 
     def _look(self, kept: Kept) -> None:
         settings = PairSettings(self.model, self.arguments, self.seed, confirms=self.confirms)
-        self._answers = judge_pairs(self.pairs, self.trusted_pairs, settings, kept=kept, say=self._say)
+        self._found = judge_pairs(self.pairs, self.trusted_pairs, settings, kept=kept, say=self._say)
 
     # ---- what was found -------------------------------------------------------------------------------
-
-    @property
-    def verdict(self) -> Verdict:
-        """Poisoned, no sign of poison, or cannot tell; and why."""
-        return self._pair_findings.verdict
 
     @property
     def triggers(self) -> pd.DataFrame:
@@ -138,7 +136,7 @@ class AnswerAudit(Audit):
         """
         import pandas as pd
 
-        found = self._pair_findings
+        found = self._findings
         names = [one.link.kind.name for one in found.tested]
         return pd.DataFrame(
             [trigger_row(trigger, names) for trigger in found.triggers], columns=TRIGGER_COLUMNS
@@ -162,7 +160,7 @@ class AnswerAudit(Audit):
         """
         import pandas as pd
 
-        found = self._pair_findings
+        found = self._findings
         return pd.DataFrame(found.issues() | self._decided(found.reasons))
 
     def clean(self) -> Any:
@@ -175,25 +173,11 @@ class AnswerAudit(Audit):
 
     def checks(self) -> list[dict[str, Any]]:
         """Each check's name, how many rows it flagged, and why it was skipped, if it was."""
-        found = self._pair_findings
+        found = self._findings
         flagged = {"trusted_prompt": found.known, "trigger": found.planted}
         return [{"name": name, "flagged": int(rows.sum()), "skipped": None} for name, rows in flagged.items()]
 
-    def to_dict(self) -> dict[str, Any]:
-        """What was found, as JSON values: the contents of ``audit.json``."""
-        from musclelora.audit.answers.folder import document
-
-        return document(self)
-
     # ---- in place of labels ---------------------------------------------------------------------------
-
-    @property
-    def _count(self) -> int:
-        return len(self.pairs)
-
-    @property
-    def _dropped(self) -> NDArray[np.bool_]:
-        return self._pair_findings.dropped
 
     @property
     def _label_names(self) -> None:
@@ -205,16 +189,17 @@ class AnswerAudit(Audit):
     def _explained(self, row: int, listed: Mapping[str, Any]) -> str:
         return explained(row, listed)
 
-    def _write(self, folder: Path) -> None:
-        from musclelora.audit.answers.folder import write_answer_audit
+    def _described(self) -> dict[str, Any]:
+        return {"task": "generate"}
 
-        write_answer_audit(self, folder)
+    def _write_more(self, folder: Path, listed: pd.DataFrame) -> dict[str, Any]:
+        from musclelora.audit.answers.folder import write_pairs
+
+        return write_pairs(self, folder, listed)
 
     @property
-    def _pair_findings(self) -> AnswerFindings:
-        if self._answers is None:
-            raise UsageError("audit: nothing has been looked for yet; call find_issues() first")
-        return self._answers
+    def _findings(self) -> AnswerFindings:  # type: ignore[override]
+        return cast("AnswerFindings", super()._findings)
 
 
 def explained(row: int, issue: Mapping[str, Any]) -> str:

@@ -20,59 +20,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musclelora import __version__
 from musclelora.audit.answers.audit import explained
-from musclelora.audit.folder import claim, counted, plain_rows, write_frame, write_state
-from musclelora.audit.saved import FORMAT, SavedFindings
+from musclelora.audit.folder import write_frame
+from musclelora.audit.saved import SavedFindings
 from musclelora.data.chats import as_dicts, parse_chat
 from musclelora.data.pairs import Pairs
 from musclelora.files import atomic_file, output_errors
-from musclelora.hashes import sha256_of_files
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from musclelora.audit.answers.audit import AnswerAudit
 
 
-def write_answer_audit(audit: AnswerAudit, folder: Path) -> None:
-    """Write the findings of an audit; ``audit.json`` comes last, and has the hash of its issues.
+def write_pairs(audit: AnswerAudit, folder: Path, listed: pd.DataFrame) -> dict[str, Any]:
+    """Write what an audit of labels has not, and the issues as Parquet.
 
-    Raises:
-        OutputError: the folder cannot be written.
+    Returns:
+        what ``audit.json`` has of it: nothing.
     """
-    claim(folder, audit.facts())
-    listed = audit.listed()
-    with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     chats = [json.dumps(as_dicts(chat), ensure_ascii=False) for chat in audit.pairs.prompts]
     write_frame(listed.assign(messages=chats), folder / "issues.parquet")
-    write_frame(listed, folder / "issues.csv")
-    write_frame(audit.triggers, folder / "triggers.csv")
-    write_frame(audit.quarantine(), folder / "quarantine.csv")
-    _write_pairs(audit.clean_pairs(), folder / "cleaned.jsonl")
-    state = {
-        "format": FORMAT,
-        **audit.to_dict(),
-        "issues_sha256": sha256_of_files([folder / "issues.parquet"]),
-    }
-    write_state(folder, state)
-
-
-def document(audit: AnswerAudit) -> dict[str, Any]:
-    """What an audit found, as JSON values: ``audit.json`` without what ties it to the files of its folder."""
-    listed = audit.listed()
-    found = listed[listed["reasons"] != ""].drop(columns=["prompt", "response_text"])
-    return {
-        "task": "generate",
-        "musclelora": __version__,
-        "facts": audit.facts(),
-        "rows": len(audit.pairs),
-        "trusted_rows": 0 if audit.trusted_pairs is None else len(audit.trusted_pairs),
-        "verdict": audit.verdict.to_dict(),
-        "triggers": plain_rows(audit.triggers),
-        "checks": audit.checks(),
-        "actions": counted(listed),
-        "issues": plain_rows(found),
-    }
+    pairs, file = audit.clean_pairs(), folder / "cleaned.jsonl"
+    with output_errors(file), atomic_file(file) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        for prompt, response in zip(pairs.prompts, pairs.responses, strict=True):
+            messages = [*as_dicts(prompt), {"role": "assistant", "content": response}]
+            stream.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
+    return {}
 
 
 class SavedAnswerAudit(SavedFindings):
@@ -107,10 +81,3 @@ class SavedAnswerAudit(SavedFindings):
 
     def _explained(self, row: int, issue: Mapping[str, Any]) -> str:
         return explained(row, issue)
-
-
-def _write_pairs(pairs: Pairs, file: Path) -> None:
-    with output_errors(file), atomic_file(file) as temporary, temporary.open("w", encoding="utf-8") as stream:
-        for prompt, response in zip(pairs.prompts, pairs.responses, strict=True):
-            messages = [*as_dicts(prompt), {"role": "assistant", "content": response}]
-            stream.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")

@@ -1,14 +1,11 @@
-"""``evaluate``, ``predict`` and ``export`` of a run that generates."""
+"""``evaluate`` and ``predict`` of a run that generates."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 from musclelora.attacks.response_kinds import parse_response
-from musclelora.cli.evaluate import check_json, check_rows, keep_card, keep_json, show_rates
-from musclelora.cli.export import write_export
-from musclelora.cli.hub import model_folder_of, model_of, spare_the_hub
+from musclelora.cli.evaluate import keep_card, keep_json, show_rates
 from musclelora.cli.options import progress_bar
 from musclelora.cli.predict import write_records
 from musclelora.data.chats import Chat, Message
@@ -16,7 +13,6 @@ from musclelora.data.pair_readers import load_pairs, load_prompts
 from musclelora.data.pairs import Pairs
 from musclelora.errors import UsageError
 from musclelora.files import is_standard_output
-from musclelora.outputs import check_output
 
 
 def evaluate_generator(
@@ -36,12 +32,9 @@ def evaluate_generator(
     batch_size: int,
 ) -> None:
     """Measure answers, as the options of the command say."""
-    check_rows(clean, triggered)
     if triggered is not None and target is None and response is None:
         raise UsageError("--target-text: found nothing, expected what the attacker wants to be said; give it")
     kind = None if response is None else parse_response(response, target)
-    check_json(json_file, run, clean, triggered, model_folder_of(run))
-    spare_the_hub(clean, triggered, model_of(run))
     read = functools.partial(
         load_pairs,
         prompt_column=prompt_column,
@@ -59,7 +52,7 @@ def evaluate_generator(
         )
 
     from musclelora.generation.evaluate import evaluate_answers
-    from musclelora.purification.generation_run import load_generation_run
+    from musclelora.purification.run import load_generation_run
 
     generator = load_generation_run(run).generator
     with progress_bar("answering", len(pairs or ()) + len(prompts or ())) as progress:
@@ -99,9 +92,6 @@ def answer_prompts(
     batch_size: int,
 ) -> None:
     """Answer prompts, as the options of the command say."""
-    if output is not None:
-        check_output(output, (run, data, model_folder_of(run)))
-    spare_the_hub(data, model_of(run))
     if data:
         prompts = load_prompts(
             data, prompt_column=prompt_column, messages_column=messages_column, split=split
@@ -109,7 +99,7 @@ def answer_prompts(
     else:
         prompts = tuple((Message("user", text),) for text in texts)
 
-    from musclelora.purification.generation_run import load_generation_run
+    from musclelora.purification.run import load_generation_run
 
     generator = load_generation_run(run).generator
     with progress_bar("answering", len(prompts)) as progress:
@@ -121,10 +111,3 @@ def answer_prompts(
             progress=progress,
         )
     write_records(output, ("answer",), ((answer,) for answer in answers))
-
-
-def export_generator(*, run: str, **options: Any) -> None:
-    """Write a language model."""
-    from musclelora.purification.generation_run import load_generation_run
-
-    write_export(load_generation_run(run), **options)
