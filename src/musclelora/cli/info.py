@@ -31,6 +31,8 @@ _BRINGS: Mapping[str, str] = {
     "quantize": "backbones in 4 or 8 bits: --quantize",
     "play": "a page to try models on: musclelora play",
     "dev": "",
+    "docs": "",
+    "release": "",
 }
 """What each extra of the package is for; it is not said of those that bring a user nothing."""
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets")
